@@ -1,0 +1,90 @@
+import effect from "@effect/eslint-plugin"
+import { createTypeScriptImportResolver } from "eslint-import-resolver-typescript"
+import importX from "eslint-plugin-import-x"
+import tseslint from "typescript-eslint"
+
+// The floors of the house: a module imports only from lower floors, and `mysql` and `redis-streams` never import each
+// other. A module of an upper floor is named once here; everything below it may not import it.
+const floors = {
+  mysql: [
+    ["MysqlError", "TransactionError", "MysqlMetrics"],
+    ["Transaction"],
+    ["RowLock", "AdvisoryLock", "IdempotentInsert"],
+    ["Occ", "Inbox", "Outbox", "FencingToken"]
+  ],
+  "redis-streams": [
+    ["RedisError", "RedisStreamsMetrics"],
+    ["Redis"],
+    ["StreamEntry", "ConsumerGroup", "Delivery"],
+    ["StreamProducer", "StreamConsumer", "Reclaim", "DeadLetter"]
+  ],
+  worker: [["WorkerMetrics", "Disposition"], ["Worker", "OutboxRelay"]]
+}
+
+const floorZones = Object.entries(floors).flatMap(([name, levels]) =>
+  levels.slice(0, -1).map((modules, level) => ({
+    target: modules.map((module) => `./packages/${name}/src/${module}.ts`),
+    from: levels.slice(level + 1).flat().map((module) => `./packages/${name}/src/${module}.ts`),
+    message: `A module of floor ${level} of ${name} imports only from lower floors.`
+  }))
+)
+
+const onlyImports = (name, allowed) => ({
+  target: `./packages/${name}/src`,
+  from: ["mysql", "redis-streams", "worker", "opentelemetry", "testkit"]
+    .filter((other) => other !== name && !allowed.includes(other))
+    .map((other) => `./packages/${other}`),
+  message: `@safesync/${name} may import ${allowed.length === 0 ? "no other package of the house" : allowed.join(" and ")}.`
+})
+
+export default tseslint.config(
+  { ignores: ["**/dist/**", "**/node_modules/**", "**/.cache/**"] },
+  {
+    files: ["**/*.ts"],
+    extends: [tseslint.configs.recommended, effect.configs.dprint],
+    plugins: { "import-x": importX },
+    settings: {
+      "import-x/resolver-next": [createTypeScriptImportResolver({ project: "tsconfig.json" })]
+    },
+    rules: {
+      "@effect/dprint": ["error", {
+        config: {
+          indentWidth: 2,
+          lineWidth: 120,
+          semiColons: "asi",
+          quoteStyle: "alwaysDouble",
+          trailingCommas: "never",
+          operatorPosition: "maintain",
+          "arrowFunction.useParentheses": "force"
+        }
+      }],
+      "@effect/no-import-from-barrel-package": ["error", {
+        packageNames: ["effect", "@effect/sql", "@effect/sql-mysql2", "@effect/platform", "@effect/platform-node"]
+      }],
+      "@typescript-eslint/array-type": ["error", { default: "generic", readonly: "generic" }],
+      "@typescript-eslint/consistent-type-imports": "error",
+      "@typescript-eslint/no-empty-object-type": "off",
+      "@typescript-eslint/no-namespace": "off",
+      "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_", varsIgnorePattern: "^_" }],
+      "@typescript-eslint/no-explicit-any": "off",
+      "import-x/first": "error",
+      "import-x/no-duplicates": "error",
+      "import-x/no-cycle": "error",
+      "import-x/no-restricted-paths": ["error", {
+        zones: [
+          ...floorZones,
+          onlyImports("mysql", []),
+          onlyImports("redis-streams", []),
+          onlyImports("worker", ["mysql", "redis-streams"])
+        ]
+      }],
+      "no-console": "error",
+      "object-shorthand": "error"
+    }
+  },
+  { files: ["packages/*/src/index.ts"], rules: { "@effect/dprint": "off" } },
+  // Examples show what a reader's own file would look like.
+  { files: ["scratchpad/examples/**/*.ts"], rules: { "@effect/no-import-from-barrel-package": "off", "@effect/dprint": "off" } },
+  // Tests stand above every floor of their own package and may use the testkit.
+  { files: ["packages/*/test/**/*.ts", "packages/*/typetest/**/*.ts"], rules: { "import-x/no-restricted-paths": "off" } }
+)

@@ -1,0 +1,24 @@
+import { fileURLToPath } from "node:url"
+import { defineWorkspace } from "vitest/config"
+
+const source = (name: string) => fileURLToPath(new URL(`./packages/${name}/src`, import.meta.url))
+
+export default defineWorkspace(
+  ["packages/mysql", "packages/redis-streams", "packages/worker", "packages/testkit", "scratchpad/demo"].map((
+    folder
+  ) => ({
+    test: {
+      name: folder.split("/")[1]!,
+      root: fileURLToPath(new URL(`./${folder}`, import.meta.url)),
+      include: ["test/**/*.test.ts"],
+      testTimeout: 60_000,
+      hookTimeout: 180_000
+    },
+    resolve: {
+      alias: ["mysql", "redis-streams", "worker", "testkit"].flatMap((pkg) => [
+        { find: new RegExp(`^@safesync/${pkg}$`), replacement: `${source(pkg)}/index.ts` },
+        { find: new RegExp(`^@safesync/${pkg}/(.*)$`), replacement: `${source(pkg)}/$1.ts` }
+      ])
+    }
+  }))
+)
