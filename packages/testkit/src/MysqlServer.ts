@@ -1,0 +1,277 @@
+/**
+ * A real MySQL server for tests and demos: the one that is given by URL, or one of our own that goes away with its scope.
+ *
+ * @since 0.1.0
+ */
+import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
+import type { SqlClient } from "@effect/sql/SqlClient"
+import { SqlError } from "@effect/sql/SqlError"
+import type { ConfigError } from "effect/ConfigError"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import { randomBytes } from "node:crypto"
+import * as Binary from "./internal/binary.js"
+import * as ContainerEngine from "./internal/containerEngine.js"
+import * as Debian from "./internal/debianPackages.js"
+import { launch } from "./internal/engine.js"
+import * as Find from "./internal/findServer.js"
+import * as MysqlConnection from "./internal/mysqlConnection.js"
+import * as Mysqld from "./internal/mysqlServer.js"
+import * as ServerFolder from "./internal/serverFolder.js"
+import * as ServerUrl from "./internal/serverUrl.js"
+import { LeakFound } from "./LeakFound.js"
+import type { ServerControl } from "./ServerControl.js"
+import type { ServerUnavailable } from "./ServerUnavailable.js"
+
+/**
+ * The environment variable that names a server to use: `mysql://user:password@host:port`. The user needs the right to
+ * create databases and to read `performance_schema` (for the leak probes).
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const urlVariable = "SAFESYNC_MYSQL_URL"
+
+/**
+ * A MySQL server that answered when the layer was built.
+ *
+ * @since 0.1.0
+ * @category tags
+ */
+export class MysqlServer extends Context.Tag("@safesync/testkit/MysqlServer")<MysqlServer, {
+  /** Without a database. */
+  readonly url: Redacted.Redacted<string>
+  /** What `SELECT VERSION()` says. */
+  readonly version: string
+  /** How it was found: by URL, a `mysqld` of this machine, Docker, or Debian's packages. */
+  readonly origin: "url" | "path" | "docker" | "debian"
+  /** The hand on the server; none when it was given by URL. */
+  readonly control: Option.Option<ServerControl>
+}>() {}
+
+/**
+ * The server named by `SAFESYNC_MYSQL_URL`; without one, a server of our own (see `layerOwn`).
+ *
+ * A URL that is given and cannot be used (malformed, nobody there, login refused, MySQL before 8.0, MariaDB) is a failure: nothing
+ * else is tried.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<MysqlServer, ServerUnavailable> = Layer.scoped(
+  MysqlServer,
+  Effect.flatMap(
+    ServerUrl.given(urlVariable),
+    Option.match({
+      onNone: () => own([]),
+      onSome: (url) => Find.first("MySQL", [{ name: urlVariable, find: byUrl(url) }])
+    })
+  )
+)
+
+/**
+ * A server of its own, which a test may kill, stop and pause. What works first is taken: a `mysqld` of this machine, a Docker
+ * engine, Debian packages unpacked into the cache folder (`SAFESYNC_CACHE_DIR`, by default `~/.cache/safesync`).
+ *
+ * It runs with MySQL's durable defaults, listens on loopback only, lets `root` in without a password, and is gone with all
+ * its data when the scope closes or this process dies.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerOwn = (options?: {
+  /** Arguments for mysqld, such as `--innodb-lock-wait-timeout=5`. */
+  readonly args?: ReadonlyArray<string> | undefined
+}): Layer.Layer<MysqlServer, ServerUnavailable> => Layer.scoped(MysqlServer, own(options?.args ?? []))
+
+/**
+ * Options of a client on a fresh database: those of `MysqlClient`, except for where the server is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DatabaseOptions
+  extends Omit<MysqlClient.MysqlClientConfig, "url" | "host" | "port" | "database" | "username" | "password">
+{}
+
+/**
+ * A client on a fresh, empty database, whose name is `client.config.database`. At the end the client's pool is closed, what is
+ * still connected to the database is killed, and the database is dropped.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const database = (
+  options: DatabaseOptions = {}
+): Layer.Layer<MysqlClient.MysqlClient | SqlClient, SqlError | ConfigError, MysqlServer> =>
+  Layer.unwrapScoped(Effect.gen(function*() {
+    const { url } = yield* MysqlServer
+    const name = yield* Effect.acquireRelease(
+      Effect.suspend(() => {
+        const name = `safesync_${randomBytes(6).toString("hex")}`
+        return Effect.as(ask(url, `CREATE DATABASE ${name}`), name).pipe(
+          Effect.mapError((cause) => new SqlError({ cause, message: "A fresh database could not be created" }))
+        )
+      }),
+      (name) => Effect.ignoreLogged(drop(url, name))
+    )
+    const parsed = new URL(Redacted.value(url))
+    const maxConnections = options.maxConnections ?? 10
+    return MysqlClient.layer({
+      ...options,
+      maxConnections,
+      host: parsed.hostname,
+      port: Number(parsed.port || 3306),
+      username: decodeURIComponent(parsed.username),
+      password: Redacted.make(decodeURIComponent(parsed.password)),
+      database: name,
+      // idle connections stay: taking them down is no part of any test
+      poolConfig: { maxIdle: maxConnections, ...parameters(parsed), ...options.poolConfig }
+    })
+  }))
+
+/**
+ * Fails with `LeakFound` when something was left behind on a database: a transaction that is still open, or a user-level lock
+ * (`GET_LOCK`). Looks only at connections whose current database is this one, so that other tests may run on the same server. A
+ * connection that is just being closed may take the server a moment: it is asked again until `within` is over.
+ *
+ * @since 0.1.0
+ * @category probes
+ */
+export const assertClean = (options?: {
+  /** By default the database of the client. */
+  readonly database?: string | undefined
+  /** Looks at these connections too, whatever their current database is. */
+  readonly connectionIds?: ReadonlyArray<number> | undefined
+  /** By default one second. */
+  readonly within?: Duration.DurationInput | undefined
+}): Effect.Effect<void, LeakFound, MysqlServer | MysqlClient.MysqlClient> =>
+  Effect.gen(function*() {
+    const { url } = yield* MysqlServer
+    const { config } = yield* MysqlClient.MysqlClient
+    const database = options?.database ?? config.database ?? ""
+    const connectionIds = [-1, ...(options?.connectionIds ?? [])]
+    const look = Effect.flatMap(
+      // a failing probe is a broken test bench, not something that a test handles
+      Effect.orDie(ask(url, leaks, [database, connectionIds, database, connectionIds])),
+      (rows) =>
+        rows.length === 0 ? Effect.void : Effect.fail(
+          new LeakFound({ where: `database ${database}`, leaks: rows.map((row) => String(row["leak"])) })
+        )
+    )
+    const again: Effect.Effect<void, LeakFound> = Effect.catchAll(look, () => Effect.delay(again, "20 millis"))
+    yield* Effect.timeoutOption(again, options?.within ?? "1 second").pipe(
+      Effect.flatMap(Option.match({ onSome: () => Effect.void, onNone: () => look }))
+    )
+  })
+
+// internal
+
+const leaks = `
+SELECT CONCAT('connection ', t.PROCESSLIST_ID, ' has a transaction open') AS leak
+FROM performance_schema.threads t
+JOIN performance_schema.events_transactions_current e ON e.THREAD_ID = t.THREAD_ID AND e.STATE = 'ACTIVE'
+WHERE t.PROCESSLIST_DB = ? OR t.PROCESSLIST_ID IN (?)
+UNION
+SELECT CONCAT('connection ', t.PROCESSLIST_ID, ' holds or waits for the lock ', m.OBJECT_NAME)
+FROM performance_schema.metadata_locks m
+JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID
+WHERE m.OBJECT_TYPE = 'USER LEVEL LOCK' AND (t.PROCESSLIST_DB = ? OR t.PROCESSLIST_ID IN (?))`
+
+const ask = (url: Redacted.Redacted<string>, sql: string, values: ReadonlyArray<unknown> = []) =>
+  Effect.scoped(
+    Effect.flatMap(MysqlConnection.connect(url), (connection) => MysqlConnection.query(connection, sql, values))
+  )
+
+const drop = (url: Redacted.Redacted<string>, name: string) =>
+  Effect.scoped(Effect.gen(function*() {
+    const connection = yield* MysqlConnection.connect(url)
+    const left = yield* MysqlConnection.query(
+      connection,
+      "SELECT PROCESSLIST_ID AS id FROM performance_schema.threads WHERE PROCESSLIST_DB = ? AND TYPE = 'FOREGROUND'",
+      [name]
+    )
+    yield* Effect.forEach(left, ({ id }) => Effect.ignore(MysqlConnection.query(connection, `KILL ${Number(id)}`)))
+    yield* MysqlConnection.query(connection, `DROP DATABASE IF EXISTS ${name}`)
+  }))
+
+/** The driver's options that a URL carries, such as `?ssl={"rejectUnauthorized":false}`. */
+const parameters = (url: URL): Record<string, unknown> =>
+  Object.fromEntries(
+    [...url.searchParams].map(([key, value]) => {
+      try {
+        return [key, JSON.parse(value)]
+      } catch {
+        return [key, value]
+      }
+    })
+  )
+
+const byUrl = (text: Redacted.Redacted<string>) =>
+  Effect.gen(function*() {
+    const parsed = yield* ServerUrl.parse(text, ["mysql:"], "mysql://user:password@127.0.0.1:3306")
+    const url = ServerUrl.withoutDatabase(parsed)
+    const { version } = yield* Mysqld.identify(url, ServerUrl.address(parsed, 3306))
+    return { url, version: yield* Mysqld.supported(version), origin: "url" as const, control: Option.none() }
+  })
+
+const image = "mysql:8.4"
+
+const debian: Debian.DebianServer = {
+  package: "mysql-server-core",
+  program: "usr/sbin/mysqld",
+  keep: ["usr/share/mysql"]
+}
+
+const own = (args: ReadonlyArray<string>): Effect.Effect<Find.Found, ServerUnavailable, Scope.Scope> => {
+  const started = (origin: Find.Found["origin"]) =>
+  (
+    { port, control }: { readonly port: number; readonly control: ServerControl }
+  ) => {
+    const url = Mysqld.urlOf(port)
+    return Effect.map(
+      Mysqld.identify(url, `127.0.0.1:${port}`),
+      ({ version }): Find.Found => ({ url, version, origin, control: Option.some(control) })
+    )
+  }
+  return Find.first("MySQL", [
+    {
+      name: "mysqld on PATH",
+      find: Effect.gen(function*() {
+        const program = yield* Binary.onPath("mysqld")
+        const version = yield* Effect.flatMap(Binary.version([program]), Mysqld.supported)
+        return yield* Mysqld.start({ command: [program], usr: undefined, version }, args)
+      }).pipe(Effect.flatMap(started("path")))
+    },
+    {
+      name: "Docker",
+      find: Effect.gen(function*() {
+        yield* ContainerEngine.available(image)
+        const folder = yield* ServerFolder.make("mysql")
+        const engine = ContainerEngine.make(folder, {
+          image,
+          port: 3306,
+          env: ["MYSQL_ALLOW_EMPTY_PASSWORD=yes", "MYSQL_ROOT_HOST=%"],
+          args: ["--mysqlx=OFF", "--skip-name-resolve", "--max-connections=500", ...args]
+        })
+        return yield* launch("MySQL", engine, (port) => Mysqld.identify(Mysqld.urlOf(port), `127.0.0.1:${port}`))
+      }).pipe(Effect.flatMap(started("docker")))
+    },
+    {
+      name: "Debian packages",
+      find: Effect.gen(function*() {
+        const { command, usr } = yield* Debian.install(debian)
+        return yield* Mysqld.start({ command, usr, version: yield* Binary.version(command) }, args)
+      }).pipe(Effect.flatMap(started("debian")))
+    }
+  ], [{
+    way: urlVariable,
+    reason: "not set.",
+    hint: "Set it to mysql://user:password@host:port to use a server of yours."
+  }])
+}

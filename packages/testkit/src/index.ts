@@ -1,0 +1,41 @@
+/**
+ * What a leak probe says when a test left something behind on a server.
+ *
+ * @since 0.1.0
+ */
+export * as LeakFound from "./LeakFound.js"
+
+/**
+ * A real MySQL server for tests and demos: the one that is given by URL, or one of our own that goes away with its scope.
+ *
+ * @since 0.1.0
+ */
+export * as MysqlServer from "./MysqlServer.js"
+
+/**
+ * A real Redis server for tests and demos: the one that is given by URL, or one of our own that goes away with its scope.
+ *
+ * @since 0.1.0
+ */
+export * as RedisServer from "./RedisServer.js"
+
+/**
+ * Faults of a whole server: what a test may do to a server that was started for it.
+ *
+ * @since 0.1.0
+ */
+export * as ServerControl from "./ServerControl.js"
+
+/**
+ * The one error of finding a server: every way that was tried, why it did not work, and what the user can do.
+ *
+ * @since 0.1.0
+ */
+export * as ServerUnavailable from "./ServerUnavailable.js"
+
+/**
+ * A TCP proxy on loopback that a test puts between a client and a server to break the network at a named point.
+ *
+ * @since 0.1.0
+ */
+export * as TcpProxy from "./TcpProxy.js"

@@ -1,0 +1,63 @@
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { type ChildProcess, spawn } from "node:child_process"
+import { mkdtempSync, realpathSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+
+/**
+ * The watchdog of a folder. Its stdin is a pipe whose other end we hold: it ends when we close it, and also when we are
+ * killed in whatever way. Moving the folder first settles the race with a server that is just being started: the server
+ * notes its pid in the folder before it becomes the server (see processEngine), so either the note is there, or writing
+ * it fails and no server comes up.
+ */
+const watchdog = `
+trap '' HUP INT QUIT TERM
+# a zombie counts as dead: where nobody reaps it, as in many containers, it never goes away
+alive() { kill -0 "$1" 2>/dev/null && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
+while read -r _; do :; done
+mv "$1" "$1.gone" 2>/dev/null || exit 0
+pid=$(cat "$1.gone/pid" 2>/dev/null)
+if [ -n "$pid" ]; then
+  kill -9 "$pid" 2>/dev/null
+  n=0
+  while [ $n -lt 200 ] && alive "$pid"; do sleep 0.05; n=$((n+1)); done
+fi
+container=$(cat "$1.gone/container" 2>/dev/null)
+if [ -n "$container" ]; then
+  docker rm -f -v "$container"
+  # a "docker create" that was under way when we were killed may have come after that
+  sleep 1
+  docker rm -f -v "$container"
+fi
+rm -rf "$1.gone" || { sleep 1; rm -rf "$1.gone"; }
+`
+
+/**
+ * A private folder below the system's temporary folder. When the scope closes, or this process dies in whatever way, the
+ * server whose pid the folder holds is killed and the folder is removed.
+ */
+export const make = (name: string): Effect.Effect<string, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const folder = mkdtempSync(join(realpathSync(tmpdir()), `safesync-${name}-`))
+        const child = spawn("/bin/sh", ["-c", watchdog, "safesync-watchdog", folder], {
+          cwd: "/",
+          detached: true,
+          stdio: ["pipe", "ignore", "ignore"]
+        })
+        child.stdin.on("error", () => {})
+        return { folder, child, ended: ended(child) }
+      }),
+      ({ child, ended }) =>
+        Effect.promise(() => {
+          child.stdin.end()
+          return ended
+        })
+    ),
+    ({ folder }) => folder
+  )
+
+const ended = (child: ChildProcess): Promise<void> =>
+  new Promise((resolve) => child.once("exit", () => resolve()).once("error", () => resolve()))
