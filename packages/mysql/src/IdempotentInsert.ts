@@ -1,0 +1,73 @@
+/**
+ * Inserts that may be repeated: a duplicate of the key that the caller names is an answer, every other failure stays
+ * a failure. `INSERT IGNORE` is not used: it would also swallow truncated values and broken foreign keys.
+ *
+ * A failed insert leaves a shared lock on the row that it found, until the transaction ends.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as identifier from "./internal/identifier.js"
+import type * as where from "./internal/where.js"
+import type * as MysqlError from "./MysqlError.js"
+import { Transaction } from "./Transaction.js"
+
+/**
+ * The row was written. `insertId` is the value that AUTO_INCREMENT generated, 0 without one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Inserted extends Data.TaggedClass("Inserted")<{ readonly insertId: number }> {}
+
+/**
+ * A row with that value of the named key was there before.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class AlreadyExists extends Data.TaggedClass("AlreadyExists")<{ readonly key: string }> {}
+
+/**
+ * Inserts a row, or says that it exists already.
+ *
+ * `key` is the name of the unique index whose duplicate is expected, `PRIMARY` for the primary key. A duplicate of
+ * another index fails with `DuplicateKey`.
+ *
+ * @example
+ * import * as IdempotentInsert from "@safesync/mysql/IdempotentInsert"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const header = IdempotentInsert.insert({
+ *   table: "invoice",
+ *   values: { invoice_no: "536365", customer_id: 17850 },
+ *   key: "PRIMARY"
+ * }).pipe(Transaction.run())
+ *
+ * @since 0.1.0
+ * @category inserts
+ */
+export const insert = (options: {
+  readonly table: string
+  readonly values: { readonly [column: string]: where.Value }
+  readonly key: string
+}): Effect.Effect<
+  Inserted | AlreadyExists,
+  MysqlError.MysqlError | MysqlError.TransactionAborted,
+  Transaction
+> => {
+  const columns = Object.keys(options.values)
+  const sql = `INSERT INTO ${identifier.table(options.table)} (${columns.map(identifier.column).join(", ")}) ` +
+    `VALUES (${columns.map(() => "?").join(", ")})`
+  const values = columns.map((column) => options.values[column])
+  return Effect.flatMap(Transaction, ({ session }) =>
+    Effect.matchEffect(session.write(sql, values), {
+      onSuccess: ({ insertId }) => Effect.succeed(new Inserted({ insertId })),
+      onFailure: (error) =>
+        // Names of indexes are compared by the server without regard to case.
+        error._tag === "DuplicateKey" && error.key.toLowerCase() === options.key.toLowerCase()
+          ? Effect.succeed(new AlreadyExists({ key: error.key }))
+          : Effect.fail(error)
+    }))
+}

@@ -1,0 +1,370 @@
+/**
+ * What a statement can fail with. One tag for each failure that a caller acts on, classified once, by errno.
+ *
+ * Messages name the problem, a hint and the statement's text. They never hold a value of a row: the server's own
+ * message is kept only for errors whose text is known to hold names and no values.
+ *
+ * @since 0.1.0
+ */
+import { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import * as driver from "./internal/driverError.js"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export const TypeId: unique symbol = Symbol.for("@safesync/mysql/MysqlError")
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export type TypeId = typeof TypeId
+
+/** Validating the fields that this module itself has filled costs more than the rest of the error. */
+const trusted = { disableValidation: true }
+
+const fields = {
+  /** The server's error number; absent when the driver, not the server, failed. */
+  errno: Schema.optional(Schema.Number),
+  /** The five characters of SQLSTATE. */
+  sqlState: Schema.optional(Schema.String),
+  /** The server's or the driver's symbol, such as `ER_LOCK_DEADLOCK` or `ECONNRESET`. */
+  code: Schema.String,
+  /** The statement's text, its values left out. */
+  statement: Schema.optional(Schema.String),
+  /** What the server said, where that text cannot hold a value of a row. */
+  detail: Schema.optional(Schema.String),
+  cause: Schema.Defect
+}
+
+const describe = (
+  problem: string,
+  error: {
+    readonly errno?: number | undefined
+    readonly code: string
+    readonly statement?: string | undefined
+    readonly detail?: string | undefined
+  },
+  hint?: string
+): string =>
+  [
+    `${problem} (${error.errno === undefined ? error.code : `${error.errno} ${error.code}`})`,
+    error.detail,
+    hint === undefined ? undefined : `Hint: ${hint}`,
+    error.statement === undefined ? undefined : `Statement: ${error.statement}`
+  ].filter(Predicate.isNotUndefined).join(". ")
+
+/**
+ * 1213: InnoDB chose this transaction as the victim and has rolled all of it back. Running the transaction again from
+ * its start is safe.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class Deadlock extends Schema.TaggedError<Deadlock>("@safesync/mysql/Deadlock")("Deadlock", fields) {
+  readonly [TypeId]: TypeId = TypeId
+  override get message() {
+    return describe("The server ended this transaction to resolve a deadlock", this, "run the transaction again")
+  }
+}
+
+/**
+ * 1205, and 3024 where a lock wait was bounded below one second: the row lock was not granted in time. By default only
+ * the statement is rolled back, the transaction stays open.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LockWaitTimeout
+  extends Schema.TaggedError<LockWaitTimeout>("@safesync/mysql/LockWaitTimeout")("LockWaitTimeout", fields)
+{
+  readonly [TypeId]: TypeId = TypeId
+  override get message() {
+    return describe("A lock was not granted in time", this, "another transaction holds it: keep transactions short")
+  }
+}
+
+/**
+ * 3572: the row is locked by another transaction and the statement was told not to wait.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LockNotAvailable
+  extends Schema.TaggedError<LockNotAvailable>("@safesync/mysql/LockNotAvailable")("LockNotAvailable", fields)
+{
+  readonly [TypeId]: TypeId = TypeId
+  override get message() {
+    return describe("The lock is held by another transaction and waiting was not asked for", this)
+  }
+}
+
+/**
+ * 3024: the statement ran past its execution limit. The transaction stays open.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StatementTimeout
+  extends Schema.TaggedError<StatementTimeout>("@safesync/mysql/StatementTimeout")("StatementTimeout", fields)
+{
+  readonly [TypeId]: TypeId = TypeId
+  override get message() {
+    return describe("The statement ran past its execution limit", this)
+  }
+}
+
+/**
+ * 1317: somebody ended the statement with `KILL QUERY`. The transaction stays open.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StatementInterrupted
+  extends Schema.TaggedError<StatementInterrupted>("@safesync/mysql/StatementInterrupted")(
+    "StatementInterrupted",
+    fields
+  )
+{
+  readonly [TypeId]: TypeId = TypeId
+  override get message() {
+    return describe("The statement was killed on the server", this)
+  }
+}
+
+/**
+ * 1062: a row with that value of a unique key exists. `key` is the name of the index, `PRIMARY` for the primary key.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class DuplicateKey extends Schema.TaggedError<DuplicateKey>("@safesync/mysql/DuplicateKey")("DuplicateKey", {
+  ...fields,
+  /** The name of the unique index, without its table. */
+  key: Schema.String
+}) {
+  readonly [TypeId]: TypeId = TypeId
+  override get message() {
+    return describe(`A row with this value of the key ${this.key} exists`, this)
+  }
+}
+
+/**
+ * 1451, 1452: the statement would leave a foreign key without its row.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ForeignKeyViolation
+  extends Schema.TaggedError<ForeignKeyViolation>("@safesync/mysql/ForeignKeyViolation")("ForeignKeyViolation", fields)
+{
+  readonly [TypeId]: TypeId = TypeId
+  override get message() {
+    return describe("A foreign key forbids this", this)
+  }
+}
+
+/**
+ * 3819: a CHECK constraint forbids the row.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CheckViolation
+  extends Schema.TaggedError<CheckViolation>("@safesync/mysql/CheckViolation")("CheckViolation", fields)
+{
+  readonly [TypeId]: TypeId = TypeId
+  override get message() {
+    return describe("A CHECK constraint forbids this row", this)
+  }
+}
+
+/**
+ * 1290, 1792, 1836: the server, or this transaction, takes no writes. After a failover this connection may still reach
+ * the old primary.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ReadOnlyServer
+  extends Schema.TaggedError<ReadOnlyServer>("@safesync/mysql/ReadOnlyServer")("ReadOnlyServer", fields)
+{
+  readonly [TypeId]: TypeId = TypeId
+  override get message() {
+    return describe("The server or the transaction is read-only", this, "is this still the primary?")
+  }
+}
+
+/**
+ * The connection could not be had, or is gone; a transaction on it was rolled back by the server.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ConnectionLost
+  extends Schema.TaggedError<ConnectionLost>("@safesync/mysql/ConnectionLost")("ConnectionLost", fields)
+{
+  readonly [TypeId]: TypeId = TypeId
+  override get message() {
+    return describe("There is no connection to the server", this)
+  }
+}
+
+/**
+ * Everything else: a syntax error, a missing table, a value out of range.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class StatementFailed
+  extends Schema.TaggedError<StatementFailed>("@safesync/mysql/StatementFailed")("StatementFailed", fields)
+{
+  readonly [TypeId]: TypeId = TypeId
+  override get message() {
+    return describe("The statement failed", this)
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type MysqlError =
+  | Deadlock
+  | LockWaitTimeout
+  | LockNotAvailable
+  | StatementTimeout
+  | StatementInterrupted
+  | DuplicateKey
+  | ForeignKeyViolation
+  | CheckViolation
+  | ReadOnlyServer
+  | ConnectionLost
+  | StatementFailed
+
+/**
+ * The server has ended this transaction, or nobody can say whether it has: the statement was not sent, and nothing of
+ * the transaction will be committed by us.
+ *
+ * - `deadlock`: rolled back as the victim of a deadlock.
+ * - `implicit-commit`: a statement such as `CREATE TABLE` committed what was written before it.
+ * - `ended-by-server`: the server reports no open transaction, for example after a lock wait timeout under
+ *   `innodb_rollback_on_timeout`.
+ * - `connection-lost`: rolled back because its connection is gone.
+ *
+ * `cause` is the error that ended it, where there was one.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TransactionAborted
+  extends Schema.TaggedError<TransactionAborted>("@safesync/mysql/TransactionAborted")("TransactionAborted", {
+    reason: Schema.Literal("deadlock", "implicit-commit", "ended-by-server", "connection-lost"),
+    connectionId: Schema.Number,
+    /** The statement that was refused; absent when it is COMMIT that was not sent. */
+    statement: Schema.optional(Schema.String),
+    cause: Schema.optional(Schema.Defect)
+  })
+{
+  override get message() {
+    const consequence = this.reason === "implicit-commit"
+      ? "what was written before that statement is committed"
+      : "nothing that it wrote is there"
+    return `The transaction on connection ${this.connectionId} was over (${this.reason}): ${consequence}; ` +
+      (this.statement === undefined ? "COMMIT was not sent" : `not sent: ${this.statement}`)
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category refinements
+ */
+export const isMysqlError = (u: unknown): u is MysqlError => Predicate.hasProperty(u, TypeId)
+
+/**
+ * Errors after which the same transaction, run again from its start, may well succeed: `Deadlock`, `LockWaitTimeout`,
+ * `LockNotAvailable`. A `ConnectionLost` is not among them: what it interrupted may have been committed.
+ *
+ * @since 0.1.0
+ * @category refinements
+ */
+export const isRetryable = (u: unknown): u is Deadlock | LockWaitTimeout | LockNotAvailable =>
+  isMysqlError(u) && (u._tag === "Deadlock" || u._tag === "LockWaitTimeout" || u._tag === "LockNotAvailable")
+
+/**
+ * The one table from errno and from the driver's own codes to tags.
+ * Source: the server's error message reference, and `mysql2` for what it raises itself.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromDriver = (cause: unknown, statement?: string | undefined): MysqlError => {
+  if (isMysqlError(cause)) return cause
+  const error = driver.read(cause)
+  const props = { ...error, statement }
+  switch (error.errno) {
+    case 1213:
+    case 1614:
+      return new Deadlock(props, trusted)
+    case 1205:
+      return new LockWaitTimeout(props, trusted)
+    case 3572:
+      return new LockNotAvailable(props, trusted)
+    case 3024:
+    case 1969: // MariaDB
+      return new StatementTimeout(props, trusted)
+    case 1317:
+      return new StatementInterrupted(props, trusted)
+    case 1062:
+    case 1586:
+      return new DuplicateKey({ ...props, key: driver.duplicateKey(cause) }, trusted)
+    case 1216:
+    case 1217:
+    case 1451:
+    case 1452:
+      return new ForeignKeyViolation(props, trusted)
+    case 3819:
+    case 4025: // MariaDB
+      return new CheckViolation(props, trusted)
+    case 1290:
+    case 1792:
+    case 1836:
+      return new ReadOnlyServer(props, trusted)
+    default:
+      return driver.isConnectionLost(cause) ? new ConnectionLost(props, trusted) : new StatementFailed(props, trusted)
+  }
+}
+
+/**
+ * What an `SqlError` of @effect/sql stands for.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const classify = (error: SqlError): MysqlError => fromDriver(error.cause ?? error)
+
+/**
+ * Turns the `SqlError`s of an effect into what they stand for: a `MysqlError`, or `TransactionAborted` for a statement
+ * that was not sent because its transaction was over. Other errors pass.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const refail = <A, E, R>(
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, Exclude<E, SqlError> | MysqlError | TransactionAborted, R> => Effect.mapError(effect, refailError)
+
+/**
+ * `refail` for one error.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const refailError = <E>(error: E): Exclude<E, SqlError> | MysqlError | TransactionAborted =>
+  error instanceof SqlError
+    ? error.cause instanceof TransactionAborted ? error.cause : classify(error)
+    : error as Exclude<E, SqlError>

@@ -1,0 +1,312 @@
+/**
+ * Transactions that are Effect `Scope`s: BEGIN when the scope opens, and its `Exit` decides between COMMIT and ROLLBACK
+ * when it closes. Plain `sql` statements inside run on the transaction's connection, with no argument passed.
+ *
+ * ## How a transaction ends: exit × state
+ *
+ * | state of the transaction | the body succeeded | the body failed, died or was interrupted |
+ * |---|---|---|
+ * | open | COMMIT; see below | ROLLBACK; the body's cause stands |
+ * | over: the server ended it (deadlock, implicit commit) | ROLLBACK; `TransactionAborted` | ROLLBACK; the body's cause stands |
+ * | its connection is lost or in doubt | discard the connection; `TransactionAborted` | discard; the body's cause stands |
+ *
+ * | COMMIT's answer | what follows | what the caller sees |
+ * |---|---|---|
+ * | OK | connection back to the pool | the body's value |
+ * | an error of the server | ROLLBACK | `CommitFailed`: nothing was written |
+ * | none: the connection was closed before COMMIT was sent | discard | `TransactionAborted`: nothing was written |
+ * | none: the connection died, or the bound passed | discard, end the session on the server | `CommitOutcomeUnknown` |
+ *
+ * A ROLLBACK that fails is logged and counted, and its connection is discarded: the server rolls back what it no longer
+ * has a client for. COMMIT is never retried and never interrupted.
+ *
+ * ## Who owns what
+ *
+ * The pool's connection belongs to a scope of its own, which is closed last. What follows the end of the transaction
+ * (advisory locks that are released, variables that are set back) travels with COMMIT or ROLLBACK in one packet. Opening
+ * and closing are uninterruptible; the wait for a connection of the pool and the body are not.
+ *
+ * @since 0.1.0
+ */
+import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
+import * as Client from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
+import { dual } from "effect/Function"
+import * as Scope from "effect/Scope"
+import * as lifecycle from "./internal/lifecycle.js"
+import * as MysqlError from "./MysqlError.js"
+import type * as TransactionError from "./TransactionError.js"
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export const TypeId: unique symbol = Symbol.for("@safesync/mysql/Transaction")
+
+/**
+ * @since 0.1.0
+ * @category type ids
+ */
+export type TypeId = typeof TypeId
+
+/**
+ * An open transaction. In `R` it says: this must run inside one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Transaction extends lifecycle.State {
+  readonly [TypeId]: TypeId
+  /** The server's id of the connection, as in its process list. */
+  readonly connectionId: number
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ */
+export const Transaction: Context.Tag<Transaction, Transaction> = Context.GenericTag<Transaction>(
+  "@safesync/mysql/Transaction"
+)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** Default: the server's, which is repeatable read unless it was configured otherwise. */
+  readonly isolation?: "read-uncommitted" | "read-committed" | "repeatable-read" | "serializable" | undefined
+  readonly accessMode?: "read-write" | "read-only" | undefined
+  /**
+   * How long each statement may wait for a row lock, `innodb_lock_wait_timeout`: whole seconds, rounded up, at least
+   * one. The session's value is set back before the connection is reused.
+   */
+  readonly lockWaitTimeout?: Duration.DurationInput | undefined
+  /** How long the answers to BEGIN, COMMIT and ROLLBACK are waited for. Default: 30 seconds. */
+  readonly controlTimeout?: Duration.DurationInput | undefined
+}
+
+/**
+ * Runs an effect in a transaction: COMMIT when it succeeds, ROLLBACK when it fails, dies or is interrupted.
+ *
+ * An `SqlError` of the body comes out as the `MysqlError` that it stands for; every other error of the body comes out as
+ * it is, also when ROLLBACK fails. A `Scope` in the body's requirements is closed before COMMIT, and a finalizer that
+ * dies leads to ROLLBACK.
+ *
+ * Opening a transaction inside another is a defect: use `savepoint`.
+ *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as Effect from "effect/Effect"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const transfer = (from: number, to: number, pence: number) =>
+ *   Effect.gen(function*() {
+ *     const sql = yield* SqlClient.SqlClient
+ *     yield* sql`UPDATE account SET balance = balance - ${pence} WHERE id = ${from}`
+ *     yield* sql`UPDATE account SET balance = balance + ${pence} WHERE id = ${to}`
+ *   }).pipe(Transaction.run({ isolation: "read-committed" }))
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const run: {
+  (options?: Options): <A, E, R>(
+    effect: Effect.Effect<A, E, R>
+  ) => Effect.Effect<
+    A,
+    Exclude<E, SqlError> | MysqlError.MysqlError | TransactionError.TransactionError,
+    Exclude<R, Transaction | Scope.Scope> | MysqlClient.MysqlClient
+  >
+  <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    options?: Options
+  ): Effect.Effect<
+    A,
+    Exclude<E, SqlError> | MysqlError.MysqlError | TransactionError.TransactionError,
+    Exclude<R, Transaction | Scope.Scope> | MysqlClient.MysqlClient
+  >
+} = dual((args) => Effect.isEffect(args[0]), <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  options: Options = {}
+): Effect.Effect<A, any, any> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(open(options, restore), (transaction) =>
+      Effect.flatMap(Scope.make(), (scope) =>
+        Effect.flatMap(
+          Effect.exit(restore(inside(effect, transaction, scope))),
+          (result) =>
+            Effect.flatMap(Effect.exit(Scope.close(scope, result)), (closed): Effect.Effect<A, any> => {
+              const exit = Exit.zipLeft(result, closed)
+              return Exit.isSuccess(exit)
+                ? Effect.as(lifecycle.commit(transaction), exit.value)
+                : Effect.zipRight(
+                  lifecycle.rollback(transaction, exit.cause),
+                  Effect.failCause(Cause.map(exit.cause, MysqlError.refailError))
+                )
+            })
+        )))
+  ))
+
+/**
+ * The Scope form: BEGIN now, and COMMIT or ROLLBACK when the scope closes, by the scope's Exit. Run effects in it with
+ * `provide`. Finalizers cannot fail, so a COMMIT that fails is a defect whose value is the typed error that `run` would
+ * fail with.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options = {}
+): Effect.Effect<Transaction, TransactionError.BeginFailed, MysqlClient.MysqlClient | Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.tap(
+      open(options, restore),
+      (transaction) =>
+        Effect.addFinalizer((exit) =>
+          Exit.isSuccess(exit)
+            ? Effect.orDie(lifecycle.commit(transaction))
+            : lifecycle.rollback(transaction, exit.cause)
+        )
+    )
+  )
+
+/**
+ * Runs an effect inside a transaction that `make` has opened.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const provide: {
+  (transaction: Transaction): <A, E, R>(
+    effect: Effect.Effect<A, E, R>
+  ) => Effect.Effect<
+    A,
+    Exclude<E, SqlError> | MysqlError.MysqlError | MysqlError.TransactionAborted,
+    Exclude<R, Transaction>
+  >
+  <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    transaction: Transaction
+  ): Effect.Effect<
+    A,
+    Exclude<E, SqlError> | MysqlError.MysqlError | MysqlError.TransactionAborted,
+    Exclude<R, Transaction>
+  >
+} = dual(
+  2,
+  <A, E, R>(effect: Effect.Effect<A, E, R>, transaction: Transaction): Effect.Effect<A, any, any> =>
+    MysqlError.refail(inside(effect, transaction))
+)
+
+/**
+ * Runs an effect under a savepoint of the open transaction: when it fails, what it wrote is undone and the transaction
+ * goes on. Effects that were registered with `afterCommit` inside are dropped too. Locks that it took are kept until
+ * the transaction ends, as InnoDB does.
+ *
+ * Savepoints nest; they are the transaction's own, so two fibers of one transaction must not use them at a time.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const savepoint = <A, E, R>(
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<
+  A,
+  Exclude<E, SqlError> | MysqlError.MysqlError | MysqlError.TransactionAborted,
+  R | Transaction
+> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(Transaction, (transaction) => {
+      const name = `safesync_${++transaction.savepoints}`
+      const registered = transaction.afterCommit.length
+      const session = transaction.session
+      return Effect.zipRight(
+        MysqlError.refail(session.executeUnprepared(`SAVEPOINT ${name}`, [], undefined)),
+        Effect.flatMap(Effect.exit(restore(MysqlError.refail(effect))), (exit) => {
+          if (Exit.isSuccess(exit)) {
+            return Effect.as(
+              MysqlError.refail(session.executeUnprepared(`RELEASE SAVEPOINT ${name}`, [], undefined)),
+              exit.value
+            )
+          }
+          transaction.afterCommit.length = registered
+          return Effect.zipRight(
+            // A transaction that is over has no savepoint left to go back to: the body's own cause is what matters.
+            Effect.ignoreLogged(session.executeUnprepared(`ROLLBACK TO SAVEPOINT ${name}`, [], undefined)),
+            exit
+          )
+        })
+      )
+    })
+  )
+
+/**
+ * Runs an effect once this transaction has committed, after its connection has gone back to the pool; never when it
+ * rolled back or when its outcome is unknown. In the order of registration, by the fiber that closes the transaction,
+ * which waits for them, uninterruptibly: keep them short. What they die of is logged.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const afterCommit = <R>(
+  effect: [Transaction] extends [R] ? "An effect that runs after COMMIT cannot use the transaction: it is over by then"
+    : Effect.Effect<void, never, R>
+): Effect.Effect<void, never, Transaction | R> =>
+  Effect.contextWith((context: Context.Context<R | Transaction>) => {
+    const services = new Map<string, unknown>(context.unsafeMap)
+    services.delete(Transaction.key)
+    services.delete(Client.TransactionConnection.key)
+    Context.get(context as Context.Context<Transaction>, Transaction).afterCommit.push(
+      Effect.provide(effect as Effect.Effect<void, never, R>, Context.unsafeMake(services) as Context.Context<R>)
+    )
+  })
+
+// ---------------------------------------------------------------------------------------------------------------------
+// internal
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** One copy of the context, no closure: this is on the path of every transaction. */
+const inside = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  transaction: Transaction,
+  scope?: Scope.Scope
+): Effect.Effect<A, E, any> =>
+  Effect.withFiberRuntime((fiber) => {
+    const services = new Map<string, unknown>(fiber.currentContext.unsafeMap)
+    services.set(Transaction.key, transaction)
+    services.set(Client.TransactionConnection.key, [transaction.session, 0])
+    if (scope !== undefined) services.set(Scope.Scope.key, scope)
+    return Effect.locally(effect, FiberRef.currentContext, Context.unsafeMake(services) as Context.Context<never>)
+  })
+
+const open = (
+  options: Options,
+  restore: lifecycle.Restore
+): Effect.Effect<Transaction, TransactionError.BeginFailed, MysqlClient.MysqlClient> =>
+  Effect.contextWithEffect((context: Context.Context<MysqlClient.MysqlClient>) => {
+    const refusal = ambient(context)
+    return refusal === undefined
+      ? Effect.map(
+        lifecycle.open(Context.get(context, MysqlClient.MysqlClient), options, restore),
+        (state): Transaction => ({ ...state, [TypeId]: TypeId })
+      )
+      : Effect.dieMessage(refusal)
+  })
+
+const ambient = (context: Context.Context<never>): string | undefined => {
+  if (context.unsafeMap.has(Transaction.key)) {
+    return "A transaction was opened inside another. Use Transaction.savepoint to undo a part of the open one, " +
+      "or open the second one outside."
+  }
+  if (context.unsafeMap.has(Client.TransactionConnection.key)) {
+    return "A SafeSync transaction was opened inside sql.withTransaction. Open it with Transaction.run instead: " +
+      "sql.withTransaction inside Transaction.run is a savepoint."
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * What a transaction itself can fail with, whatever its body does.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import type { TransactionAborted } from "./MysqlError.js"
+
+/**
+ * No connection could be had, or BEGIN failed. `reason` says why; nothing was done.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BeginFailed extends Schema.TaggedError<BeginFailed>("@safesync/mysql/BeginFailed")("BeginFailed", {
+  cause: Schema.Defect
+}) {
+  override get message() {
+    return `The transaction did not begin: ${(this.cause as Error).message}`
+  }
+}
+
+/**
+ * The server answered COMMIT with an error and has rolled back: nothing of the transaction was written.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CommitFailed extends Schema.TaggedError<CommitFailed>("@safesync/mysql/CommitFailed")("CommitFailed", {
+  connectionId: Schema.Number,
+  cause: Schema.Defect
+}) {
+  override get message() {
+    return `The server refused COMMIT, nothing was written: ${(this.cause as Error).message}`
+  }
+}
+
+/**
+ * COMMIT was sent and its answer never came: the transaction is either there as a whole or not at all. Do not simply
+ * run it again unless running it twice is harmless; an inbox makes it so.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CommitOutcomeUnknown
+  extends Schema.TaggedError<CommitOutcomeUnknown>("@safesync/mysql/CommitOutcomeUnknown")("CommitOutcomeUnknown", {
+    connectionId: Schema.Number,
+    cause: Schema.Defect
+  })
+{
+  override get message() {
+    return `The answer to COMMIT was lost (connection ${this.connectionId}): the transaction is there as a whole or ` +
+      `not at all: ${(this.cause as Error).message}`
+  }
+}
+
+/**
+ * What a transaction itself can fail with, whatever its body does.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type TransactionError = BeginFailed | CommitFailed | CommitOutcomeUnknown | TransactionAborted

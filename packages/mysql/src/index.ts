@@ -1,0 +1,119 @@
+/**
+ * Locks on names, for what has no row to lock yet or spans several tables: `GET_LOCK` of the server.
+ *
+ * Inside a transaction (`acquireInTransaction`) the lock is released after COMMIT or ROLLBACK, before the connection is
+ * reused: whoever gets it next sees what was committed. A plain `SELECT` that follows may still read a snapshot from
+ * before the lock was granted; run such a transaction at READ COMMITTED, or use locking reads.
+ *
+ * The server's names are at most 64 characters long, ignore case and are one space for all its databases. Ours may be of
+ * any length, heed case, and belong to a namespace, by default the connection's database. What the server sees is a
+ * readable beginning followed by a hash: `performance_schema.metadata_locks` shows it.
+ *
+ * The server does not see a deadlock between advisory locks and row locks: take advisory locks in one order, and either
+ * before all row locks or after all those that holders of the name may wait for.
+ *
+ * @since 0.1.0
+ */
+export * as AdvisoryLock from "./AdvisoryLock.js"
+
+/**
+ * Numbers that only grow, one sequence for each lock name, issued to the lock's holder. A holder who lost the lock
+ * without knowing it has a smaller number than his successor, and the guard refuses to let his transaction commit.
+ *
+ * @since 0.1.0
+ */
+export * as FencingToken from "./FencingToken.js"
+
+/**
+ * Inserts that may be repeated: a duplicate of the key that the caller names is an answer, every other failure stays
+ * a failure. `INSERT IGNORE` is not used: it would also swallow truncated values and broken foreign keys.
+ *
+ * A failed insert leaves a shared lock on the row that it found, until the transaction ends.
+ *
+ * @since 0.1.0
+ */
+export * as IdempotentInsert from "./IdempotentInsert.js"
+
+/**
+ * The inbox makes handling a message idempotent: its id is written in the same transaction as its effects, so both are
+ * there or neither is, and a message that comes again finds its id.
+ *
+ * @since 0.1.0
+ */
+export * as Inbox from "./Inbox.js"
+
+/**
+ * What a statement can fail with. One tag for each failure that a caller acts on, classified once, by errno.
+ *
+ * Messages name the problem, a hint and the statement's text. They never hold a value of a row: the server's own
+ * message is kept only for errors whose text is known to hold names and no values.
+ *
+ * @since 0.1.0
+ */
+export * as MysqlError from "./MysqlError.js"
+
+/**
+ * The metrics of this package. The names and labels of the first three are those that dashboards of COTI SafeSync
+ * already use; the others carry the same prefix.
+ *
+ * @since 0.1.0
+ */
+export * as MysqlMetrics from "./MysqlMetrics.js"
+
+/**
+ * Optimistic concurrency: read a row with its version, compute, write it back only if the version is still the same.
+ * Nobody waits; whoever is late gets a `VersionConflict` and starts again from the read, in a new transaction, by a
+ * Schedule of the caller's.
+ *
+ * @since 0.1.0
+ */
+export * as Occ from "./Occ.js"
+
+/**
+ * Row locks of InnoDB, held until the transaction ends. Without a Transaction in the context they do not compile.
+ *
+ * A lock on a row that does not exist excludes nobody: check for `none`, or use an `AdvisoryLock` on the name of what is
+ * about to exist. Lock by primary key or a unique index: a condition without one locks every row that it scans.
+ *
+ * @since 0.1.0
+ */
+export * as RowLock from "./RowLock.js"
+
+/**
+ * Transactions that are Effect `Scope`s: BEGIN when the scope opens, and its `Exit` decides between COMMIT and ROLLBACK
+ * when it closes. Plain `sql` statements inside run on the transaction's connection, with no argument passed.
+ *
+ * ## How a transaction ends: exit × state
+ *
+ * | state of the transaction | the body succeeded | the body failed, died or was interrupted |
+ * |---|---|---|
+ * | open | COMMIT; see below | ROLLBACK; the body's cause stands |
+ * | over: the server ended it (deadlock, implicit commit) | ROLLBACK; `TransactionAborted` | ROLLBACK; the body's cause stands |
+ * | its connection is lost or in doubt | discard the connection; `TransactionAborted` | discard; the body's cause stands |
+ *
+ * | COMMIT's answer | what follows | what the caller sees |
+ * |---|---|---|
+ * | OK | connection back to the pool | the body's value |
+ * | an error of the server | ROLLBACK | `CommitFailed`: nothing was written |
+ * | none: the connection was closed before COMMIT was sent | discard | `TransactionAborted`: nothing was written |
+ * | none: the connection died, or the bound passed | discard, end the session on the server | `CommitOutcomeUnknown` |
+ *
+ * A ROLLBACK that fails is logged and counted, and its connection is discarded: the server rolls back what it no longer
+ * has a client for. COMMIT is never retried and never interrupted.
+ *
+ * ## Who owns what
+ *
+ * The pool's connection belongs to a scope of its own, which is closed last. What follows the end of the transaction
+ * (advisory locks that are released, variables that are set back) travels with COMMIT or ROLLBACK in one packet. Opening
+ * and closing are uninterruptible; the wait for a connection of the pool and the body are not.
+ *
+ * @since 0.1.0
+ */
+export * as Transaction from "./Transaction.js"
+
+/**
+ * What a transaction itself can fail with, whatever its body does.
+ *
+ * @since 0.1.0
+ */
+export * as TransactionError from "./TransactionError.js"

@@ -1,0 +1,12 @@
+/**
+ * Text as bytes of a bounded length.
+ *
+ * @internal
+ */
+import { createHash } from "node:crypto"
+
+/** The text's UTF-8 bytes, or `sha256:` and its hash where they would be more than `limit`. */
+export const bounded = (text: string, limit: number): Uint8Array => {
+  const bytes = Buffer.from(text, "utf8")
+  return bytes.length <= limit ? bytes : Buffer.from(`sha256:${createHash("sha256").update(bytes).digest("hex")}`)
+}

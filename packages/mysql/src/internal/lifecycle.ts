@@ -1,0 +1,184 @@
+/**
+ * How a transaction begins and ends: the tables of `Transaction`'s docstring, line by line.
+ *
+ * @internal
+ */
+import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import type * as Scope from "effect/Scope"
+import * as MysqlError from "../MysqlError.js"
+import * as MysqlMetrics from "../MysqlMetrics.js"
+import type { Options } from "../Transaction.js"
+import * as TransactionError from "../TransactionError.js"
+import * as reservation from "./reservation.js"
+import type { ControlFailure, Session } from "./session.js"
+
+export type Restore = reservation.Restore
+
+export interface State {
+  readonly connectionId: number
+  readonly session: Session
+  readonly reservation: Scope.CloseableScope
+  readonly controlMillis: number
+  /**
+   * Statements that follow COMMIT or ROLLBACK, in the same packet: a released lock and a restored variable cost no round
+   * trip, and whoever waits for the lock gets it sooner. Only such as cannot fail once the transaction has ended, since
+   * their error could not be told from COMMIT's.
+   */
+  readonly atEnd: Array<string>
+  readonly afterCommit: Array<Effect.Effect<void>>
+  savepoints: number
+}
+
+export const open = (
+  client: MysqlClient,
+  options: Options,
+  restore: Restore
+): Effect.Effect<State, TransactionError.BeginFailed> => {
+  const controlMillis = Duration.toMillis(options.controlTimeout ?? Duration.seconds(30))
+  return Effect.matchEffect(reservation.make(client, restore), {
+    onFailure: beginFailed,
+    onSuccess: ({ scope, session }) =>
+      Effect.matchEffect(session.control(beginStatement(options), controlMillis), {
+        onFailure: ({ error }) => Effect.zipRight(reservation.release(session, scope), beginFailed(error)),
+        onSuccess: () =>
+          Effect.sync((): State => {
+            session.phase = { _tag: "Open", transaction: true }
+            return {
+              connectionId: session.connectionId,
+              session,
+              reservation: scope,
+              controlMillis,
+              atEnd: options.lockWaitTimeout === undefined ? [] : ["SET innodb_lock_wait_timeout = DEFAULT"],
+              afterCommit: [],
+              savepoints: 0
+            }
+          })
+      })
+  })
+}
+
+/** The upper half of the table: the body succeeded. */
+export const commit = (state: State): Effect.Effect<void, TransactionError.TransactionError> =>
+  Effect.suspend(() => {
+    const { connectionId, controlMillis, session } = state
+    session.end()
+    const phase = session.phase
+    if (phase._tag !== "Open") {
+      const aborted = new MysqlError.TransactionAborted({
+        reason: phase._tag === "Doomed" ? phase.reason : "connection-lost",
+        connectionId,
+        cause: phase._tag === "Idle" ? undefined : phase.cause
+      })
+      return Effect.zipRight(undo(state), Effect.zipRight(ended.aborted, Effect.fail(aborted)))
+    }
+    return Effect.matchEffect(session.control(["COMMIT", ...state.atEnd].join("; "), controlMillis), {
+      onSuccess: () => {
+        session.phase = { _tag: "Idle" }
+        return Effect.zipRight(
+          reservation.release(session, state.reservation),
+          Effect.zipRight(ended.committed, runAfterCommit(state))
+        )
+      },
+      onFailure: (failure) => Effect.zipRight(undo(state), notCommitted(connectionId, failure))
+    })
+  })
+
+/** The second table: what the answer to COMMIT, or its absence, means. */
+const notCommitted = (
+  connectionId: number,
+  { error, lost, sent }: ControlFailure
+): Effect.Effect<never, TransactionError.TransactionError> => {
+  if (!sent) {
+    const aborted = new MysqlError.TransactionAborted({ reason: "connection-lost", connectionId, cause: error })
+    return Effect.zipRight(ended.aborted, Effect.fail(aborted))
+  }
+  // A killed COMMIT may have been past the point of no return.
+  return lost || error._tag === "StatementInterrupted"
+    ? Effect.zipRight(
+      ended.commitUnknown,
+      Effect.fail(new TransactionError.CommitOutcomeUnknown({ connectionId, cause: error }))
+    )
+    : Effect.zipRight(
+      ended.commitFailed,
+      Effect.fail(new TransactionError.CommitFailed({ connectionId, cause: error }))
+    )
+}
+
+/** The lower half of the table: whatever happens here, the body's cause stands. */
+export const rollback = (state: State, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    state.session.end()
+    return Effect.zipRight(
+      Cause.isInterrupted(cause) ? state.session.interruptRunning : Effect.void,
+      Effect.zipRight(undo(state), ended.rolledBack)
+    )
+  })
+
+const undo = (state: State): Effect.Effect<void> => {
+  const { controlMillis, session } = state
+  return Effect.zipRight(
+    session.phase._tag === "Lost"
+      ? Effect.void
+      : Effect.matchEffect(session.control(["ROLLBACK", ...state.atEnd].join("; "), controlMillis), {
+        onSuccess: () =>
+          Effect.sync(() => {
+            session.phase = { _tag: "Idle" }
+          }),
+        onFailure: ({ error }) => {
+          session.abandon(error)
+          return Effect.logWarning("ROLLBACK failed, its connection is discarded", Cause.fail(error))
+        }
+      }),
+    reservation.release(session, state.reservation)
+  )
+}
+
+const runAfterCommit = (state: State): Effect.Effect<void> =>
+  state.afterCommit.length === 0
+    ? Effect.void
+    : Effect.forEach(state.afterCommit, (_) =>
+      Effect.catchAllCause(_, (cause) => Effect.logError("An effect registered with afterCommit died", cause)), {
+      discard: true
+    })
+
+const isolationLevels = {
+  "read-uncommitted": "READ UNCOMMITTED",
+  "read-committed": "READ COMMITTED",
+  "repeatable-read": "REPEATABLE READ",
+  "serializable": "SERIALIZABLE"
+} as const
+
+/** One round trip, whatever the options. */
+const beginStatement = (options: Options): string => {
+  const parts: Array<string> = []
+  if (options.lockWaitTimeout !== undefined) {
+    const seconds = Math.max(1, Math.ceil(Duration.toSeconds(options.lockWaitTimeout)))
+    parts.push(`SET innodb_lock_wait_timeout = ${seconds}`)
+  }
+  if (options.isolation !== undefined) {
+    parts.push(`SET TRANSACTION ISOLATION LEVEL ${isolationLevels[options.isolation]}`)
+  }
+  const accessMode = { "read-only": " READ ONLY", "read-write": " READ WRITE", "": "" }[options.accessMode ?? ""]
+  parts.push(`START TRANSACTION${accessMode}`)
+  return parts.join("; ")
+}
+
+const outcome = (name: string): Effect.Effect<void> =>
+  Metric.increment(Metric.tagged(MysqlMetrics.transactions, "outcome", name))
+
+/** Built once: tagging a metric costs more than counting. */
+const ended = {
+  committed: outcome("committed"),
+  rolledBack: outcome("rolled_back"),
+  aborted: outcome("aborted"),
+  commitFailed: outcome("commit_failed"),
+  commitUnknown: outcome("commit_unknown"),
+  beginFailed: outcome("begin_failed")
+}
+
+const beginFailed = (cause: MysqlError.MysqlError): Effect.Effect<never, TransactionError.BeginFailed> =>
+  Effect.zipRight(ended.beginFailed, Effect.fail(new TransactionError.BeginFailed({ cause })))

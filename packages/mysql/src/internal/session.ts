@@ -1,0 +1,435 @@
+/**
+ * One reserved connection, from the moment it leaves the pool to the moment it goes back or is thrown away.
+ *
+ * It is the decorator around @effect/sql's `Connection`: every plain `sql` statement of the scope comes through
+ * `submit`. Here live cancelling, the doomed flag and the classification of errors, and nowhere else.
+ *
+ * - **Order.** Statements of several fibers run one after another. A statement that has not begun is taken out of the
+ *   queue when its fiber is interrupted; only the one that runs is killed, so a kill never hits a neighbour.
+ * - **Cancelling.** Interrupting the running statement sends `KILL QUERY` and waits until both the statement and the kill
+ *   have been answered; then `DO 0` takes the kill that may have come late, before anything else is sent. Without an
+ *   answer within `cancelMillis` the connection is in doubt and is destroyed, and the server is told to end the session.
+ * - **Doom.** Once the server has ended the transaction, nothing more is sent. A deadlock says so itself; everything else
+ *   is seen in the status bit of the next OK packet, which `DO 0` asks for after an error that may have ended it.
+ *
+ * @internal
+ */
+import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
+import { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import * as Stream from "effect/Stream"
+import type { PoolConnection } from "mysql2"
+import * as MysqlError from "../MysqlError.js"
+import type * as Canceller from "./canceller.js"
+import * as driver from "./driverError.js"
+
+/** How long an interrupted statement may take to end on the server before its connection is thrown away. */
+const cancelMillis = 200
+
+/** SERVER_STATUS_IN_TRANS, https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html */
+const inTransaction = 1
+
+export type Phase =
+  /** No transaction: before BEGIN, and after COMMIT or ROLLBACK. */
+  | { readonly _tag: "Idle" }
+  /** Statements may be sent. `transaction: false`: a connection that holds a lock, and has no transaction to lose. */
+  | { readonly _tag: "Open"; readonly transaction: boolean }
+  /** The server has ended the transaction, the connection is well. */
+  | { readonly _tag: "Doomed"; readonly reason: MysqlError.TransactionAborted["reason"]; readonly cause?: unknown }
+  /** The connection is gone or in doubt. */
+  | { readonly _tag: "Lost"; readonly cause: unknown }
+
+type Method = "execute" | "query"
+type Answer = (error: unknown, results: unknown) => void
+
+interface Job {
+  /** Called when its turn comes. */
+  readonly start: () => void
+  state: "queued" | "running" | "settled"
+}
+
+type Row = Record<string, unknown>
+type Failure = MysqlError.MysqlError | MysqlError.TransactionAborted
+type TransformRows = (<A extends object>(row: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
+
+interface OkPacket {
+  readonly affectedRows: number
+  readonly insertId: number
+  readonly serverStatus: number
+}
+
+export class Session implements Connection {
+  phase: Phase = { _tag: "Idle" }
+  /** Called once, when the connection is found to be gone. */
+  onLost: ((cause: unknown) => void) | undefined
+  private ended = false
+  private soiled = false
+  private active: Job | undefined
+  private readonly queue: Array<Job> = []
+
+  constructor(
+    private readonly raw: PoolConnection,
+    private readonly canceller: Canceller.Canceller
+  ) {
+    // The server may close an idle connection between two statements.
+    raw.on("error", this.lose)
+  }
+
+  get connectionId(): number {
+    return this.raw.threadId
+  }
+
+  get database(): string {
+    return this.raw.config.database ?? ""
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Connection
+  // -------------------------------------------------------------------------------------------------------------------
+
+  execute(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
+    return rows(this.submit(asSqlError, "execute", sql, params, false), transformRows)
+  }
+  executeRaw(sql: string, params: ReadonlyArray<unknown>) {
+    return this.submit(asSqlError, "execute", sql, params, false)
+  }
+  executeValues(sql: string, params: ReadonlyArray<unknown>) {
+    return rows(this.submit(asSqlError, "execute", sql, params, true), undefined)
+  }
+  executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
+    return rows(this.submit(asSqlError, "query", sql, params, false), transformRows)
+  }
+  // mysql2 cannot end a streamed result early without reading it to its end or losing the connection, and a stream that
+  // is slowly consumed would hold up every other statement of the transaction: the rows are read, then streamed.
+  executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
+    return Stream.unwrap(Effect.map(
+      rows(this.submit(asSqlError, "query", sql, params, false), transformRows),
+      (_) => Stream.fromIterable(_)
+    ))
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // For the modules of this package
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** The rows of a statement, its errors classified. */
+  select(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<ReadonlyArray<Row>, Failure> {
+    return rows(this.submit(asIs, "execute", sql, params, false), undefined)
+  }
+
+  /**
+   * `select` for a statement that takes an advisory lock, which the caller releases himself at the transaction's end: the
+   * session is as before then, and is not thrown away for it.
+   */
+  lock(sql: string, params: ReadonlyArray<unknown>): ReturnType<Session["select"]> {
+    return rows(this.submit(asIs, "execute", sql, params, false, true), undefined)
+  }
+
+  /** How many rows a statement matched, and the id that it generated. */
+  write(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<OkPacket, Failure> {
+    return this.submit(asIs, "execute", sql, params, false) as Effect.Effect<OkPacket, Failure>
+  }
+
+  /**
+   * A statement that opens or ends the transaction: never cancelled, waited for within a bound. A bound that passes
+   * leaves the connection in doubt, so it is destroyed. `sent` is false when the connection was known to be closed.
+   */
+  control(sql: string, boundMillis: number): Effect.Effect<OkPacket, ControlFailure> {
+    return Effect.async<OkPacket, ControlFailure>((resume) => {
+      const job: Job = {
+        state: "queued",
+        start: () => {
+          const bound = setTimeout(() => {
+            this.abandon(new Error(`No answer to ${sql} within ${boundMillis} ms`))
+            answer(
+              Object.assign(new Error("No answer in time"), { code: "PROTOCOL_SEQUENCE_TIMEOUT", fatal: true }),
+              null
+            )
+          }, boundMillis)
+          const answer = this.settleOnce(job, (error, results) => {
+            clearTimeout(bound)
+            if (error === null) return resume(Effect.succeed(lastOk(results)!))
+            const lost = driver.isConnectionLost(error)
+            if (lost) this.lose(error)
+            resume(Effect.fail({ error: MysqlError.fromDriver(error, sql), lost, sent }))
+          })
+          let sent = true
+          if (this.phase._tag === "Lost") {
+            sent = false
+            return answer(this.phase.cause, null)
+          }
+          // mysql2 refuses at once, within this call, when it knows that the connection is closed.
+          let refused = true
+          this.raw.query({ sql }, (error, results) => {
+            sent = !refused
+            answer(error, results)
+          })
+          refused = false
+        }
+      }
+      this.enqueue(job)
+    })
+  }
+
+  /** Takes the kill that may have come late and asks whether the transaction is still open. Never fails. */
+  probe(then: () => void): void {
+    if (this.phase._tag === "Lost") return then()
+    this.raw.query({ sql: "DO 0" }, (error: unknown, results: unknown) => {
+      if (error !== null) {
+        // 1317 is the late kill itself: it is spent now, and the statement that it hit was only this one.
+        if ((error as { errno?: number }).errno === 1317) return this.probe(then)
+        this.lose(error)
+      } else {
+        this.watch(results, "ended-by-server")
+      }
+      then()
+    })
+  }
+
+  /** From here on, statements of fibers that outlived their scope are refused. */
+  end(): void {
+    this.ended = true
+  }
+
+  /** Kills what another fiber still runs, so that ROLLBACK does not wait behind it. */
+  readonly interruptRunning: Effect.Effect<void> = Effect.async<void>((resume) => {
+    if (this.active === undefined) return resume(Effect.void)
+    this.cancel(this.active, () => resume(Effect.void))
+  })
+
+  /** The connection is gone: it never goes back to the pool. */
+  readonly lose = (cause: unknown): void => {
+    if (this.phase._tag === "Lost") return
+    this.phase = { _tag: "Lost", cause }
+    this.raw.destroy()
+    this.onLost?.(cause)
+  }
+
+  /** The connection is in doubt: it is thrown away, and the server is told to end the session behind it. */
+  abandon(cause: unknown): void {
+    if (this.phase._tag === "Lost") return
+    this.lose(cause)
+    this.canceller.kill("CONNECTION", this.connectionId, () => {})
+  }
+
+  /**
+   * Before the connection goes back: whether it is thrown away instead. It goes back clean or not at all, so one whose
+   * session state a statement may have changed is thrown away too.
+   */
+  detach(): boolean {
+    if (this.soiled && this.phase._tag !== "Lost") this.lose(new Error("The session's state was changed"))
+    if (this.phase._tag === "Lost") return true
+    this.raw.off("error", this.lose)
+    return false
+  }
+
+  doom(reason: MysqlError.TransactionAborted["reason"], cause?: unknown): void {
+    if (this.phase._tag === "Open") this.phase = { _tag: "Doomed", reason, cause }
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // internal
+  // -------------------------------------------------------------------------------------------------------------------
+
+  private submit<E>(
+    wrap: (failure: Failure) => E,
+    method: Method,
+    sql: string,
+    values: ReadonlyArray<unknown>,
+    rowsAsArray: boolean,
+    leavesSessionAsItWas = false
+  ): Effect.Effect<unknown, E> {
+    return Effect.async<unknown, E>((resume) => {
+      const job: Job = {
+        state: "queued",
+        start: () => {
+          const refusal = this.refusal(sql)
+          if (refusal !== undefined) {
+            this.settle(job)
+            return resume(Effect.mapError(refusal, wrap))
+          }
+          if (!leavesSessionAsItWas && changesSession.test(sql)) this.soiled = true
+          ;(this.raw as unknown as Record<Method, (options: object, answer: Answer) => void>)[method](
+            { sql, values, rowsAsArray },
+            (error, results) => {
+              // Whoever asked has been interrupted, and the connection thrown away.
+              if (job.state === "settled") return
+              if (error === null) {
+                this.watch(results, "implicit-commit")
+                resume(Effect.succeed(results))
+                return this.settle(job)
+              }
+              const failure = MysqlError.fromDriver(error, sql)
+              const answer = () => {
+                if (job.state === "settled") return
+                resume(Effect.fail(wrap(failure)))
+                this.settle(job)
+              }
+              if (failure._tag === "Deadlock") this.doom("deadlock", failure)
+              else if (failure._tag === "ConnectionLost") this.lose(failure)
+              else if (mayEndTransaction(failure)) return this.probe(answer)
+              answer()
+            }
+          )
+        }
+      }
+      this.enqueue(job)
+      return Effect.async<void>((done) => this.cancel(job, () => done(Effect.void)))
+    })
+  }
+
+  private enqueue(job: Job): void {
+    if (this.active === undefined) {
+      this.active = job
+      job.state = "running"
+      job.start()
+    } else {
+      this.queue.push(job)
+    }
+  }
+
+  private settle(job: Job): void {
+    job.state = "settled"
+    if (this.active !== job) return
+    const next = this.queue.shift()
+    this.active = next
+    if (next !== undefined) {
+      next.state = "running"
+      next.start()
+    }
+  }
+
+  private settleOnce(job: Job, answer: Answer): Answer {
+    return (error, results) => {
+      if (job.state === "settled") return
+      answer(error, results)
+      this.settle(job)
+    }
+  }
+
+  /**
+   * Ends a statement whose fiber has been interrupted. Its own answer may come at any time and goes nowhere. The guard
+   * takes the turn after it and keeps it until the kill has been answered too and its effect is spent.
+   */
+  private cancel(job: Job, done: () => void): void {
+    if (job.state === "settled") return done()
+    if (job.state === "queued") {
+      this.queue.splice(this.queue.indexOf(job), 1)
+      return done()
+    }
+    let unanswered = 2
+    let finished = false
+    const answered = () => {
+      if (--unanswered === 0 && !finished) this.probe(finish)
+    }
+    const guard: Job = { state: "queued", start: answered }
+    const finish = () => {
+      if (finished) return
+      finished = true
+      clearTimeout(bound)
+      // Only after a bound that passed is it still the job's turn.
+      this.settle(job)
+      this.settle(guard)
+      done()
+    }
+    const bound = setTimeout(() => {
+      this.abandon(new Error(`An interrupted statement did not end within ${cancelMillis} ms`))
+      finish()
+    }, cancelMillis)
+    this.queue.unshift(guard)
+    this.canceller.kill("QUERY", this.connectionId, (acted) => {
+      // Without the kill nothing ends the statement: the bound will pass, there is no use in waiting for it.
+      if (!acted && !finished) {
+        this.abandon(new Error("KILL QUERY could not be sent"))
+        finish()
+      } else answered()
+    })
+  }
+
+  private refusal(sql: string): Effect.Effect<unknown, MysqlError.TransactionAborted> | undefined {
+    const phase: Phase = this.ended ? { _tag: "Idle" } : this.phase
+    switch (phase._tag) {
+      case "Open":
+        return undefined
+      case "Doomed":
+      case "Lost": {
+        // A nested sql.withTransaction treats a failure to go back to its savepoint as a defect; there is nothing left
+        // to undo, and the error that ended the transaction must reach the outermost one.
+        if (/^ROLLBACK TO /i.test(sql)) return Effect.succeed([])
+        return Effect.fail(
+          new MysqlError.TransactionAborted({
+            reason: phase._tag === "Lost" ? "connection-lost" : phase.reason,
+            connectionId: this.connectionId,
+            statement: sql,
+            cause: phase.cause
+          })
+        )
+      }
+      default:
+        return Effect.dieMessage(
+          `A statement was run on a transaction whose scope is closed (connection ${this.connectionId}). ` +
+            "A fiber that outlives Transaction.run needs a transaction of its own."
+        )
+    }
+  }
+
+  /** The tripwire: an OK packet without the in-transaction bit, while we believe that one is open. */
+  private watch(results: unknown, reason: MysqlError.TransactionAborted["reason"]): void {
+    if (this.phase._tag !== "Open" || !this.phase.transaction) return
+    const ok = lastOk(results)
+    if (ok !== undefined && (ok.serverStatus & inTransaction) === 0) this.doom(reason)
+  }
+}
+
+export interface ControlFailure {
+  readonly error: MysqlError.MysqlError
+  /** The connection is gone. */
+  readonly lost: boolean
+  /** Whether the statement may have reached the server. */
+  readonly sent: boolean
+}
+
+/** Errors of the statement alone, which leave the transaction as it is: not worth a question to the server. */
+const mayEndTransaction = (error: MysqlError.MysqlError): boolean =>
+  error._tag === "LockWaitTimeout" || error._tag === "StatementFailed" || error._tag === "ReadOnlyServer"
+
+const isOk = (u: unknown): u is OkPacket =>
+  Predicate.isObject(u) && u.constructor !== undefined && u.constructor.name === "ResultSetHeader"
+
+/** Statements after which the session differs from one that is fresh from the pool, whatever becomes of the transaction. */
+const changesSession = /^\s*(?:SET|USE|LOCK|PREPARE|HANDLER|CREATE\s+TEMPORARY)\b|\bGET_LOCK\s*\(|@\w+\s*:=|\bINTO\s+@/i
+
+/** The OK packet of a statement, or of the last one where there were several. A result set has none. */
+const lastOk = (results: unknown): OkPacket | undefined => {
+  const last = Array.isArray(results) ? results[results.length - 1] : results
+  return isOk(last) ? last : undefined
+}
+
+/** For the modules of this package, and for @effect/sql, whose `Connection` fails with `SqlError` alone. */
+const asIs = (failure: Failure): Failure => failure
+const asSqlError = (failure: Failure): SqlError => new SqlError({ cause: failure, message: failure.message })
+
+const rows = <E>(
+  results: Effect.Effect<unknown, E>,
+  transformRows: TransformRows
+): Effect.Effect<ReadonlyArray<any>, E> =>
+  Effect.map(results, (_) => {
+    const array: ReadonlyArray<any> = Array.isArray(_) ? _ : []
+    return transformRows === undefined ? array : transformRows(array)
+  })
+
+/** The mysql2 connection below a `Connection` of @effect/sql-mysql2, whose class keeps it in `conn`. */
+export const make = (
+  client: MysqlClient,
+  connection: Connection,
+  canceller: Canceller.Canceller
+): Effect.Effect<Session> => {
+  const raw = (connection as { readonly conn?: PoolConnection }).conn
+  return raw === undefined || typeof raw.destroy !== "function" || typeof raw.threadId !== "number"
+    ? Effect.dieMessage(
+      `SafeSync needs the MysqlClient of @effect/sql-mysql2, and this one (${client.constructor.name}) hides its connection`
+    )
+    : Effect.succeed(new Session(raw, canceller))
+}

@@ -1,0 +1,205 @@
+import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
+import { SqlClient } from "@effect/sql/SqlClient"
+import { expect, layer } from "@effect/vitest"
+import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
+import * as FencingToken from "@safesync/mysql/FencingToken"
+import * as Transaction from "@safesync/mysql/Transaction"
+import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { accounts, add, balances, defect, inDatabase, kill, tag, untilLockWait, waiting } from "./support.js"
+
+const lock = (name: string, timeout: number, namespace?: string) =>
+  AdvisoryLock.acquireInTransaction(name, { timeout, namespace })
+
+const whileHeld = <A, E, R>(name: string, then: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const held = yield* Deferred.make<void>()
+    const release = yield* Deferred.make<void>()
+    const holder = yield* Effect.fork(Transaction.run(Effect.gen(function*() {
+      yield* lock(name, 1000)
+      yield* Deferred.succeed(held, undefined)
+      yield* Deferred.await(release)
+    })))
+    yield* Deferred.await(held)
+    const result = yield* then
+    yield* Deferred.succeed(release, undefined)
+    yield* Fiber.join(holder)
+    return result
+  })
+
+layer(MysqlServer.layer, { excludeTestServices: true })("AdvisoryLock", (it) => {
+  it.effect("L10: whoever gets the lock next sees what its holder committed", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const sql = yield* SqlClient
+      // read-modify-write of a row that nothing else protects, not even a row lock
+      const increment = Transaction.run(
+        Effect.gen(function*() {
+          yield* lock("counter", 5_000)
+          const [row] = yield* sql<{ balance: number }>`SELECT balance FROM account WHERE id = 1`
+          yield* sql`UPDATE account SET balance = ${row!.balance + 1} WHERE id = 1`
+        }),
+        { isolation: "read-committed" }
+      )
+      yield* Effect.all(Array.from({ length: 80 }, () => increment), { concurrency: 8 })
+      expect(yield* balances).toEqual([80, 0, 0])
+    })))
+
+  it.effect("L10: it is released after COMMIT and after ROLLBACK, and the connection goes back without it", () =>
+    inDatabase(
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const held = sql<{ n: number }>`SELECT COUNT(*) AS n FROM performance_schema.metadata_locks
+          WHERE object_type = 'USER LEVEL LOCK'
+            AND owner_thread_id = (SELECT thread_id FROM performance_schema.threads WHERE processlist_id = CONNECTION_ID())`
+        for (const end of [Effect.void, Effect.fail("no")]) {
+          yield* Transaction.run(Effect.gen(function*() {
+            yield* lock("x", 0)
+            yield* lock("x", 0)
+            expect((yield* held)[0]!.n).toBe(1)
+            yield* end
+          })).pipe(Effect.ignore)
+          expect((yield* held)[0]!.n).toBe(0)
+        }
+      }),
+      { maxConnections: 1 }
+    ))
+
+  it.effect("L10: long names work, names that differ only in case and other namespaces are other locks", () =>
+    inDatabase(whileHeld(
+      "Name",
+      Effect.gen(function*() {
+        yield* Transaction.run(lock("name", 0))
+        yield* Transaction.run(lock("Name", 0, "another application"))
+        yield* Transaction.run(Effect.zipRight(lock("x".repeat(500) + "1", 0), lock("x".repeat(500) + "2", 0)))
+        expect(tag(yield* Effect.exit(Transaction.run(lock("Name", 0))))).toBe("AdvisoryLockTimeout")
+      })
+    )))
+
+  it.effect("L11: a timeout below one second", () =>
+    inDatabase(whileHeld(
+      "x",
+      Effect.gen(function*() {
+        const exit = yield* Effect.exit(Transaction.run(lock("x", 150)))
+        expect(tag(exit)).toBe("AdvisoryLockTimeout")
+        const whole = yield* Effect.exit(Transaction.run(lock("x", 1_000)))
+        expect(tag(whole)).toBe("AdvisoryLockTimeout")
+      })
+    )))
+
+  it.effect("L11: a deadlock among advisory locks has a tag of its own, and the transaction stays open", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const first = yield* Deferred.make<void>()
+      const second = yield* Deferred.make<void>()
+      const one = (mine: string, theirs: string, latch: Deferred.Deferred<void>, wait: Deferred.Deferred<void>) =>
+        Transaction.run(Effect.gen(function*() {
+          yield* lock(mine, 0)
+          yield* Deferred.succeed(latch, undefined)
+          yield* Deferred.await(wait)
+          const got = yield* Effect.exit(lock(theirs, 20_000))
+          yield* add(1, 1)
+          return got
+        }))
+      const exits = yield* Effect.all([one("a", "b", first, second), one("b", "a", second, first)], { concurrency: 2 })
+      expect(exits.filter(Exit.isSuccess).length).toBe(1)
+      expect(exits.map(tag)).toContain("AdvisoryLockDeadlock")
+      expect(yield* balances).toEqual([2, 0, 0])
+    })))
+
+  it.effect("L10: taken outside, a transaction inside begins after the lock is held, at repeatable read too", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const sql = yield* SqlClient
+      const increment = Effect.gen(function*() {
+        const [row] = yield* sql<{ balance: number }>`SELECT balance FROM account WHERE id = 1`
+        yield* sql`UPDATE account SET balance = ${row!.balance + 1} WHERE id = 1`
+      }).pipe(
+        Transaction.run({ isolation: "repeatable-read" }),
+        AdvisoryLock.withLock("counter", { timeout: "20 seconds" })
+      )
+      yield* Effect.all(Array.from({ length: 40 }, () => increment), { concurrency: 4 })
+      expect(yield* balances).toEqual([40, 0, 0])
+    })))
+
+  it.effect("L10: the Scope form holds it for the scope, and taking it inside a transaction is a defect", () =>
+    inDatabase(Effect.gen(function*() {
+      const other = Effect.exit(Transaction.run(lock("x", 0)))
+      yield* Effect.scoped(Effect.zipRight(
+        AdvisoryLock.acquire("x", { timeout: 0 }),
+        Effect.map(other, (exit) => expect(tag(exit)).toBe("AdvisoryLockTimeout"))
+      ))
+      expect(Exit.isSuccess(yield* other)).toBe(true)
+      const inside = yield* Effect.exit(
+        Transaction.run(Effect.flatMap(MysqlClient.MysqlClient, (client) =>
+          Effect.scoped(Effect.provideService(
+            AdvisoryLock.acquire("x", { timeout: 0 }),
+            MysqlClient.MysqlClient,
+            client
+          ))))
+      )
+      expect(String(defect(inside))).toMatch(/acquireInTransaction/)
+    })))
+
+  it.effect("L11: interrupting a wait for the lock ends it on the server, and a wait that was killed has its own tag", () =>
+    inDatabase(whileHeld(
+      "x",
+      Effect.gen(function*() {
+        const fiber = yield* Effect.fork(AdvisoryLock.withLock("x", { timeout: "20 seconds" })(Effect.void))
+        yield* untilLockWait
+        yield* Fiber.interrupt(fiber)
+        expect(yield* waiting).toBe(0)
+        const killed = yield* Effect.fork(Effect.exit(Transaction.run(lock("x", 20_000))))
+        yield* untilLockWait
+        yield* killWaiting
+        expect(tag(yield* Fiber.join(killed))).toBe("StatementInterrupted")
+      })
+    )))
+
+  it.effect("when the holding connection dies, the body is interrupted and the loss is typed", () =>
+    inDatabase(Effect.gen(function*() {
+      const held = yield* Deferred.make<void>()
+      const interrupted = yield* Deferred.make<void>()
+      const holder = yield* Effect.fork(Effect.exit(
+        AdvisoryLock.withLock("x", { timeout: 0 })(
+          Effect.zipRight(Deferred.succeed(held, undefined), Effect.never).pipe(
+            Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined))
+          )
+        )
+      ))
+      yield* Deferred.await(held)
+      const sql = yield* SqlClient
+      const [row] = yield* sql<{ id: number }>`SELECT t.PROCESSLIST_ID AS id FROM performance_schema.metadata_locks m
+        JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID
+        WHERE m.OBJECT_TYPE = 'USER LEVEL LOCK' AND t.PROCESSLIST_DB = DATABASE()`
+      yield* kill(row!.id)
+      expect(tag(yield* Fiber.join(holder))).toBe("AdvisoryLockLost")
+      yield* Deferred.await(interrupted)
+    })))
+
+  it.effect("a fencing token keeps a holder who lost the lock from committing", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      yield* FencingToken.migration
+      const next = Effect.scoped(Effect.flatMap(AdvisoryLock.acquire("x", { timeout: 0 }), FencingToken.issue))
+      const stale = yield* next
+      const write = (token: FencingToken.FencingToken) =>
+        Effect.exit(Transaction.run(Effect.zipRight(add(1, token.token), FencingToken.guard(token))))
+      expect(Exit.isSuccess(yield* write(stale))).toBe(true)
+      const current = yield* next
+      expect(current.token).toBe(stale.token + 1)
+      expect(tag(yield* write(stale))).toBe("FencingTokenStale")
+      expect(Exit.isSuccess(yield* write(current))).toBe(true)
+      expect(yield* balances).toEqual([3, 0, 0])
+    })))
+})
+
+const killWaiting = Effect.gen(function*() {
+  const sql = yield* SqlClient
+  const [row] = yield* sql<{ id: number }>`SELECT PROCESSLIST_ID AS id FROM performance_schema.threads
+    WHERE PROCESSLIST_DB = DATABASE() AND PROCESSLIST_STATE = 'User lock'`
+  yield* sql`KILL QUERY ${sql.literal(String(row!.id))}`
+})

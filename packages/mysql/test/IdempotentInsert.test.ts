@@ -1,0 +1,52 @@
+import { SqlClient } from "@effect/sql/SqlClient"
+import { expect, layer } from "@effect/vitest"
+import * as IdempotentInsert from "@safesync/mysql/IdempotentInsert"
+import * as Transaction from "@safesync/mysql/Transaction"
+import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as Effect from "effect/Effect"
+import { failure, inDatabase, tag } from "./support.js"
+
+const table = Effect.flatMap(
+  SqlClient,
+  (sql) =>
+    sql`CREATE TABLE invoice (no VARCHAR(40) PRIMARY KEY, serial INT NOT NULL, amount INT NOT NULL,
+    UNIQUE KEY ${sql("the serial")} (serial), CHECK (amount >= 0))`
+)
+
+const insert = (no: string, serial: number, amount = 0) =>
+  IdempotentInsert.insert({ table: "invoice", values: { no, serial, amount }, key: "PRIMARY" })
+
+layer(MysqlServer.layer, { excludeTestServices: true })("IdempotentInsert", (it) => {
+  it.effect("L14: absorbs a duplicate of the named key, and the transaction goes on", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* table
+      const sql = yield* SqlClient
+      const tags = yield* Transaction.run(Effect.forEach([
+        insert("a", 1),
+        insert("a", 1),
+        insert("b", 2)
+      ], (_) => Effect.map(_, (result) => result._tag)))
+      expect(tags).toEqual(["Inserted", "AlreadyExists", "Inserted"])
+      expect(yield* sql`SELECT no FROM invoice ORDER BY no`).toEqual([{ no: "a" }, { no: "b" }])
+    })))
+
+  it.effect("L14: absorbs no other duplicate and no other failure; values that quote the message do not confuse it", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* table
+      yield* Transaction.run(insert("x' for key 'invoice.PRIMARY", 1))
+      const other = yield* Effect.exit(Transaction.run(insert("y' for key 'invoice.PRIMARY", 1)))
+      expect(failure(other)).toMatchObject({ _tag: "DuplicateKey", key: "the serial" })
+      expect(tag(yield* Effect.exit(Transaction.run(insert("c", 3, -1))))).toBe("CheckViolation")
+      expect(tag(yield* Effect.exit(Transaction.run(insert("c".repeat(41), 3))))).toBe("StatementFailed")
+    })))
+
+  it.effect("L14: of many at a time exactly one inserts", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* table
+      const results = yield* Effect.all(
+        Array.from({ length: 24 }, () => Transaction.run(insert("one", 1))),
+        { concurrency: 8 }
+      )
+      expect(results.filter((result) => result._tag === "Inserted").length).toBe(1)
+    })))
+})

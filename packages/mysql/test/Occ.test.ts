@@ -1,0 +1,99 @@
+import { SqlClient } from "@effect/sql/SqlClient"
+import { expect, layer } from "@effect/vitest"
+import * as Occ from "@safesync/mysql/Occ"
+import * as Transaction from "@safesync/mysql/Transaction"
+import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import { accounts, balances, defect, failure, inDatabase, outside, tag } from "./support.js"
+
+const setBalance = (id: number, expected: number, balance: number) =>
+  Occ.update({ table: "account", key: { id }, version: { column: "version", expected }, set: { balance } })
+
+layer(MysqlServer.layer, { excludeTestServices: true })("Occ", (it) => {
+  it.effect("L12: returns the new version, tells a conflict from a missing row", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      expect(yield* Transaction.run(setBalance(1, 0, 5))).toBe(1)
+      const conflict = yield* Effect.exit(Transaction.run(setBalance(1, 0, 6)))
+      expect(failure(conflict)).toMatchObject({ _tag: "VersionConflict", expected: 0, actual: 1 })
+      expect(tag(yield* Effect.exit(Transaction.run(setBalance(9, 0, 6))))).toBe("RowMissing")
+      expect(yield* balances).toEqual([5, 0, 0])
+    })))
+
+  it.effect("L12: the same values again are no conflict, and a stale snapshot does not hide one", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const sql = yield* SqlClient
+      expect(yield* Transaction.run(setBalance(1, 0, 0))).toBe(1)
+      const exit = yield* Effect.exit(Transaction.run(
+        Effect.gen(function*() {
+          const [row] = yield* sql<{ version: number }>`SELECT version FROM account WHERE id = 1`
+          // somebody else commits after this transaction's snapshot was taken
+          yield* outside(Transaction.run(setBalance(1, row!.version, 9)))
+          return row!.version
+        }).pipe(Effect.flatMap((version) => setBalance(1, version, 7))),
+        { isolation: "repeatable-read" }
+      ))
+      expect(failure(exit)).toMatchObject({ _tag: "VersionConflict", expected: 1, actual: 2 })
+    })))
+
+  it.effect("L12: columns may be reserved words and look like parameters; keys may be composite or null", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE ${sql("select")} (${sql("key")} INT, ${sql("part")} INT, ${sql("?")} VARCHAR(10),
+        ${sql("version_expected")} INT, ${sql("rev")} INT, PRIMARY KEY (${sql("key")}, ${sql("part")}))`
+      yield* sql`INSERT INTO ${sql("select")} VALUES (1, 1, 'a', 1, 0), (1, 2, 'b', 2, 0)`
+      yield* Transaction.run(Occ.update({
+        table: "select",
+        key: { key: 1, part: 2 },
+        version: { column: "rev", expected: 0 },
+        set: { "?": "c", version_expected: 9 }
+      }))
+      const rows = yield* sql`SELECT ${sql("?")} AS v, version_expected AS e, rev FROM ${sql("select")} ORDER BY part`
+      expect(rows).toEqual([{ v: "a", e: 1, rev: 0 }, { v: "c", e: 9, rev: 1 }])
+    })))
+
+  it.effect("L12: the version column cannot be set, not even in another case", () =>
+    inDatabase(Effect.gen(function*() {
+      const exit = yield* Effect.exit(Transaction.run(Effect.suspend(() =>
+        Occ.update({
+          table: "account",
+          key: { id: 1 },
+          version: { column: "version", expected: 0 },
+          set: { VERSION: 7 }
+        })
+      )))
+      expect(String(defect(exit))).toMatch(/set by Occ.update alone/)
+    })))
+
+  it.effect("L13: retry by the caller's schedule loses no update", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const sql = yield* SqlClient
+      let attempts = 0
+      const increment = Effect.gen(function*() {
+        attempts++
+        const [row] = yield* sql<{ balance: number; version: number }>`SELECT * FROM account WHERE id = 1`
+        yield* setBalance(1, row!.version, row!.balance + 1)
+      }).pipe(
+        Transaction.run(),
+        Occ.retry(Schedule.intersect(Schedule.jittered(Schedule.spaced("3 millis")), Schedule.recurs(500)))
+      )
+      yield* Effect.all(Array.from({ length: 40 }, () => increment), { concurrency: 6 })
+      expect(yield* balances).toEqual([40, 0, 0])
+      expect(attempts).toBeGreaterThan(40)
+    })))
+
+  it.effect("L13: only conflicts, deadlocks and lock wait timeouts are retried", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      let attempts = 0
+      const attempt = Effect.suspend(() => {
+        attempts++
+        return setBalance(9, 0, 1)
+      }).pipe(Transaction.run(), Occ.retry(Schedule.recurs(5)))
+      expect(tag(yield* Effect.exit(attempt))).toBe("RowMissing")
+      expect(attempts).toBe(1)
+    })))
+})

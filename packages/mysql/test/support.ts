@@ -1,0 +1,87 @@
+import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
+import type { SqlClient } from "@effect/sql/SqlClient"
+import { SqlClient as Sql, TransactionConnection } from "@effect/sql/SqlClient"
+import { Transaction } from "@safesync/mysql/Transaction"
+import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import type { Scope } from "effect/Scope"
+import * as Mysql from "mysql2/promise"
+
+/** A fresh database for one test, and at its end the question whether anything leaked. */
+export const inDatabase = <A, E>(
+  effect: Effect.Effect<A, E, MysqlClient | SqlClient | MysqlServer.MysqlServer | Scope>,
+  options: MysqlServer.DatabaseOptions = {}
+) =>
+  Effect.scoped(effect).pipe(
+    Effect.tap(() => MysqlServer.assertClean()),
+    Effect.provide(MysqlServer.database(options))
+  )
+
+/** Accounts 1 to 3, each with 0 and version 0. */
+export const accounts = Effect.gen(function*() {
+  const sql = yield* Sql
+  yield* sql`CREATE TABLE account (id INT PRIMARY KEY, balance INT NOT NULL, version INT NOT NULL DEFAULT 0)`
+  yield* sql`INSERT INTO account (id, balance) VALUES (1, 0), (2, 0), (3, 0)`
+})
+
+export const balances = Effect.flatMap(Sql, (sql) =>
+  Effect.map(
+    sql<{ balance: number }>`SELECT balance FROM account ORDER BY id`,
+    (rows) => rows.map((row) => row.balance)
+  ))
+
+export const add = (id: number, amount: number) =>
+  Effect.flatMap(Sql, (sql) => sql`UPDATE account SET balance = balance + ${amount} WHERE id = ${id}`)
+
+export const connectionId = Effect.flatMap(
+  Sql,
+  (sql) => Effect.map(sql<{ id: number }>`SELECT CONNECTION_ID() AS id`, ([row]) => row!.id)
+)
+
+/** How many connections of this database wait for a lock or sleep in a statement, by the server's own word. */
+export const waiting = Effect.flatMap(Sql, (sql) =>
+  Effect.map(
+    sql<{ n: number }>`SELECT COUNT(*) AS n FROM performance_schema.threads t
+      WHERE t.PROCESSLIST_DB = DATABASE() AND (t.PROCESSLIST_STATE IN ('User lock', 'User sleep')
+        OR t.THREAD_ID IN (SELECT REQUESTING_THREAD_ID FROM performance_schema.data_lock_waits))`,
+    ([row]) => row!.n
+  ))
+
+export const untilLockWait = Effect.repeat(waiting, { until: (n) => n > 0 })
+
+/** Ends a connection on the server, over one that no transaction of the fiber's reaches, and waits until it is gone. */
+export const kill = (id: number) =>
+  Effect.flatMap(MysqlServer.MysqlServer, ({ url }) =>
+    Effect.promise(async () => {
+      const connection = await Mysql.createConnection(Redacted.value(url))
+      await connection.query(`KILL ${id}`)
+      for (let left = 1; left > 0;) {
+        const [rows] = await connection.query(
+          "SELECT COUNT(*) AS n FROM information_schema.processlist WHERE id = ?",
+          id
+        )
+        left = (rows as Array<{ n: number }>)[0]!.n
+      }
+      await connection.end()
+    }))
+
+export const failure = <A, E>(exit: Exit.Exit<A, E>): E | undefined =>
+  exit._tag === "Failure" ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+
+export const defect = <A, E>(exit: Exit.Exit<A, E>): unknown =>
+  exit._tag === "Failure" ? Option.getOrUndefined(Cause.dieOption(exit.cause)) : undefined
+
+export const tag = <A, E>(exit: Exit.Exit<A, E>): unknown => (failure(exit) as { _tag?: string } | undefined)?._tag
+
+/** Runs an effect outside of the transaction that is open in this fiber. */
+export const outside = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.mapInputContext(
+    effect,
+    (context: Context.Context<R>) =>
+      Context.omit(TransactionConnection as never, Transaction as never)(context) as never
+  )
