@@ -1,0 +1,220 @@
+/**
+ * A consumer group of a stream: who may read what, and what the server knows about it.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Schema from "effect/Schema"
+import * as options from "./internal/options.js"
+import * as scripts from "./internal/scripts.js"
+import * as Redis from "./Redis.js"
+import type { InvalidOptions, RedisError } from "./RedisError.js"
+import * as StreamEntry from "./StreamEntry.js"
+
+/**
+ * A consumer group of a stream whose entries hold an `A`. It is a description: nothing is sent until it is used.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ConsumerGroup<in out A> {
+  readonly stream: string
+  readonly group: string
+  readonly entry: StreamEntry.StreamEntry<A>
+  /** Where a group that is created begins to read: `"0"` (all that is there), `"$"` (only what comes), or after an id. */
+  readonly startId: string
+  /** An entry that has been idle for this long may be taken over by any consumer of the group. */
+  readonly minIdle: Duration.Duration
+  /** What a running consumer does when the group has vanished. */
+  readonly whenLost: WhenLost
+  /** Where undecodable and given-up entries go. */
+  readonly deadLetterStream: string
+}
+
+/**
+ * What a running consumer does when the group has vanished under it: `FLUSHALL`, a deleted stream, a server that came
+ * back without its data. `"fail"`: the stream fails with `NoGroup`. `recreateFrom`: the group is created again, to begin
+ * at `"0"` (everything that is in the stream by then: what had been acked before may come again), at `"$"` (only what comes:
+ * what was sent in between is skipped) or after an id.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type WhenLost = "fail" | { readonly recreateFrom: string }
+
+/**
+ * Describes a consumer group.
+ *
+ * - `startId` has no default: `"0"` and `"$"` differ by every entry that was sent before the group existed.
+ * - `minIdle` belongs to the group, since all its consumers must agree on it. It is the lease of a delivery (a running
+ *   handler renews it), the bound of the delays of `Delivery.retryAfter`, and how long a crashed consumer's entries wait.
+ * - `whenLost` defaults to `"fail"`: either way of going on repeats or skips entries, which is for the caller to choose.
+ * - `deadLetterStream` defaults to `{stream}:dead`, or `stream:dead` if the name has a hash tag, so that it lives in the
+ *   same slot of a Redis Cluster.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <A, I>(settings: {
+  readonly stream: string
+  readonly group: string
+  readonly schema: Schema.Schema<A, I>
+  readonly startId: string
+  readonly minIdle: Duration.DurationInput
+  readonly whenLost?: WhenLost | undefined
+  readonly deadLetterStream?: string | undefined
+}): Effect.Effect<ConsumerGroup<A>, InvalidOptions> =>
+  Effect.gen(function*() {
+    const stream = yield* options.nonEmpty("stream", settings.stream)
+    const deadLetterStream = yield* options.nonEmpty(
+      "deadLetterStream",
+      settings.deadLetterStream ?? (/\{[^}]+\}/.test(stream) ? `${stream}:dead` : `{${stream}}:dead`)
+    )
+    if (deadLetterStream === stream) {
+      return yield* options.invalid("deadLetterStream", "must be another stream than the one that is read")
+    }
+    const whenLost = settings.whenLost ?? "fail"
+    if (whenLost !== "fail") {
+      yield* position("whenLost", whenLost.recreateFrom)
+    }
+    return {
+      stream,
+      group: yield* options.nonEmpty("group", settings.group),
+      entry: StreamEntry.make(settings.schema),
+      startId: yield* position("startId", settings.startId),
+      minIdle: yield* options.positive("minIdle", settings.minIdle),
+      whenLost,
+      deadLetterStream
+    }
+  })
+
+/**
+ * Creates the group on the server, and its stream if that does not exist. `true`: created; `false`: it was there
+ * already, wherever it stands.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const create = <A>(self: ConsumerGroup<A>): Effect.Effect<boolean, RedisError, Redis.Redis> =>
+  Effect.flatMap(
+    Redis.Redis,
+    (redis) =>
+      redis.command("XGROUP", "CREATE", self.stream, self.group, self.startId, "MKSTREAM").pipe(
+        Effect.as(true),
+        Effect.catchTag("BusyGroup", () => Effect.succeed(false))
+      )
+  )
+
+/**
+ * One consumer of a group, as the server knows it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Consumer {
+  readonly name: string
+  /** How many entries are pending for it. */
+  readonly pending: number
+  /** How long ago it last asked for entries. */
+  readonly idle: Duration.Duration
+}
+
+/**
+ * What the server knows about a group.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Info {
+  /** Entries in the stream. */
+  readonly length: number
+  /** Entries not yet delivered to the group; none if the server cannot tell (before 7.0, or after deletions). */
+  readonly lag: Option.Option<number>
+  /** Entries delivered and not acked. */
+  readonly pending: number
+  /** How long ago the pending entry with the lowest id was last delivered or renewed; none if nothing is pending. */
+  readonly oldestPendingIdle: Option.Option<Duration.Duration>
+  readonly consumers: ReadonlyArray<Consumer>
+}
+
+/**
+ * Asks the server about the group. It changes nothing, and its cost does not grow with the stream or the pending list.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const info = <A>(self: ConsumerGroup<A>): Effect.Effect<Info, RedisError, Redis.Redis> =>
+  Effect.gen(function*() {
+    const redis = yield* Redis.Redis
+    const [length, groups, consumers, pending] = yield* Effect.all([
+      redis.command("XLEN", self.stream),
+      redis.command("XINFO", "GROUPS", self.stream),
+      redis.command("XINFO", "CONSUMERS", self.stream, self.group),
+      redis.command("XPENDING", self.stream, self.group, "-", "+", "1")
+    ], { concurrency: "unbounded" })
+    const group = records(groups).find((group) => group.name === self.group)
+    const oldest = (pending as ReadonlyArray<readonly [string, string, number, number]>)[0]
+    return {
+      length: length as number,
+      lag: typeof group?.lag === "number" ? Option.some(group.lag) : Option.none(),
+      pending: Number(group?.pending ?? 0),
+      oldestPendingIdle: oldest === undefined ? Option.none() : Option.some(Duration.millis(oldest[2])),
+      consumers: records(consumers).map((consumer) => ({
+        name: String(consumer.name),
+        pending: Number(consumer.pending),
+        idle: Duration.millis(Number(consumer.idle))
+      }))
+    }
+  })
+
+/**
+ * Removes a consumer from the group, unless something is pending for it: `XGROUP DELCONSUMER` would forget those
+ * entries, so both are one atomic step. `true`: it is gone (or was never there); `false`: it has pending entries.
+ *
+ * With `handTo` its pending entries go to that consumer first, as old as they are and without counting as delivered: it
+ * finds them at its next start, and every `Reclaim` once they are stale. Only for a consumer that does not run any more.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const removeConsumer = <A>(
+  self: ConsumerGroup<A>,
+  consumer: string,
+  settings: { readonly handTo?: string | undefined } = {}
+): Effect.Effect<boolean, RedisError | InvalidOptions, Redis.Redis> =>
+  Effect.gen(function*() {
+    const redis = yield* Redis.Redis
+    const handTo = settings.handTo === undefined ? "" : yield* options.nonEmpty("handTo", settings.handTo)
+    if (handTo === consumer) {
+      return yield* options.invalid("handTo", "must be another consumer")
+    }
+    let outcome: unknown
+    do {
+      outcome = yield* redis.script(scripts.removeConsumer, [self.stream], [
+        self.group,
+        consumer,
+        handTo,
+        String(scripts.pageSize)
+      ])
+    } while (outcome === 2)
+    return outcome === 1
+  })
+
+// internal
+
+const position = (option: string, id: string): Effect.Effect<string, InvalidOptions> =>
+  id === "$" || /^\d+(-\d+)?$/.test(id)
+    ? Effect.succeed(id)
+    : options.invalid(option, `must be "0", "$" or an entry id`)
+
+/** Replies that are flat lists of names and values, the RESP2 form of maps. */
+const records = (reply: unknown): Array<Record<string, unknown>> =>
+  (reply as Array<Array<unknown>>).map((flat) => {
+    const record: Record<string, unknown> = {}
+    for (let i = 0; i + 1 < flat.length; i += 2) {
+      record[String(flat[i])] = flat[i + 1]
+    }
+    return record
+  })

@@ -1,0 +1,174 @@
+/**
+ * What a group could not decode or has given up: looking at it, sending it again, and throwing it away.
+ *
+ * A dead entry has its own fields as they were, and beside them where it came from, how often it was tried and why it
+ * died. Groups of one stream share its dead-letter stream by default; each sees its own entries only.
+ *
+ * @since 0.1.0
+ */
+import * as Chunk from "effect/Chunk"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type { ParseError } from "effect/ParseResult"
+import * as Stream from "effect/Stream"
+import type { ConsumerGroup } from "./ConsumerGroup.js"
+import * as deadEntry from "./internal/deadEntry.js"
+import * as scripts from "./internal/scripts.js"
+import * as Redis from "./Redis.js"
+import type { RedisError } from "./RedisError.js"
+import * as StreamEntry from "./StreamEntry.js"
+
+/**
+ * A dead entry.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DeadLetter {
+  /** Its id in the dead-letter stream. The first part is the time of its death in milliseconds, by the server's clock. */
+  readonly id: string
+  /** The stream from which it came. */
+  readonly stream: string
+  /** Its id there. */
+  readonly originalId: string
+  readonly group: string
+  /** Who gave it up. */
+  readonly consumer: string
+  /** How many times it had been delivered. */
+  readonly attempts: number
+  readonly reason: string
+  /** The entry as it was: name, value, name, value… */
+  readonly fields: StreamEntry.Fields
+}
+
+/**
+ * The group's dead entries, oldest first, as they are now: it ends with the last one. Nothing is changed.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const stream = <A>(group: ConsumerGroup<A>): Stream.Stream<DeadLetter, RedisError, Redis.Redis> =>
+  Stream.unwrap(Effect.map(Redis.Redis, (redis) =>
+    Stream.paginateChunkEffect("-", (start) =>
+      Effect.map(
+        redis.command("XRANGE", group.deadLetterStream, start, "+", "COUNT", String(scripts.pageSize)),
+        (reply) => {
+          const page = reply as ReadonlyArray<readonly [string, StreamEntry.Fields]>
+          const letters = page.flatMap(([id, fields]) => Option.toArray(parse(id, fields)))
+          return [
+            Chunk.fromIterable(letters.filter((letter) => letter.group === group.group)),
+            page.length < scripts.pageSize ? Option.none() : Option.some(scripts.after(page.at(-1)![0]))
+          ] as const
+        }
+      ))))
+
+/**
+ * What the entry holds, by the group's schema as it is today. It fails as long as the entry is malformed.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const decode = <A>(
+  group: ConsumerGroup<A>,
+  letter: DeadLetter
+): Effect.Effect<StreamEntry.Decoded<A>, ParseError> => group.entry.decode(letter.fields)
+
+/**
+ * Sends the entry to its stream again and removes it from the dead-letter stream, in one atomic step. It gets a new id;
+ * the header `message-id` keeps the old one, so that an inbox still knows it (`Delivery.messageId`), and the header
+ * `for-group` keeps it from the other groups of the stream. The new id, or none if the entry is not there any more.
+ *
+ * To see what would be sent again, use `stream` and `decode`.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const replay = <A>(
+  group: ConsumerGroup<A>,
+  letter: DeadLetter
+): Effect.Effect<Option.Option<string>, RedisError, Redis.Redis> =>
+  Effect.flatMap(Redis.Redis, (redis) =>
+    Effect.map(
+      redis.script(scripts.replay, [group.deadLetterStream, group.stream], [
+        letter.id,
+        String(addedFields),
+        StreamEntry.messageIdHeader,
+        letter.originalId,
+        StreamEntry.forGroupHeader,
+        group.group
+      ]),
+      (id) => Option.fromNullable(id as string | null)
+    ))
+
+/**
+ * Throws one dead entry away. `false`: it was not there any more.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const remove = <A>(
+  group: ConsumerGroup<A>,
+  letter: DeadLetter
+): Effect.Effect<boolean, RedisError, Redis.Redis> =>
+  Effect.flatMap(
+    Redis.Redis,
+    (redis) => Effect.map(redis.command("XDEL", group.deadLetterStream, letter.id), (removed) => removed === 1)
+  )
+
+/**
+ * Throws away the group's entries that have been dead for longer than `olderThan`, by the server's clock, and answers how
+ * many there were. It works in bounded steps.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const purge = <A>(
+  group: ConsumerGroup<A>,
+  settings: { readonly olderThan: Duration.DurationInput }
+): Effect.Effect<number, RedisError, Redis.Redis> =>
+  Effect.flatMap(Redis.Redis, (redis) => {
+    const age = String(Math.ceil(Duration.toMillis(settings.olderThan)))
+    const from = (start: string, removed: number): Effect.Effect<number, RedisError> =>
+      Effect.flatMap(
+        redis.script(scripts.purge, [group.deadLetterStream], [
+          deadEntry.fields.group,
+          group.group,
+          age,
+          start,
+          String(scripts.pageSize)
+        ]),
+        (reply) => {
+          const [last, count] = reply as [string, number]
+          return last === "" ? Effect.succeed(removed) : from(scripts.after(last), removed + count)
+        }
+      )
+    return from("-", 0)
+  })
+
+// internal
+
+const addedFields = Object.keys(deadEntry.fields).length
+
+/** The fields that were added come last, so an entry's own fields may have any name. */
+const parse = (id: string, fields: StreamEntry.Fields): Option.Option<DeadLetter> => {
+  const own = fields.length - 2 * addedFields
+  const added = new Map<string, string>()
+  for (let i = Math.max(own, 0); i + 1 < fields.length; i += 2) {
+    added.set(fields[i]!, fields[i + 1]!)
+  }
+  const field = (name: keyof typeof deadEntry.fields) => added.get(deadEntry.fields[name])
+  const stream = field("stream")
+  const originalId = field("id")
+  const group = field("group")
+  return stream === undefined || originalId === undefined || group === undefined ? Option.none() : Option.some({
+    id,
+    stream,
+    originalId,
+    group,
+    consumer: field("consumer") ?? "",
+    attempts: Number(field("attempts")),
+    reason: field("reason") ?? "",
+    fields: fields.slice(0, own)
+  })
+}

@@ -1,0 +1,205 @@
+/**
+ * One entry of a stream, given to one consumer of a group, that carries its own ack.
+ *
+ * It is acked when the bracket that took it ends with success, and not otherwise: not on failure, defect, interruption,
+ * nor when it is dropped. A delivery that is not acked stays pending and is delivered again: to the same consumer when it
+ * starts or reconnects, to any consumer through `Reclaim` once it has been idle for the group's `minIdle`.
+ *
+ * While its handler runs, the delivery's lease is renewed: a slow handler is not robbed. If the lease is lost all the same
+ * (the process was asleep for longer than `minIdle`, say), the handler is interrupted.
+ *
+ * What `use` does at the end of its handler:
+ *
+ * | exit of the handler | still held                        | lease lost                | settled by the handler itself |
+ * |---------------------|-----------------------------------|---------------------------|-------------------------------|
+ * | success             | ack; if that fails, its error     | ack, since the work is done | the handler's result        |
+ * | failure, defect     | the entry stays pending           | the handler's failure     | the handler's failure         |
+ * | interruption        | the entry stays pending           | `LeaseLost`               | interruption                  |
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { dual } from "effect/Function"
+import type * as Pipeable from "effect/Pipeable"
+import type * as Scope from "effect/Scope"
+import * as deadEntry from "./internal/deadEntry.js"
+import { type Lease, parked } from "./internal/lease.js"
+import * as options from "./internal/options.js"
+import * as scripts from "./internal/scripts.js"
+import type { InvalidOptions, RedisError } from "./RedisError.js"
+import * as Metrics from "./RedisStreamsMetrics.js"
+import type { Headers } from "./StreamEntry.js"
+
+/**
+ * One entry of a stream, given to one consumer of a group.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Delivery<out A> extends Pipeable.Pipeable {
+  /** The entry's id in its stream. */
+  readonly id: string
+  /** The id by which an inbox knows the message: `id`, or for an entry that was sent again the id that it had before. */
+  readonly messageId: string
+  readonly stream: string
+  readonly group: string
+  readonly consumer: string
+  /** How many times the server has delivered the entry, this time included: 1 is the first. */
+  readonly attempt: number
+  readonly value: A
+  readonly headers: Headers
+}
+
+/**
+ * Runs a handler with the delivery's value and acks the entry if, and only if, it succeeds. An ack that fails is the
+ * result, typed: the handler's work is done then, and the entry may be delivered again.
+ *
+ * The handler runs in a fiber of its own. It is not begun, or interrupted, and `LeaseLost` is the result, if somebody else
+ * has taken the entry. After a failure the same delivery may be used once more, for instance by `Effect.retry`.
+ *
+ * @category brackets
+ * @since 0.1.0
+ */
+export const use: {
+  <A, B, E, R>(
+    f: (value: A) => Effect.Effect<B, E, R>
+  ): (self: Delivery<A>) => Effect.Effect<B, E | RedisError, R>
+  <A, B, E, R>(self: Delivery<A>, f: (value: A) => Effect.Effect<B, E, R>): Effect.Effect<B, E | RedisError, R>
+} = dual(2, <A, B, E, R>(
+  self: Delivery<A>,
+  f: (value: A) => Effect.Effect<B, E, R>
+): Effect.Effect<B, E | RedisError, R> => {
+  const lease = self as Lease<A>
+  // Uninterruptible around the handler only: between its success and the ack nothing may come.
+  return Effect.uninterruptibleMask((restore) => {
+    const check = lease.begin()
+    // In a fiber of its own, so that it can be interrupted alone if the lease is lost.
+    const run = Effect.flatMap(Effect.fork(restore(Effect.suspend(() => f(self.value)))), (fiber) => {
+      lease.runsIn(fiber)
+      return Effect.matchCauseEffect(restore(ended(fiber)), {
+        onFailure: () => Effect.flatMap(Fiber.interrupt(fiber), (exit) => lease.end(exit)),
+        onSuccess: (exit) => Effect.zipRight(Fiber.inheritAll(fiber), lease.end(exit))
+      })
+    })
+    return check === undefined ? run : Effect.flatMap(restore(check), () => {
+      lease.beginNow()
+      return run
+    })
+  })
+})
+
+/**
+ * The value, for as long as the scope is open. The entry is acked if the scope closes with success, and not otherwise.
+ *
+ * A finalizer cannot fail: an ack that fails is a defect whose value is the `RedisError`, and so is `LeaseLost` if
+ * somebody else has taken the entry before. `use` has them as typed errors. If the lease is lost later, the fiber that
+ * took the delivery is interrupted.
+ *
+ * @category scopes
+ * @since 0.1.0
+ */
+export const scoped = <A>(self: Delivery<A>): Effect.Effect<A, never, Scope.Scope> => {
+  const lease = self as Lease<A>
+  return Effect.acquireRelease(
+    Effect.withFiberRuntime<A>((fiber) => {
+      const check = lease.begin()
+      return Effect.map(
+        check === undefined ? Effect.void : Effect.orDie(Effect.map(check, () => lease.beginNow())),
+        () => {
+          lease.runsIn(fiber)
+          return self.value
+        }
+      )
+    }),
+    // A failed exit belongs to the scope's owner and is no failure of this finalizer.
+    (_, exit) => exit._tag === "Success" ? Effect.orDie(lease.end(exit)) : Effect.exit(lease.end(exit))
+  )
+}
+
+/**
+ * Gives the delivery up and lets the entry be delivered again, with a higher `attempt`, after `delay` at the earliest.
+ *
+ * The delay is kept by the server in the pending list itself, so it survives this process. It cannot exceed the group's
+ * `minIdle`: the entry is aged so that `Reclaim` of any consumer finds it stale when the delay is over.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const retryAfter: {
+  (delay: Duration.DurationInput): <A>(self: Delivery<A>) => Effect.Effect<void, RedisError | InvalidOptions>
+  <A>(self: Delivery<A>, delay: Duration.DurationInput): Effect.Effect<void, RedisError | InvalidOptions>
+} = dual(2, <A>(
+  self: Delivery<A>,
+  delay: Duration.DurationInput
+): Effect.Effect<void, RedisError | InvalidOptions> => {
+  const lease = self as Lease<A>
+  const { minIdle } = lease.holder
+  const millis = Math.ceil(Duration.toMillis(delay))
+  if (millis > minIdle) {
+    return options.invalid("delay", `must not exceed the group's minIdle of ${minIdle} ms`)
+  }
+  return settling(
+    self,
+    "Delivery.retryAfter",
+    (lease) => lease.hold("Delivery.retryAfter", parked, minIdle - millis)
+  )
+})
+
+/**
+ * Moves the entry to the group's dead-letter stream: its fields as they are, its origin, its attempts and `reason`, in
+ * one atomic step with its ack.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const deadLetter: {
+  (reason: string): <A>(self: Delivery<A>) => Effect.Effect<void, RedisError>
+  <A>(self: Delivery<A>, reason: string): Effect.Effect<void, RedisError>
+} = dual(
+  2,
+  <A>(self: Delivery<A>, reason: string): Effect.Effect<void, RedisError> =>
+    settling(self, "Delivery.deadLetter", (lease) => {
+      const { holder, id } = lease
+      return Effect.flatMap(
+        holder.redis.script(
+          scripts.deadLetter,
+          [holder.stream, holder.deadLetterStream],
+          deadEntry.deadLetterArgs(holder, { id, attempt: lease.fence }, reason)
+        ),
+        (outcome) => {
+          if (outcome === "lost") {
+            return lease.lose("Delivery.deadLetter")
+          }
+          const metric = outcome === "dead" ? Metrics.messagesDeadLettered : Metrics.messagesDeleted
+          metric.unsafeUpdate(1, holder.labels)
+          return Effect.void
+        }
+      )
+    })
+)
+
+// internal
+
+/** `Fiber.await` at half its cost; it may be interrupted. */
+const ended = <A, E>(fiber: Fiber.RuntimeFiber<A, E>): Effect.Effect<Exit.Exit<A, E>> =>
+  Effect.async((resume) => fiber.addObserver((exit) => resume(Effect.succeed(exit))))
+
+/** Uninterruptible, so that what the server did is also known here; the command's own time bounds it. */
+const settling = <A, E>(
+  self: Delivery<A>,
+  command: string,
+  f: (lease: Lease<A>) => Effect.Effect<void, E>
+): Effect.Effect<void, E | RedisError> => {
+  const lease = self as Lease<A>
+  return Effect.uninterruptible(Effect.suspend((): Effect.Effect<void, E | RedisError> => {
+    if (lease.state === "settled") {
+      return Effect.dieMessage(`The delivery ${self.id} of ${self.stream} is settled already`)
+    }
+    return lease.state === "lost" || lease.isReplaced
+      ? lease.lose(command)
+      : Effect.onError(Effect.map(f(lease), () => lease.leave("settled")), () => lease.giveUp)
+  }))
+}

@@ -1,0 +1,159 @@
+/**
+ * Taking over what has been pending for too long: entries of consumers that died, were handed back, or wait for a retry.
+ *
+ * @since 0.1.0
+ */
+import type * as Chunk from "effect/Chunk"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { ConsumerGroup } from "./ConsumerGroup.js"
+import type { Delivery } from "./Delivery.js"
+import { recreate } from "./internal/lostGroup.js"
+import * as options from "./internal/options.js"
+import * as scripts from "./internal/scripts.js"
+import * as session from "./internal/session.js"
+import * as Redis from "./Redis.js"
+import { type InvalidOptions, isTransient, type RedisError } from "./RedisError.js"
+
+/**
+ * - `consumer`: the name under which stale entries are taken; the same as that of the process's `StreamConsumer`.
+ * - `batchSize`: how many entries are taken at a time. Default 64.
+ * - `malformed`: as for `StreamConsumer.stream`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly consumer: string
+  readonly batchSize?: number | undefined
+  readonly malformed?: "dead-letter" | "fail" | undefined
+}
+
+/**
+ * Looks through the whole pending list at once and then each time that `every` says, and takes over every entry that
+ * has been idle for the group's `minIdle`. It ends when `every` ends. Deliveries that were not begun when its scope closes
+ * are handed back.
+ *
+ * `reconnect` is as for `StreamConsumer.stream`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const stream = <A>(
+  group: ConsumerGroup<A>,
+  settings: Options & {
+    readonly every: Schedule.Schedule<unknown>
+    readonly reconnect?: Schedule.Schedule<unknown, RedisError> | undefined
+  }
+): Stream.Stream<Delivery<A>, RedisError | InvalidOptions, Redis.Redis> =>
+  Stream.unwrapScoped(Effect.gen(function*() {
+    const every = yield* Schedule.driver(settings.every)
+    const reconnect = yield* Schedule.driver(settings.reconnect ?? Schedule.stop)
+    const pass = yield* makePass(group, settings)
+    const redis = yield* Redis.Redis
+    let done = false
+    let seen = false
+
+    const reconnected = (error: RedisError) =>
+      settings.reconnect === undefined || !isTransient(error)
+        ? Effect.fail(error)
+        : Effect.mapError(reconnect.next(error), () => error)
+
+    const next: Effect.Effect<Chunk.Chunk<Delivery<A>>, Option.Option<RedisError>> = Effect.suspend(() =>
+      done
+        ? Effect.flatMap(Effect.mapError(every.next(undefined), Option.none), () => {
+          done = false
+          return next
+        })
+        : Effect.matchEffect(pass.next(Infinity), {
+          onFailure: (error) =>
+            Effect.matchEffect(error._tag === "NoGroup" && seen ? recreate(redis, group, error) : reconnected(error), {
+              onFailure: (error) => Effect.fail(Option.some(error)),
+              onSuccess: () => next
+            }),
+          onSuccess: (chunk) => {
+            done = pass.done
+            seen = true
+            return Effect.as(reconnect.reset, chunk)
+          }
+        })
+    )
+    return Stream.repeatEffectChunkOption(next)
+  }))
+
+/**
+ * Looks through the whole pending list once and takes over every entry that has been idle for the group's `minIdle`, up
+ * to `count` of them. Those that were not begun when the scope closes are handed back.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const once = <A>(
+  group: ConsumerGroup<A>,
+  settings: Options & { readonly count: number }
+): Effect.Effect<ReadonlyArray<Delivery<A>>, RedisError | InvalidOptions, Redis.Redis | Scope.Scope> =>
+  Effect.gen(function*() {
+    const count = yield* options.count("count", settings.count)
+    const pass = yield* makePass(group, settings)
+    const deliveries: Array<Delivery<A>> = []
+    do {
+      deliveries.push(...(yield* pass.next(count - deliveries.length)))
+    } while (!pass.done && deliveries.length < count)
+    return deliveries
+  })
+
+// internal
+
+interface Pass<A> {
+  /** The next page, of no more than `limit` entries. */
+  readonly next: (limit: number) => Effect.Effect<Chunk.Chunk<Delivery<A>>, RedisError>
+  /** Whether the page was the last of the pending list; the next one is the first again. */
+  readonly done: boolean
+}
+
+const makePass = <A>(
+  group: ConsumerGroup<A>,
+  settings: Options
+): Effect.Effect<Pass<A>, InvalidOptions, Redis.Redis | Scope.Scope> =>
+  Effect.gen(function*() {
+    const redis = yield* Redis.Redis
+    const batchSize = yield* options.count("batchSize", settings.batchSize ?? 64)
+    const fetched = yield* session.make(redis, group, settings.consumer, settings.malformed)
+    yield* Effect.addFinalizer(() => fetched.handBack)
+    const { consumer, minIdle } = fetched.holder
+    let cursor = start
+    const ask = (limit: number): Effect.Effect<readonly [string, scripts.Page], RedisError> =>
+      Effect.flatMap(redis.capabilities, (able) => {
+        const args = [group.group, consumer, String(minIdle), cursor, String(Math.min(batchSize, limit))]
+        const scan = !able.has("auto-claim")
+        return Effect.map(
+          scan
+            ? redis.take(scripts.takeStaleByScan, [group.stream], [...args, able.has("pending-idle") ? "IDLE" : ""])
+            : redis.take(scripts.takeStale, [group.stream], args),
+          (reply) => {
+            const page = reply as scripts.Page
+            const last = page[0].toString()
+            return [scan && last !== start ? scripts.after(last) : last, page] as const
+          }
+        )
+      })
+    // Uninterruptible, since the server has delivered what the reply brings.
+    const take = (limit: number) =>
+      Effect.uninterruptible(Effect.flatMap(ask(limit), ([next, page]) => {
+        cursor = next
+        return fetched.arrivePage(page)
+      }))
+    return {
+      next: (limit) =>
+        Effect.suspend(() => fetched.hasMore ? fetched.deliver : Effect.zipRight(take(limit), fetched.deliver)),
+      get done() {
+        return cursor === start && !fetched.hasMore
+      }
+    }
+  })
+
+/** Where a pending list begins, and the cursor that says that it has been seen to its end. */
+const start = "0-0"

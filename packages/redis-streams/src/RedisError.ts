@@ -1,0 +1,292 @@
+/**
+ * What can go wrong with Redis, one tag per failure that a caller acts on.
+ *
+ * No error carries a value that was sent: a command is named, its arguments are not.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+
+const fields = {
+  /** The command that failed, without its arguments; `connect` where none was sent yet. */
+  command: Schema.String,
+  /** What the server, the driver or this package said about it. */
+  detail: Schema.String,
+  cause: Schema.optionalWith(Schema.Defect, { exact: true })
+}
+
+const say = (self: { readonly command: string; readonly detail: string }, hint?: string): string =>
+  `${self.command}: ${self.detail}${hint === undefined ? "" : ` (${hint})`}`
+
+/**
+ * A constructor was given a value that can never work, such as an empty name or a block time of zero.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidOptions extends Schema.TaggedError<InvalidOptions>()("InvalidOptions", {
+  /** The option's name. */
+  option: Schema.String,
+  /** What is wrong with it. */
+  reason: Schema.String
+}) {
+  override get message(): string {
+    return `${this.option} ${this.reason}`
+  }
+}
+
+/**
+ * No connection could be opened: wrong address, nobody listening, TLS refused, or no answer within the time to connect.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ConnectFailed extends Schema.TaggedError<ConnectFailed>()("ConnectFailed", fields) {
+  override get message(): string {
+    return say(this, "is the URL right, and is Redis running there?")
+  }
+}
+
+/**
+ * The server refused the login: wrong or missing password, unknown user.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class LoginRefused extends Schema.TaggedError<LoginRefused>()("LoginRefused", fields) {
+  override get message(): string {
+    return say(this, "check the user and the password in the URL")
+  }
+}
+
+/**
+ * The server does not know a command that is needed. Redis Streams with consumer groups need Redis 5.0.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ServerTooOld extends Schema.TaggedError<ServerTooOld>()("ServerTooOld", fields) {
+  override get message(): string {
+    return say(this, "Redis 5.0 or newer, or Valkey, is needed")
+  }
+}
+
+/**
+ * The connection was lost. `outcome` says what may have happened to the command: `"not-sent"` never reached the
+ * server, `"unknown"` may have been carried out although its reply never came. Nothing is sent a second time.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class RedisConnectionLost extends Schema.TaggedError<RedisConnectionLost>()("RedisConnectionLost", {
+  ...fields,
+  outcome: Schema.Literal("not-sent", "unknown")
+}) {
+  override get message(): string {
+    return say(this, this.outcome === "unknown" ? "the command may have been carried out" : "the command was not sent")
+  }
+}
+
+/**
+ * The server did not answer within the command's time. Its connection was given up, and the command may have been
+ * carried out.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class RedisTimeout extends Schema.TaggedError<RedisTimeout>()("RedisTimeout", fields) {
+  override get message(): string {
+    return say(this, "the command may have been carried out")
+  }
+}
+
+/**
+ * The stream or its consumer group does not exist (any more).
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NoGroup extends Schema.TaggedError<NoGroup>()("NoGroup", fields) {
+  override get message(): string {
+    return say(this, "create it with ConsumerGroup.create")
+  }
+}
+
+/**
+ * The consumer group exists already.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class BusyGroup extends Schema.TaggedError<BusyGroup>()("BusyGroup", fields) {
+  override get message(): string {
+    return say(this)
+  }
+}
+
+/**
+ * The key holds something else than a stream.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class WrongType extends Schema.TaggedError<WrongType>()("WrongType", fields) {
+  override get message(): string {
+    return say(this, "the key does not hold a stream")
+  }
+}
+
+/**
+ * The server is above its `maxmemory` and refuses writes. Nothing was written.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class OutOfMemory extends Schema.TaggedError<OutOfMemory>()("OutOfMemory", fields) {
+  override get message(): string {
+    return say(this, "trim streams or raise maxmemory")
+  }
+}
+
+/**
+ * The server is a replica: a failover is under way, or the URL points to the wrong server. Nothing was written.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ReadOnlyReplica extends Schema.TaggedError<ReadOnlyReplica>()("ReadOnlyReplica", fields) {
+  override get message(): string {
+    return say(this)
+  }
+}
+
+/**
+ * The server cannot serve yet or just now: it is loading its data, has lost its master, or runs a long script.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Loading extends Schema.TaggedError<Loading>()("Loading", fields) {
+  override get message(): string {
+    return say(this, "the server is not ready to serve")
+  }
+}
+
+/**
+ * The cluster cannot serve this key now: a slot is not covered, or is being moved.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ClusterDown extends Schema.TaggedError<ClusterDown>()("ClusterDown", fields) {
+  override get message(): string {
+    return say(this)
+  }
+}
+
+/**
+ * The user may not run this command or touch this key (ACL).
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NoPermission extends Schema.TaggedError<NoPermission>()("NoPermission", fields) {
+  override get message(): string {
+    return say(this, "grant the command and the key to this user (ACL SETUSER)")
+  }
+}
+
+/**
+ * The server refused the command for a reason that has no tag of its own. `code` is the first word of its answer.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CommandFailed extends Schema.TaggedError<CommandFailed>()("CommandFailed", {
+  ...fields,
+  code: Schema.String
+}) {
+  override get message(): string {
+    return say(this, this.code === "CROSSSLOT" ? "give the keys a common {hash tag}" : undefined)
+  }
+}
+
+/**
+ * An entry cannot be decoded with the group's schema. It is still pending. Only with `malformed: "fail"`.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class MalformedEntry extends Schema.TaggedError<MalformedEntry>()("MalformedEntry", {
+  ...fields,
+  stream: Schema.String,
+  id: Schema.String
+}) {
+  override get message(): string {
+    return say(this, `entry ${this.id} of ${this.stream}`)
+  }
+}
+
+/**
+ * The delivery is no longer this consumer's: it was idle for longer than the group's `minIdle` and somebody else took
+ * it, or it was acked or deleted behind our back. Its handler was not begun, or was interrupted.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class LeaseLost extends Schema.TaggedError<LeaseLost>()("LeaseLost", {
+  ...fields,
+  stream: Schema.String,
+  id: Schema.String
+}) {
+  override get message(): string {
+    return say(this, `entry ${this.id} of ${this.stream}`)
+  }
+}
+
+/**
+ * Everything that an operation of this package can fail with, apart from `InvalidOptions` at construction and
+ * `ParseError` on encoding.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type RedisError =
+  | ConnectFailed
+  | LoginRefused
+  | ServerTooOld
+  | RedisConnectionLost
+  | RedisTimeout
+  | NoGroup
+  | BusyGroup
+  | WrongType
+  | OutOfMemory
+  | ReadOnlyReplica
+  | Loading
+  | ClusterDown
+  | NoPermission
+  | CommandFailed
+  | MalformedEntry
+  | LeaseLost
+
+/**
+ * Whether the failure is about the connection or the server's state rather than about what was asked: the same
+ * command may succeed later. Whether it may be *repeated* is another question, see `RedisConnectionLost.outcome`.
+ *
+ * @category classification
+ * @since 0.1.0
+ */
+export const isTransient = (error: RedisError): boolean => {
+  switch (error._tag) {
+    case "ConnectFailed":
+    case "RedisConnectionLost":
+    case "RedisTimeout":
+    case "ReadOnlyReplica":
+    case "Loading":
+    case "ClusterDown":
+    case "OutOfMemory":
+      return true
+    default:
+      return false
+  }
+}

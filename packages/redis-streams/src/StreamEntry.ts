@@ -1,0 +1,111 @@
+/**
+ * How a value becomes the fields of a stream entry, and back.
+ *
+ * The wire format is one field, `data`, that holds JSON, so that producers and consumers of COTI SafeSync for Python
+ * interoperate. Headers are further fields beside it; they are written only when the caller gives some, since the
+ * Python consumer refuses an entry with any other field than `data`.
+ *
+ * @since 0.1.0
+ */
+import type * as Effect from "effect/Effect"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
+
+/**
+ * The fields of an entry as the server holds them: name, value, name, value…
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Fields = ReadonlyArray<string>
+
+/**
+ * Small strings that travel beside the value: a trace context, a key, a message id.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Headers = Readonly<Record<string, string>>
+
+/**
+ * The header that holds the id by which a message is known when it is sent a second time, such as from the dead-letter
+ * stream: `Delivery.messageId`.
+ *
+ * @category headers
+ * @since 0.1.0
+ */
+export const messageIdHeader = "message-id"
+
+/**
+ * The header that names the only group for which an entry is meant. Consumers of other groups ack it unseen.
+ *
+ * @category headers
+ * @since 0.1.0
+ */
+export const forGroupHeader = "for-group"
+
+/**
+ * A value with its headers.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Decoded<out A> {
+  readonly value: A
+  readonly headers: Headers
+}
+
+/**
+ * The codec of one stream.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StreamEntry<in out A> {
+  readonly encode: (value: A, headers?: Headers | undefined) => Effect.Effect<Fields, ParseResult.ParseError>
+  readonly decode: (fields: Fields) => Effect.Effect<Decoded<A>, ParseResult.ParseError>
+}
+
+/**
+ * The codec of the default wire format: `schema` as JSON in the field `data`, headers in the other fields.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <A, I>(schema: Schema.Schema<A, I>): StreamEntry<A> => {
+  const encode = ParseResult.encode(Schema.parseJson(schema))
+  const decode = ParseResult.decodeUnknown(Schema.parseJson(schema))
+  return {
+    encode: (value, headers) =>
+      ParseResult.map(asParseError(encode(value)), (data) => {
+        const fields = ["data", data]
+        for (const name in headers) {
+          fields.push(name, headers[name]!)
+        }
+        return fields
+      }),
+    decode: (fields) => {
+      if (fields.length === 2 && fields[0] === "data") {
+        return ParseResult.map(asParseError(decode(fields[1])), (value) => ({ value, headers: none }))
+      }
+      const headers: Record<string, string> = Object.create(null)
+      let data: string | undefined
+      for (let i = 0; i + 1 < fields.length; i += 2) {
+        if (fields[i] === "data") {
+          data = fields[i + 1]
+        } else {
+          headers[fields[i]!] = fields[i + 1]!
+        }
+      }
+      return ParseResult.map(asParseError(decode(data)), (value) => ({ value, headers }))
+    }
+  }
+}
+
+// internal
+
+const none: Headers = Object.freeze(Object.create(null))
+
+/** Stays an `Either` where the schema is synchronous, so that decoding a batch needs no fiber. */
+const asParseError = <A>(self: Effect.Effect<A, ParseResult.ParseIssue>): Effect.Effect<A, ParseResult.ParseError> =>
+  ParseResult.mapError(self, ParseResult.parseError)

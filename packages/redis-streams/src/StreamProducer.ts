@@ -1,0 +1,163 @@
+/**
+ * Sending entries to a stream.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { ParseError } from "effect/ParseResult"
+import type * as Schema from "effect/Schema"
+import * as options from "./internal/options.js"
+import * as scripts from "./internal/scripts.js"
+import * as Redis from "./Redis.js"
+import type { InvalidOptions, RedisError } from "./RedisError.js"
+import * as Metrics from "./RedisStreamsMetrics.js"
+import * as StreamEntry from "./StreamEntry.js"
+
+/**
+ * How a stream is kept from growing without end: each `send` drops the oldest entries beyond so many (`maxLength`), or
+ * older than so long by this process's clock (`maxAge`; needs Redis 6.2). Unless `exact`, the server drops them when a whole
+ * block of them can go, which costs nearly nothing.
+ *
+ * It drops entries whether or not they have been acked: a consumer that is behind by more than this loses them. What
+ * was pending is reported then (see the metric `messages_deleted`). `trimAcked` drops only what nobody needs any more.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Trim =
+  | { readonly maxLength: number; readonly exact?: boolean | undefined }
+  | { readonly maxAge: Duration.DurationInput; readonly exact?: boolean | undefined }
+
+/**
+ * A stream to which values of type `A` are sent. It is a description: nothing is sent until it is used.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StreamProducer<in out A> {
+  readonly stream: string
+  readonly entry: StreamEntry.StreamEntry<A>
+  readonly trim: Trim | undefined
+}
+
+/**
+ * Describes a stream to send to. Without `trim` it keeps all entries.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <A, I>(settings: {
+  readonly stream: string
+  readonly schema: Schema.Schema<A, I>
+  readonly trim?: Trim | undefined
+}): Effect.Effect<StreamProducer<A>, InvalidOptions> =>
+  Effect.gen(function*() {
+    const { trim } = settings
+    if (trim !== undefined) {
+      yield* "maxLength" in trim
+        ? options.count("trim.maxLength", trim.maxLength)
+        : options.positive("trim.maxAge", trim.maxAge)
+    }
+    return {
+      stream: yield* options.nonEmpty("stream", settings.stream),
+      entry: StreamEntry.make(settings.schema),
+      trim
+    }
+  })
+
+/**
+ * Sends one value and answers with its entry's id. `RedisConnectionLost` with the outcome `"unknown"` and
+ * `RedisTimeout` mean that the entry may be there although its id never came back; it is never sent twice here.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const send = <A>(
+  self: StreamProducer<A>,
+  value: A,
+  settings?: { readonly headers?: StreamEntry.Headers | undefined }
+): Effect.Effect<string, RedisError | ParseError, Redis.Redis> =>
+  Effect.flatMap(
+    Redis.Redis,
+    (redis) =>
+      Effect.flatMap(self.entry.encode(value, settings?.headers), (fields) =>
+        Effect.map(redis.command(...add(self, fields)), (id) => {
+          Metrics.messagesSent.unsafeUpdate(1, Metrics.labels(self.stream))
+          return id as string
+        }))
+  )
+
+/**
+ * Sends many values in order and answers with their ids in order. They go out in pipelined batches, a bounded number
+ * at a time, so `values` may be a long generator. It fails with the first failure; what was sent before it stays sent.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const sendAll = <A>(
+  self: StreamProducer<A>,
+  values: Iterable<A>
+): Effect.Effect<ReadonlyArray<string>, RedisError | ParseError, Redis.Redis> =>
+  Effect.gen(function*() {
+    const redis = yield* Redis.Redis
+    const labels = Metrics.labels(self.stream)
+    const ids: Array<string> = []
+    let batch: Array<Redis.Command> = []
+    const flush = Effect.suspend(() => {
+      const commands = batch
+      batch = []
+      return Effect.map(redis.commands(commands), (replies) => {
+        Metrics.messagesSent.unsafeUpdate(replies.length, labels)
+        for (const id of replies) {
+          ids.push(id as string)
+        }
+      })
+    })
+    for (const value of values) {
+      batch.push(add(self, yield* self.entry.encode(value)))
+      if (batch.length === batchSize) {
+        yield* flush
+      }
+    }
+    if (batch.length > 0) {
+      yield* flush
+    }
+    return ids
+  })
+
+/**
+ * Drops the entries that every consumer group of the stream has acked, and nothing else; without a group it drops
+ * nothing. Answers how many. It works in bounded steps, and leaves a few: the newest acked one, and on servers since 6.2
+ * those that share a block with one that is kept.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const trimAcked = <A>(self: StreamProducer<A>): Effect.Effect<number, RedisError, Redis.Redis> =>
+  Effect.gen(function*() {
+    const redis = yield* Redis.Redis
+    const minId = (yield* redis.capabilities).has("trim-min-id")
+    let removed = 0
+    let step: number
+    do {
+      step = (yield* redis.script(scripts.trimAcked, [self.stream], minId ? ["MINID", "10000"] : ["", "500"])) as number
+      removed += step
+    } while (step > 0)
+    return removed
+  })
+
+// internal
+
+const add = <A>({ stream, trim }: StreamProducer<A>, fields: StreamEntry.Fields): Redis.Command => {
+  if (trim === undefined) {
+    return ["XADD", stream, "*", ...fields]
+  }
+  const [strategy, threshold] = "maxLength" in trim
+    ? ["MAXLEN", String(trim.maxLength)] as const
+    : ["MINID", String(Date.now() - Math.ceil(Duration.toMillis(trim.maxAge)))] as const
+  return ["XADD", stream, strategy, trim.exact === true ? "=" : "~", threshold, "*", ...fields]
+}
+
+/** How many entries are on their way at a time: enough to hide the round trip, little enough to hold in memory. */
+const batchSize = 256

@@ -1,0 +1,34 @@
+/** The acks of one turn of the event loop share one XACK per group. Each waits for the server's answer. */
+import * as Effect from "effect/Effect"
+import type { RedisError } from "../RedisError.js"
+import type { Callback } from "./connection.js"
+
+export class Acks {
+  private readonly open = new Map<string, { readonly args: Array<string>; readonly waiting: Array<Callback> }>()
+
+  constructor(private readonly send: (name: string, args: ReadonlyArray<string>, callback: Callback) => void) {}
+
+  ack(stream: string, group: string, id: string): Effect.Effect<void, RedisError> {
+    return Effect.async((resume) => {
+      const key = `${stream}\0${group}`
+      let batch = this.open.get(key)
+      if (batch === undefined) {
+        batch = { args: [stream, group], waiting: [] }
+        this.open.set(key, batch)
+        setImmediate(() => this.flush(key))
+      }
+      batch.args.push(id)
+      batch.waiting.push((error) => resume(error ? Effect.fail(error) : Effect.void))
+    })
+  }
+
+  private flush(key: string): void {
+    const batch = this.open.get(key)!
+    this.open.delete(key)
+    this.send("XACK", batch.args, (error, reply) => {
+      for (const waiting of batch.waiting) {
+        waiting(error, reply)
+      }
+    })
+  }
+}

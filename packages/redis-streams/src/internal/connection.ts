@@ -1,0 +1,246 @@
+/**
+ * One ioredis client as Effects, with what the driver leaves open: nothing is sent twice, nothing is queued while there
+ * is no connection, whether a failed command was sent is known, and a server that falls silent is noticed.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { Redis, RedisOptions } from "ioredis"
+import { Cluster, Command } from "ioredis"
+import { ConnectFailed, RedisConnectionLost, type RedisError, RedisTimeout } from "../RedisError.js"
+import { classify } from "./classify.js"
+
+/**
+ * What a client must be made with:
+ *
+ * - `autoResendUnfulfilledCommands` would send an XADD again whose reply was lost: two entries from one call.
+ * - `enableOfflineQueue` would keep commands for later; refused at once, it is known that they were not sent.
+ * - `maxRetriesPerRequest: 0` makes the driver reject what is in flight whenever a connection closes. With re-sending
+ *   switched off and any other value, those commands are never answered at all.
+ * - `lazyConnect`, so that the first connection can fail with a typed error.
+ */
+export const required = {
+  autoResendUnfulfilledCommands: false,
+  enableOfflineQueue: false,
+  maxRetriesPerRequest: 0,
+  lazyConnect: true,
+  enableAutoPipelining: false,
+  keyPrefix: ""
+} as const satisfies RedisOptions
+
+/** Of one server, or of a cluster. */
+export type Client = Redis | Cluster
+
+export type Callback = (error: RedisError | undefined, reply: unknown) => void
+
+export class Connection {
+  private inFlight = 0
+  private lastSign = 0
+  private allowed = 0
+  private watchdog: NodeJS.Timeout | undefined
+  private stalled = false
+
+  constructor(readonly client: Client, private readonly timeout: number) {
+    client.on("ready", () => {
+      this.stalled = false
+    })
+  }
+
+  /**
+   * Sends one command. `callback` is called exactly once. `blocking`: milliseconds that the server may take beyond the
+   * time that every command has. `bytes`: strings of the reply stay the bytes that they are.
+   */
+  run(
+    name: string,
+    args: ReadonlyArray<string>,
+    callback: Callback,
+    { blocking = 0, bytes = false }: { readonly blocking?: number; readonly bytes?: boolean } = {}
+  ): void {
+    if (this.client.status !== "ready" || this.socket?.writable === false) {
+      return callback(
+        new RedisConnectionLost({ command: name, detail: "there is no connection to Redis", outcome: "not-sent" }),
+        undefined
+      )
+    }
+    this.watch(this.timeout + blocking)
+    const command = new Command(name, args as Array<string>, bytes ? asBytes : asText, (error, reply) => {
+      this.inFlight--
+      this.lastSign = performance.now()
+      callback(error ? this.classify(name, error) : undefined, reply)
+    })
+    this.client.sendCommand(command)
+  }
+
+  command(name: string, args: ReadonlyArray<string>, bytes = false): Effect.Effect<unknown, RedisError> {
+    return Effect.async((resume) =>
+      this.run(name, args, (error, reply) => resume(error ? Effect.fail(error) : Effect.succeed(reply)), { bytes })
+    )
+  }
+
+  /** Sends all in one write, and answers when all are answered. Fails with the first failure. */
+  commands(commands: ReadonlyArray<readonly [string, ...Array<string>]>): Effect.Effect<Array<unknown>, RedisError> {
+    return Effect.async((resume) => {
+      const replies = new Array<unknown>(commands.length)
+      let open = commands.length
+      let failed: { readonly at: number; readonly error: RedisError } | undefined
+      if (open === 0) {
+        return resume(Effect.succeed(replies))
+      }
+      // Held back until all are written, they leave in one packet instead of one each.
+      const { socket } = this
+      socket?.cork()
+      commands.forEach(([name, ...args], at) =>
+        this.run(name, args, (error, reply) => {
+          replies[at] = reply
+          if (error && (failed === undefined || at < failed.at)) {
+            failed = { at, error }
+          }
+          if (--open === 0) {
+            resume(failed === undefined ? Effect.succeed(replies) : Effect.fail(failed.error))
+          }
+        })
+      )
+      socket?.uncork()
+    })
+  }
+
+  /** Gives the connection up at once; what is in flight fails. */
+  destroy(): void {
+    if (this.client instanceof Cluster) {
+      this.client.disconnect(true)
+    } else {
+      this.socket?.destroy()
+    }
+  }
+
+  /** A cluster has one per node. */
+  private get socket(): Redis["stream"] | undefined {
+    return this.client instanceof Cluster ? undefined : this.client.stream
+  }
+
+  private classify(name: string, error: Error): RedisError {
+    const classified = classify(name, error)
+    return this.stalled && classified._tag === "RedisConnectionLost"
+      ? new RedisTimeout({ command: name, detail: "the server did not answer in time" })
+      : classified
+  }
+
+  /** One timer per connection rather than one per command: it looks for the last sign of life when it goes off. */
+  private watch(allowed: number): void {
+    if (this.inFlight++ === 0) {
+      this.lastSign = performance.now()
+      this.allowed = allowed
+    } else if (allowed > this.allowed) {
+      this.allowed = allowed
+    }
+    if (this.watchdog === undefined) {
+      this.armWatchdog(this.allowed)
+    }
+  }
+
+  private armWatchdog(millis: number): void {
+    this.watchdog = setTimeout(() => {
+      this.watchdog = undefined
+      if (this.inFlight === 0) {
+        return
+      }
+      const left = this.lastSign + this.allowed - performance.now()
+      if (left > 0) {
+        return this.armWatchdog(Math.ceil(left))
+      }
+      this.stalled = true
+      this.destroy()
+    }, millis)
+    this.watchdog.unref()
+  }
+}
+
+/**
+ * Opens a client that fails quickly and typed on its first connection, and is closed with the scope.
+ *
+ * `reconnect`: whether it connects again when that first connection is lost later.
+ */
+export const open = (settings: {
+  readonly make: (options: RedisOptions) => Client
+  readonly reconnect: boolean
+  readonly connectTimeout: number
+  readonly commandTimeout: number
+}): Effect.Effect<Connection, RedisError, Scope.Scope> =>
+  Effect.suspend(() => {
+    let established = false
+    let lastError: Error | undefined
+    const acquire = Effect.try({
+      try: () => {
+        const client = settings.make({
+          ...required,
+          connectTimeout: settings.connectTimeout,
+          retryStrategy: (times) =>
+            established && settings.reconnect ? Math.min(25 * 2 ** Math.min(times, 6), 1000) : null
+        })
+        client.on("error", (error) => {
+          lastError = error
+        })
+        if (!(client instanceof Cluster)) {
+          boundHandshake(client, settings.connectTimeout)
+        }
+        return new Connection(client, settings.commandTimeout)
+      },
+      catch: (cause) => connectFailed(cause)
+    })
+    const connect = (connection: Connection) =>
+      Effect.async<void, RedisError>((resume) => {
+        connection.client.connect().then(
+          // The driver reports a failed SELECT as an event and goes on with another database than the one asked for.
+          () => resume(lastError === undefined ? Effect.void : Effect.fail(connectFailed(lastError))),
+          (error) => resume(Effect.fail(connectFailed(lastError ?? error)))
+        )
+      })
+    return Effect.acquireRelease(acquire, close).pipe(
+      Effect.tap((connection) =>
+        Effect.timeoutFail(connect(connection), {
+          duration: settings.connectTimeout,
+          onTimeout: () => connectFailed(lastError ?? new Error(`no answer within ${settings.connectTimeout} ms`))
+        })
+      ),
+      Effect.tap(() =>
+        Effect.sync(() => {
+          established = true
+        })
+      )
+    )
+  })
+
+// internal
+
+const asBytes = { replyEncoding: null }
+const asText = { replyEncoding: "utf8" } as const
+
+const connectFailed = (error: unknown): RedisError => {
+  // Of a cluster, what its last node said tells more than that none could be asked.
+  const cause = (error as { readonly lastNodeError?: Error }).lastNodeError ?? error
+  const classified = classify("connect", cause)
+  return classified._tag === "RedisConnectionLost"
+    ? new ConnectFailed({ command: "connect", detail: classified.detail, cause })
+    : classified
+}
+
+/** The driver bounds the time to connect, but not the time until a server that accepts has also answered. */
+const boundHandshake = (client: Redis, millis: number): void => {
+  let timer: NodeJS.Timeout | undefined
+  client.on("connect", () => {
+    clearTimeout(timer)
+    timer = setTimeout(() => client.stream?.destroy(), millis)
+    timer.unref()
+  })
+  for (const over of ["ready", "close", "end"]) {
+    client.on(over, () => clearTimeout(timer))
+  }
+}
+
+const close = (connection: Connection): Effect.Effect<void> =>
+  Effect.sync(() => {
+    connection.client.disconnect()
+    if (!(connection.client instanceof Cluster)) {
+      // `disconnect` waits up to two seconds for the other side to close. Nobody waits for an answer any more.
+      connection.destroy()
+    }
+  })

@@ -1,0 +1,34 @@
+/** What is added to an entry when it dies. */
+
+/** The names of the fields that a dead entry has beside its own. */
+export const fields = {
+  stream: "dead.stream",
+  id: "dead.id",
+  group: "dead.group",
+  consumer: "dead.consumer",
+  attempts: "dead.attempts",
+  reason: "dead.reason"
+} as const
+
+export const deadLetterArgs = (
+  holder: { readonly stream: string; readonly group: string; readonly consumer: string },
+  entry: { readonly id: string; readonly attempt: number },
+  reason: string
+): Array<string> => [
+  holder.group,
+  holder.consumer,
+  entry.id,
+  String(entry.attempt),
+  fields.stream,
+  holder.stream,
+  fields.id,
+  entry.id,
+  fields.group,
+  holder.group,
+  fields.consumer,
+  holder.consumer,
+  fields.attempts,
+  String(entry.attempt),
+  fields.reason,
+  reason
+]

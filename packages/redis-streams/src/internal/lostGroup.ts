@@ -1,0 +1,26 @@
+/** A group that vanished while it was being read is created again where its policy says, or not at all. */
+import * as Effect from "effect/Effect"
+import type { ConsumerGroup } from "../ConsumerGroup.js"
+import type { Service } from "../Redis.js"
+import type { RedisError } from "../RedisError.js"
+import * as Metrics from "../RedisStreamsMetrics.js"
+
+/** Fails with the error if the policy says nothing else, or if it is another error than a lost group. */
+export const recreate = <A>(
+  redis: Service,
+  group: ConsumerGroup<A>,
+  error: RedisError
+): Effect.Effect<void, RedisError> => {
+  if (error._tag !== "NoGroup" || group.whenLost === "fail") {
+    return Effect.fail(error)
+  }
+  const { recreateFrom } = group.whenLost
+  return redis.command("XGROUP", "CREATE", group.stream, group.group, recreateFrom, "MKSTREAM").pipe(
+    Effect.flatMap(() => {
+      Metrics.groupsRecreated.unsafeUpdate(1, Metrics.labels(group.stream))
+      return Effect.logWarning(`Group ${group.group} of ${group.stream} was lost and begins again at ${recreateFrom}`)
+    }),
+    // Another consumer was quicker.
+    Effect.catchTag("BusyGroup", () => Effect.void)
+  )
+}

@@ -1,0 +1,25 @@
+/** Refusing what can never work, when it is constructed rather than when it is first used. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { InvalidOptions } from "../RedisError.js"
+
+export const invalid = (option: string, reason: string): Effect.Effect<never, InvalidOptions> =>
+  Effect.fail(new InvalidOptions({ option, reason }))
+
+export const nonEmpty = (option: string, value: string): Effect.Effect<string, InvalidOptions> =>
+  value.trim().length === 0 ? invalid(option, "must not be empty") : Effect.succeed(value)
+
+/** At least one millisecond, the finest that the server counts, and finite. */
+export const positive = (
+  option: string,
+  value: Duration.DurationInput
+): Effect.Effect<Duration.Duration, InvalidOptions> => {
+  const duration = Duration.decode(value)
+  const millis = Duration.toMillis(duration)
+  return millis >= 1 && Number.isFinite(millis)
+    ? Effect.succeed(duration)
+    : invalid(option, "must be at least one millisecond, and finite")
+}
+
+export const count = (option: string, value: number): Effect.Effect<number, InvalidOptions> =>
+  Number.isSafeInteger(value) && value >= 1 ? Effect.succeed(value) : invalid(option, "must be a whole number from 1")

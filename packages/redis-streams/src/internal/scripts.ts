@@ -1,0 +1,281 @@
+/**
+ * The steps that must be atomic on the server. Each touches keys of one slot: the stream, and at most its dead-letter
+ * stream. Who holds a delivery is told by consumer *and* delivery count ("fence"): the count grows whenever an entry is
+ * delivered or claimed, and stays when its idle time is only set (`JUSTID`).
+ */
+import * as crypto from "node:crypto"
+
+export interface Script {
+  readonly name: string
+  readonly lua: string
+  readonly sha: string
+}
+
+/** Entries that one call of a script handles, so that none keeps the server busy for long. */
+export const pageSize = 500
+
+/** What `takeOwn` and `takeStale` answer: where to go on, what was taken, and which entries are deleted. */
+export type Page = readonly [
+  next: Buffer,
+  entries: ReadonlyArray<readonly [id: Buffer, attempt: number, fields: ReadonlyArray<Buffer>]>,
+  deleted: ReadonlyArray<Buffer>
+]
+
+const script = (name: string, lua: string): Script => ({
+  name,
+  lua,
+  sha: crypto.createHash("sha1").update(lua).digest("hex")
+})
+
+/**
+ * The next page of what is pending for one consumer, delivered to it again.
+ *
+ * KEYS stream; ARGV group, consumer, first id, count, ids that are in flight in the caller's process and stay untouched.
+ * Answers [last id seen or "", [[id, delivery count, fields]…], [ids whose entry is deleted]].
+ */
+export const takeOwn = script(
+  "takeOwn",
+  `
+local key, group, consumer = KEYS[1], ARGV[1], ARGV[2]
+local inFlight = {}
+for i = 5, #ARGV do inFlight[ARGV[i]] = true end
+local last, entries, deleted = '', {}, {}
+for _, p in ipairs(redis.call('XPENDING', key, group, ARGV[3], '+', ARGV[4], consumer)) do
+  last = p[1]
+  if not inFlight[last] then
+    local claimed = redis.call('XCLAIM', key, group, consumer, 0, last)[1]
+    if claimed and claimed[2] then
+      entries[#entries + 1] = { last, p[4] + 1, claimed[2] }
+    else
+      redis.call('XACK', key, group, last)
+      deleted[#deleted + 1] = last
+    end
+  end
+end
+return { last, entries, deleted }`
+)
+
+/**
+ * The next page of what has been idle for long enough, whoever held it.
+ *
+ * KEYS stream; ARGV group, consumer, min idle, cursor, count.
+ * Answers [next cursor, [[id, delivery count, fields]…], [ids whose entry is deleted]].
+ */
+export const takeStale = script(
+  "takeStale",
+  `
+local key, group = KEYS[1], ARGV[1]
+local reply = redis.call('XAUTOCLAIM', key, group, ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5])
+local entries = {}
+for _, e in ipairs(reply[2]) do
+  entries[#entries + 1] = { e[1], redis.call('XPENDING', key, group, e[1], e[1], 1)[1][4], e[2] }
+end
+return { reply[1], entries, reply[3] or {} }`
+)
+
+/**
+ * `takeStale` for servers without XAUTOCLAIM or with one that does not tell deleted entries: looks through a window of the
+ * pending list. With "IDLE" the server skips the younger entries itself, otherwise the window is ten times as wide as
+ * what is taken, as in XAUTOCLAIM.
+ *
+ * KEYS stream; ARGV group, consumer, min idle, first id, count, "IDLE" or "".
+ * Answers as `takeStale`, with the last id seen in place of the cursor; 0-0 at the end.
+ */
+export const takeStaleByScan = script(
+  "takeStaleByScan",
+  `
+local key, group, minIdle, count = KEYS[1], ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
+local window, pending = count, nil
+if ARGV[6] == 'IDLE' then
+  pending = redis.call('XPENDING', key, group, 'IDLE', ARGV[3], ARGV[4], '+', window)
+else
+  window = count * 10
+  pending = redis.call('XPENDING', key, group, ARGV[4], '+', window)
+end
+local cursor, entries, deleted = '0-0', {}, {}
+if #pending == window then cursor = pending[#pending][1] end
+for _, p in ipairs(pending) do
+  if p[3] >= minIdle then
+    local id = p[1]
+    local claimed = redis.call('XCLAIM', key, group, ARGV[2], ARGV[3], id)[1]
+    if claimed and claimed[2] then
+      entries[#entries + 1] = { id, p[4] + 1, claimed[2] }
+    else
+      redis.call('XACK', key, group, id)
+      deleted[#deleted + 1] = id
+    end
+    if #entries == count then
+      cursor = id
+      break
+    end
+  end
+end
+return { cursor, entries, deleted }`
+)
+
+/**
+ * Sets idle time and owner of those deliveries that the consumer still holds.
+ *
+ * KEYS stream; ARGV group, consumer, new owner, idle time, then id and fence of each.
+ * Answers [[ids that it no longer holds], [ids whose entry is deleted]].
+ */
+export const hold = script(
+  "hold",
+  `
+local key, group = KEYS[1], ARGV[1]
+local lost, deleted = {}, {}
+for i = 5, #ARGV, 2 do
+  local id = ARGV[i]
+  local p = redis.call('XPENDING', key, group, id, id, 1)[1]
+  if p and p[2] == ARGV[2] and p[4] == tonumber(ARGV[i + 1]) then
+    if #redis.call('XCLAIM', key, group, ARGV[3], 0, id, 'IDLE', ARGV[4], 'JUSTID') == 0 then
+      redis.call('XACK', key, group, id)
+      deleted[#deleted + 1] = id
+    end
+  else
+    lost[#lost + 1] = id
+  end
+end
+return { lost, deleted }`
+)
+
+/**
+ * Moves an entry to the dead-letter stream, if the consumer still holds it: its fields as they are, then the given ones.
+ *
+ * KEYS stream, dead-letter stream; ARGV group, consumer, id, fence, then names and values to add.
+ * Answers "dead", "lost", or "deleted" if there is no content any more that could be moved (it is acked then).
+ */
+export const deadLetter = script(
+  "deadLetter",
+  `
+local key, group, id = KEYS[1], ARGV[1], ARGV[3]
+local p = redis.call('XPENDING', key, group, id, id, 1)[1]
+if not p or p[2] ~= ARGV[2] or p[4] ~= tonumber(ARGV[4]) then return 'lost' end
+local entry = redis.call('XRANGE', key, id, id)[1]
+if entry then
+  local fields = entry[2]
+  for i = 5, #ARGV do fields[#fields + 1] = ARGV[i] end
+  redis.call('XADD', KEYS[2], '*', unpack(fields))
+end
+redis.call('XACK', key, group, id)
+return entry and 'dead' or 'deleted'`
+)
+
+/**
+ * Sends a dead entry again, without what was added when it died, for its group alone and under the id by which an inbox
+ * knows it.
+ *
+ * KEYS dead-letter stream, stream; ARGV id in the dead-letter stream, number of fields that were added, then the names of
+ * the headers for message id and group, and their values. Answers the new id, or nothing if the entry is gone.
+ */
+export const replay = script(
+  "replay",
+  `
+local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
+if not entry then return false end
+local fields, known = {}, false
+for i = 1, #entry[2] - 2 * tonumber(ARGV[2]), 2 do
+  local name = entry[2][i]
+  if name == ARGV[3] then known = true end
+  if name ~= ARGV[5] then
+    fields[#fields + 1] = name
+    fields[#fields + 1] = entry[2][i + 1]
+  end
+end
+if not known then
+  fields[#fields + 1] = ARGV[3]
+  fields[#fields + 1] = ARGV[4]
+end
+fields[#fields + 1] = ARGV[5]
+fields[#fields + 1] = ARGV[6]
+local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
+redis.call('XDEL', KEYS[1], ARGV[1])
+return id`
+)
+
+/**
+ * Removes a page of old entries of one group from the dead-letter stream.
+ *
+ * KEYS dead-letter stream; ARGV group field, group, age in milliseconds, first id, count.
+ * Answers [last id seen or "", number of removed entries].
+ */
+export const purge = script(
+  "purge",
+  `
+local now = redis.call('TIME')
+local newest = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[3]))
+local last, removed = '', 0
+for _, entry in ipairs(redis.call('XRANGE', KEYS[1], ARGV[4], newest, 'COUNT', ARGV[5])) do
+  last = entry[1]
+  for i = #entry[2] - 1, 1, -2 do
+    if entry[2][i] == ARGV[1] then
+      if entry[2][i + 1] == ARGV[2] then removed = removed + redis.call('XDEL', KEYS[1], last) end
+      break
+    end
+  end
+end
+return { last, removed }`
+)
+
+/**
+ * Removes a page of entries that every group of the stream has acked.
+ *
+ * KEYS stream; ARGV "MINID" or "" for servers without it, count. Answers how many are gone.
+ */
+export const trimAcked = script(
+  "trimAcked",
+  `
+local key, bound = KEYS[1], nil
+local function below(a, b)
+  local am, as = string.match(a, '(%d+)-(%d+)')
+  local bm, bs = string.match(b, '(%d+)-(%d+)')
+  if am ~= bm then
+    if #am ~= #bm then return #am < #bm end
+    return am < bm
+  end
+  if #as ~= #bs then return #as < #bs end
+  return as < bs
+end
+for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do
+  local info = {}
+  for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
+  local first = info['last-delivered-id']
+  if info.pending > 0 then first = redis.call('XPENDING', key, info.name)[2] end
+  if not bound or below(first, bound) then bound = first end
+end
+if not bound then return 0 end
+if ARGV[1] == 'MINID' then return redis.call('XTRIM', key, 'MINID', '~', bound, 'LIMIT', ARGV[2]) end
+local removed = 0
+for _, entry in ipairs(redis.call('XRANGE', key, '-', bound, 'COUNT', ARGV[2])) do
+  if entry[1] ~= bound then removed = removed + redis.call('XDEL', key, entry[1]) end
+end
+return removed`
+)
+
+/**
+ * Removes a consumer that has nothing pending, after handing over a page of what it has, if somebody is named.
+ *
+ * KEYS stream; ARGV group, consumer, heir or "", count. Answers 1 if the consumer is gone, 0 if it has pending entries and
+ * there is no heir, 2 if there is more to hand over.
+ */
+export const removeConsumer = script(
+  "removeConsumer",
+  `
+local key, group, consumer, heir = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local pending = redis.call('XPENDING', key, group, '-', '+', ARGV[4], consumer)
+if #pending > 0 then
+  if heir == '' then return 0 end
+  for _, p in ipairs(pending) do
+    redis.call('XCLAIM', key, group, heir, 0, p[1], 'IDLE', p[3], 'JUSTID')
+  end
+  return 2
+end
+redis.call('XGROUP', 'DELCONSUMER', key, group, consumer)
+return 1`
+)
+
+/** The smallest id above this one. Exclusive ranges came only with 6.2. */
+export const after = (id: string): string => {
+  const [millis, sequence] = id.split("-") as [string, string]
+  return `${millis}-${BigInt(sequence) + 1n}`
+}

@@ -1,0 +1,120 @@
+import { assert, layer } from "@effect/vitest"
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { deliveries, expectNothingLeft, freshGroup, Order, pendingOf, RedisLive } from "./fixture.js"
+
+layer(RedisLive, { excludeTestServices: true })("ConsumerGroup", (it) => {
+  it.scoped("create makes the group once, and leaves one that exists where it stands", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      yield* send(2)
+      const held = yield* deliveries(group, 2)
+      assert.isFalse(yield* ConsumerGroup.create(group))
+      assert.isTrue(yield* ConsumerGroup.create({ ...group, group: "another" }))
+      assert.strictEqual((yield* ConsumerGroup.info(group)).pending, 2)
+      yield* Effect.forEach(held, (delivery) => Delivery.use(delivery, () => Effect.void))
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("a group that starts at $ does not see what was sent before", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      yield* send(3)
+      const late = { ...group, group: "late", startId: "$" }
+      yield* ConsumerGroup.create(late)
+      yield* send(1)
+      assert.strictEqual((yield* deliveries(late, 1)).length, 1)
+      assert.deepStrictEqual((yield* ConsumerGroup.info(late)).pending, 1)
+    }))
+
+  it.scoped("info tells length, lag, pending, the oldest pending entry's idle time, and the consumers", () =>
+    Effect.gen(function*() {
+      const { group, send, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      yield* send(5)
+      const empty = yield* ConsumerGroup.info(group)
+      assert.deepStrictEqual(empty, {
+        length: 5,
+        // before 7.0 the server cannot tell
+        lag: Option.map(empty.lag, () => 5),
+        pending: 0,
+        oldestPendingIdle: Option.none(),
+        consumers: []
+      })
+      const held = yield* deliveries(group, 5)
+      yield* Delivery.use(held[4]!, () => Effect.void)
+      yield* redis.command("XCLAIM", stream, "billing", "a", "0", held[0]!.id, "IDLE", "5000", "JUSTID")
+      const info = yield* ConsumerGroup.info(group)
+      assert.strictEqual(info.pending, 4)
+      assert.deepStrictEqual(info.lag, Option.map(info.lag, () => 0))
+      assert.isAtLeast(Duration.toMillis(Option.getOrThrow(info.oldestPendingIdle)), 5000)
+      assert.deepStrictEqual(info.consumers.map(({ name, pending }) => [name, pending]), [["a", 4]])
+    }))
+
+  it.scoped("info of a group that does not exist is NoGroup", () =>
+    Effect.gen(function*() {
+      const { group } = yield* freshGroup()
+      const nowhere = yield* Effect.flip(ConsumerGroup.info({ ...group, stream: `${group.stream}:none` }))
+      assert.strictEqual(nowhere._tag, "NoGroup")
+      const noGroup = yield* Effect.flip(ConsumerGroup.info({ ...group, group: "none" }))
+      assert.strictEqual(noGroup._tag, "NoGroup")
+    }))
+
+  it.scoped("removeConsumer never forgets what is pending", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      yield* send(1)
+      const [delivery] = yield* deliveries(group, 1)
+      assert.isFalse(yield* ConsumerGroup.removeConsumer(group, "a"))
+      yield* Delivery.use(delivery!, () => Effect.void)
+      assert.isTrue(yield* ConsumerGroup.removeConsumer(group, "a"))
+      assert.deepStrictEqual((yield* ConsumerGroup.info(group)).consumers, [])
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("removeConsumer hands over first, if asked", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      const ids = yield* send(1200)
+      yield* Effect.scoped(deliveries(group, 1200))
+      assert.isTrue(yield* ConsumerGroup.removeConsumer(group, "a", { handTo: "b" }))
+      const pending = yield* pendingOf(group)
+      assert.deepStrictEqual(
+        pending.map(({ attempts, consumer, id }) => [id, consumer, attempts]),
+        ids.map((id) => [id, "b", 1])
+      )
+      // They were handed back when their stream closed, and are still that old.
+      assert.isAtLeast(pending[0]!.idle, 60_000)
+      const taken = yield* deliveries(group, 1200, "b")
+      yield* Effect.forEach(taken, (delivery) => Delivery.use(delivery, () => Effect.void), {
+        concurrency: "unbounded"
+      })
+      yield* expectNothingLeft(group)
+      const same = yield* Effect.flip(ConsumerGroup.removeConsumer(group, "b", { handTo: "b" }))
+      assert.strictEqual(same._tag, "InvalidOptions")
+    }))
+
+  it.effect("make refuses what can never work", () =>
+    Effect.gen(function*() {
+      const good = { stream: "s", group: "g", schema: Order, startId: "0", minIdle: "1 second" } as const
+      const refusal = (bad: Partial<Parameters<typeof ConsumerGroup.make>[0]>) =>
+        Effect.map(
+          Effect.flip(ConsumerGroup.make({ ...good, ...bad } as typeof good)),
+          (error) => error.option
+        )
+      assert.strictEqual(yield* refusal({ stream: " " }), "stream")
+      assert.strictEqual(yield* refusal({ group: "" }), "group")
+      assert.strictEqual(yield* refusal({ startId: "begin" }), "startId")
+      assert.strictEqual(yield* refusal({ startId: ">" }), "startId")
+      assert.strictEqual(yield* refusal({ minIdle: 0 }), "minIdle")
+      assert.strictEqual(yield* refusal({ minIdle: -5 }), "minIdle")
+      assert.strictEqual(yield* refusal({ deadLetterStream: "" }), "deadLetterStream")
+      assert.strictEqual(yield* refusal({ deadLetterStream: "s" }), "deadLetterStream")
+      assert.strictEqual((yield* ConsumerGroup.make(good)).deadLetterStream, "{s}:dead")
+      assert.strictEqual((yield* ConsumerGroup.make({ ...good, stream: "{a}s" })).deadLetterStream, "{a}s:dead")
+    }))
+})

@@ -1,0 +1,301 @@
+import { assert, layer } from "@effect/vitest"
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Reclaim from "@safesync/redis-streams/Reclaim"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as TcpProxy from "@safesync/testkit/TcpProxy"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as Schedule from "effect/Schedule"
+import { deliveries, expectNothingLeft, freshGroup, order, pendingOf, RedisLive, until } from "./fixture.js"
+
+layer(RedisLive, { excludeTestServices: true })("Delivery", (it) => {
+  it.scoped("L15: scoped acks when its scope closes with success, and not otherwise", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      yield* send(2)
+      const [first, second] = yield* deliveries(group, 2)
+      const value = yield* Effect.scoped(
+        Effect.tap(Delivery.scoped(first!), () =>
+          Effect.map(pendingOf(group), (pending) => assert.strictEqual(pending.length, 2)))
+      )
+      assert.deepStrictEqual(value, order(1))
+      const exit = yield* Effect.exit(Effect.scoped(Effect.zipRight(Delivery.scoped(second!), Effect.fail("no"))))
+      assert.deepStrictEqual(exit, Exit.fail("no"))
+      assert.deepStrictEqual(
+        (yield* pendingOf(group)).map(({ id }) =>
+          id
+        ),
+        [second!.id]
+      )
+      yield* Delivery.use(second!, () => Effect.void)
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("L15: an ack that fails is a typed error of use, and a defect of scoped", () =>
+    Effect.gen(function*() {
+      const { group, send, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      yield* send(2)
+      const [first, second] = yield* deliveries(group, 2)
+      const spoil = Effect.zipRight(redis.command("DEL", stream), redis.command("SET", stream, "no stream any more"))
+      const error = yield* Effect.flip(Delivery.use(first!, () => Effect.orDie(spoil)))
+      assert.strictEqual(error._tag, "WrongType")
+      const exit = yield* Effect.exit(Effect.scoped(Delivery.scoped(second!)))
+      const defect = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+      assert.strictEqual((defect as { readonly _tag: string })._tag, "WrongType")
+    }))
+
+  it.scoped("a delivery may be used again after a failure, and not after its ack", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      yield* send(1)
+      const [delivery] = yield* deliveries(group, 1)
+      let runs = 0
+      const value = yield* Delivery.use(delivery!, () =>
+        Effect.suspend(() => ++runs < 3 ? Effect.fail("not yet") : Effect.succeed(runs))).pipe(
+          Effect.retry({ times: 5 })
+        )
+      assert.strictEqual(value, 3)
+      yield* expectNothingLeft(group)
+      const again = yield* Effect.exit(Delivery.use(delivery!, () =>
+        Effect.void))
+      assert.isTrue(Exit.isFailure(again) && Cause.isDie(again.cause))
+    }))
+
+  it.scoped("a delivery is not used twice at the same time", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      yield* send(1)
+      const [delivery] = yield* deliveries(group, 1)
+      const exit = yield* Delivery.use(delivery!, () => Effect.exit(Delivery.use(delivery!, () => Effect.void)))
+      assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("L24: retryAfter keeps the delay at the server and counts the attempts", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "10 seconds" })
+      yield* send(1)
+      const [delivery] = yield* deliveries(group, 1)
+      const parked = performance.now()
+      yield* Delivery.retryAfter(delivery!, "200 millis")
+      assert.deepStrictEqual(yield* Reclaim.once(group, { consumer: "b", count: 1 }), [])
+      // Nor does a restart under the same name cut the delay short.
+      const own = yield* Effect.timeoutOption(deliveries(group, 1), "50 millis")
+      assert.strictEqual(own._tag, "None")
+      const [again] = yield* until(Reclaim.once(group, { consumer: "b", count: 1 }), (taken) => taken.length > 0)
+      assert.isAtLeast(performance.now() - parked, 199)
+      assert.strictEqual(again!.attempt, 2)
+      yield* Delivery.use(again!, () => Effect.void)
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("retryAfter refuses a delay beyond the group's minIdle", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "10 seconds" })
+      yield* send(1)
+      const [delivery] = yield* deliveries(group, 1)
+      const error = yield* Effect.flip(Delivery.retryAfter(delivery!, "11 seconds"))
+      assert.strictEqual(error._tag, "InvalidOptions")
+      yield* Delivery.use(delivery!, () => Effect.void)
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("deadLetter moves the entry, whatever bytes it holds, and acks it", () =>
+    Effect.gen(function*() {
+      const { group, send, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      yield* send(1)
+      const [delivery] = yield* deliveries(group, 1)
+      yield* Effect.ignore(Delivery.use(delivery!, () => Effect.fail("never good")))
+      yield* Delivery.deadLetter(delivery!, "never good")
+      assert.deepStrictEqual(
+        ((yield* redis.command("XRANGE", group.deadLetterStream, "-", "+")) as Array<[string, Array<string>]>)
+          .map(([, fields]) => fields),
+        [[
+          ...["data", `{"number":1}`, "dead.stream", stream, "dead.id", delivery!.id, "dead.group", "billing"],
+          ...["dead.consumer", "a", "dead.attempts", "1", "dead.reason", "never good"]
+        ]]
+      )
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("L18: what somebody else has taken is neither begun nor parked nor dead-lettered", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "1 milli" })
+      const redis = yield* Redis.Redis
+      yield* send(3)
+      const mine = yield* deliveries(group, 3)
+      // by hand: a second process
+      yield* redis.command("XCLAIM", group.stream, group.group, "b", "0", ...mine.map(({ id }) => id))
+      const errors = yield* Effect.all([
+        Effect.flip(Delivery.retryAfter(mine[0]!, "1 milli")),
+        Effect.flip(Delivery.deadLetter(mine[1]!, "no")),
+        Effect.flip(Delivery.use(mine[2]!, () => Effect.dieMessage("begun")))
+      ])
+      assert.deepStrictEqual(errors.map((error) => error._tag), ["LeaseLost", "LeaseLost", "LeaseLost"])
+      assert.deepStrictEqual((yield* pendingOf(group)).map(({ consumer, attempts }) => [consumer, attempts]), [
+        ["b", 2],
+        ["b", 2],
+        ["b", 2]
+      ])
+    }))
+
+  it.scoped("L16: what could not be begun, parked or buried for want of a connection is taken again by the same process", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "1 milli" })
+      yield* send(3)
+      const { url } = yield* RedisServer.RedisServer
+      const proxy = yield* TcpProxy.make(url)
+      yield* Effect.gen(function*() {
+        const redis = yield* Redis.Redis
+        const [used, parked, buried] = yield* deliveries(group, 3)
+        yield* proxy.refuse
+        yield* proxy.cut
+        const errors = yield* Effect.all([
+          Effect.flip(Delivery.use(used!, () => Effect.dieMessage("begun"))),
+          Effect.flip(Delivery.retryAfter(parked!, 0)),
+          Effect.flip(Delivery.deadLetter(buried!, "no"))
+        ])
+        assert.deepStrictEqual(errors.map(({ _tag }) => _tag), Array(3).fill("RedisConnectionLost"))
+        yield* proxy.accept
+        yield* until(Effect.either(redis.command("PING")), (reply) => reply._tag === "Right")
+        const again = yield* until(Reclaim.once(group, { consumer: "a", count: 3 }), (taken) => taken.length === 3)
+        assert.deepStrictEqual(again.map(({ id }) => id), [used!.id, parked!.id, buried!.id])
+        yield* Effect.forEach(again, (delivery) => Delivery.use(delivery, () => Effect.void))
+      }).pipe(Effect.scoped, Effect.provide(Redis.layer({ url: proxy.through(url) })))
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("L18: of two deliveries of one entry in one process, only the later one counts", () =>
+    Effect.gen(function*() {
+      const { group, send, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      yield* send(2)
+      const [first, second] = yield* Effect.scoped(deliveries(group, 2))
+      // Its stream is closed, and with a new group the entries are delivered "for the first time" again.
+      yield* redis.commands([
+        ["XGROUP", "DESTROY", stream, group.group],
+        ["XGROUP", "CREATE", stream, group.group, "0"]
+      ])
+      const again = yield* deliveries(group, 2)
+      assert.deepStrictEqual(again.map(({ attempt, id }) => [id, attempt]), [[first!.id, 1], [second!.id, 1]])
+      const errors = yield* Effect.all([
+        Effect.flip(Delivery.use(first!, () => Effect.dieMessage("begun"))),
+        Effect.flip(Delivery.retryAfter(second!, 0))
+      ])
+      assert.deepStrictEqual(errors.map((error) => error._tag), ["LeaseLost", "LeaseLost"])
+      yield* Effect.forEach(again, (delivery) => Delivery.use(delivery, () => Effect.void))
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("L18: a slow handler is not robbed: its lease is renewed while it runs", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "150 millis" })
+      yield* send(2)
+      const [used, scoped] = yield* deliveries(group, 2)
+      const passes = Effect.repeat(
+        Effect.map(Effect.scoped(Reclaim.once(group, { consumer: "b", count: 10 })), (taken) =>
+          assert.deepStrictEqual(taken, [])),
+        Schedule.intersect(Schedule.spaced("20 millis"), Schedule.recurs(40))
+      )
+      yield* Effect.all([
+        Delivery.use(used!, () =>
+          passes),
+        Effect.scoped(Effect.zipRight(Delivery.scoped(scoped!), passes))
+      ], { concurrency: 2 })
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("L18: once nothing runs, nothing is renewed any more", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "60 millis" })
+      yield* send(1)
+      const [delivery] = yield* deliveries(group, 1)
+      yield* Effect.ignore(Delivery.use(delivery!, () => Effect.delay(Effect.fail("no"), "100 millis")))
+      const [taken] = yield* until(Reclaim.once(group, { consumer: "b", count: 1 }), (taken) => taken.length > 0)
+      assert.strictEqual(taken!.attempt, 2)
+      yield* Delivery.use(taken!, () => Effect.void)
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("L18: if the lease is lost all the same, the handler alone is interrupted", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "150 millis" })
+      const redis = yield* Redis.Redis
+      yield* send(3)
+      const [robbed, kept, scoped] = yield* deliveries(group, 3)
+      const rob = (delivery: Delivery.Delivery<unknown>) =>
+        redis.command("XCLAIM", group.stream, group.group, "b", "0", delivery.id)
+      const cleanedUp = yield* Deferred.make<string>()
+      const inScope = yield* Effect.fork(Effect.scoped(Effect.zipRight(Delivery.scoped(scoped!), Effect.never)))
+      const error = yield* Delivery.use(kept!, () =>
+        Effect.gen(function*() {
+          const child = yield* Effect.fork(Effect.never)
+          const error = yield* Effect.flip(Delivery.use(robbed!, () =>
+            Effect.zipRight(rob(robbed!), Effect.never).pipe(
+              Effect.onInterrupt(() => Deferred.succeed(cleanedUp, "cleaned up"))
+            )))
+          assert.strictEqual(child.unsafePoll(), null)
+          return error
+        }))
+      assert.strictEqual(error._tag, "LeaseLost")
+      assert.strictEqual(yield* Deferred.await(cleanedUp), "cleaned up")
+      yield* rob(scoped!)
+      assert.isTrue(Exit.isInterrupted(yield* Fiber.await(inScope)))
+      assert.deepStrictEqual((yield* pendingOf(group)).map(({ consumer, id }) => [consumer, id]), [
+        ["b", robbed!.id],
+        ["b", scoped!.id]
+      ])
+    }))
+
+  it.scoped("L18: a handler that cannot be interrupted and succeeds is acked, though its lease is lost", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "60 millis" })
+      const redis = yield* Redis.Redis
+      yield* send(1)
+      const [robbed] = yield* deliveries(group, 1)
+      const value = yield* Effect.uninterruptible(
+        Delivery.use(robbed!, () =>
+          redis.command("XCLAIM", group.stream, group.group, "b", "0", robbed!.id).pipe(
+            Effect.zipRight(until(Effect.sync(() => (robbed as { state?: string }).state), (state) => state === "lost"))
+          ))
+      )
+      assert.strictEqual(value, "lost")
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("L19: an entry that is deleted while its handler runs does not disturb the handler", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "60 millis" })
+      const redis = yield* Redis.Redis
+      const [id] = yield* send(1)
+      const [delivery] = yield* deliveries(group, 1)
+      // Before 7.0 the entry stays in the pending list until its ack, and its lease is renewed like any other.
+      const goneOr = (seen: (idle: number) => boolean) =>
+        until(pendingOf(group), (pending) => pending.length === 0 || seen(pending[0]!.idle))
+      const value = yield* Delivery.use(delivery!, () =>
+        redis.command("XDEL", group.stream, id!).pipe(
+          Effect.zipRight(goneOr((idle) => idle >= 12)),
+          Effect.zipRight(goneOr((idle) => idle < 12)),
+          Effect.as("done")
+        ))
+      assert.strictEqual(value, "done")
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("what a handler sets in a FiberRef is seen by its caller", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      yield* send(1)
+      const [delivery] = yield* deliveries(group, 1)
+      const ref = yield* FiberRef.make(0)
+      yield* Delivery.use(delivery!, ({ number }) => FiberRef.set(ref, number))
+      assert.strictEqual(yield* FiberRef.get(ref), 1)
+    }))
+})

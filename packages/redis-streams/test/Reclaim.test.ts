@@ -1,0 +1,116 @@
+import { assert, layer } from "@effect/vitest"
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Reclaim from "@safesync/redis-streams/Reclaim"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as Chunk from "effect/Chunk"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import type { Capability } from "../src/internal/capabilities.js"
+import { deliveries, expectNothingLeft, freshGroup, type Order, pendingOf, RedisWithout } from "./fixture.js"
+
+const numberOf = (delivery: Delivery.Delivery<Order>) => Delivery.use(delivery, (order) => Effect.succeed(order.number))
+
+/** Makes these entries look as if nothing had happened to them for so long. */
+const age = (group: { readonly stream: string; readonly group: string }, ids: ReadonlyArray<string>, millis: number) =>
+  Effect.flatMap(
+    Redis.Redis,
+    (redis) => redis.command("XCLAIM", group.stream, group.group, "a", "0", ...ids, "IDLE", String(millis), "JUSTID")
+  )
+
+const ways: ReadonlyArray<readonly [string, ReadonlyArray<Capability>]> = [
+  ["", []],
+  [" without XAUTOCLAIM (6.2)", ["auto-claim"]],
+  [" without XPENDING … IDLE (5.0, 6.0)", ["auto-claim", "pending-idle"]]
+]
+
+for (const [name, without] of ways) {
+  layer(RedisWithout(...without), { excludeTestServices: true })(`Reclaim${name}`, (it) => {
+    it.scoped("L18: finds every stale entry, however many younger ones lie before it", () =>
+      Effect.gen(function*() {
+        const { group, send } = yield* freshGroup()
+        yield* send(3000)
+        const held = yield* deliveries(group, 3000)
+        const stale = held.filter((_, i) => i > 2500 && i % 50 === 0).map(({ id }) => id)
+        yield* age(group, stale, 60_000)
+        const taken = yield* Reclaim.once(group, { consumer: "b", count: 1000, batchSize: 4 })
+        assert.deepStrictEqual(taken.map(({ id }) => id), stale)
+        assert.deepStrictEqual(taken.map(({ attempt }) => attempt), stale.map(() => 2))
+        assert.deepStrictEqual(
+          (yield* pendingOf(group)).filter(({ consumer }) => consumer === "b").map(({ id }) => id),
+          stale
+        )
+      }))
+
+    it.scoped("L18: the stream looks at once, and again when its schedule says so", () =>
+      Effect.gen(function*() {
+        const { group, send } = yield* freshGroup()
+        yield* send(3)
+        const held = yield* deliveries(group, 3)
+        yield* age(group, [held[0]!.id], 60_000)
+        const firstSeen = yield* Deferred.make<void>()
+        const fiber = yield* Reclaim.stream(group, { consumer: "b", every: Schedule.spaced("10 millis") }).pipe(
+          Stream.mapEffect(numberOf),
+          Stream.tap(() => Deferred.succeed(firstSeen, void 0)),
+          Stream.take(3),
+          Stream.runCollect,
+          Effect.fork
+        )
+        yield* Deferred.await(firstSeen)
+        yield* age(group, [held[1]!.id, held[2]!.id], 60_000)
+        assert.deepStrictEqual(Chunk.toReadonlyArray(yield* Fiber.join(fiber)), [1, 2, 3])
+        yield* expectNothingLeft(group)
+      }))
+
+    it.scoped("the stream ends when its schedule ends", () =>
+      Effect.gen(function*() {
+        const { group } = yield* freshGroup()
+        const none = yield* Stream.runCollect(Reclaim.stream(group, { consumer: "b", every: Schedule.recurs(3) }))
+        assert.strictEqual(none.length, 0)
+      }))
+
+    it.scoped("L18: does not give out what this process is still working on", () =>
+      Effect.gen(function*() {
+        const { group, send } = yield* freshGroup()
+        yield* send(1)
+        const [mine] = yield* deliveries(group, 1)
+        yield* Delivery.use(mine!, () =>
+          Effect.gen(function*() {
+            yield* age(group, [mine!.id], 60_000)
+            assert.deepStrictEqual(yield* Effect.scoped(Reclaim.once(group, { consumer: "a", count: 10 })), [])
+          }))
+        yield* expectNothingLeft(group)
+      }))
+
+    it.scoped("L19: an entry that was deleted while pending is removed from the pending list", () =>
+      Effect.gen(function*() {
+        const { group, send, stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        const ids = yield* send(3)
+        yield* deliveries(group, 3)
+        yield* age(group, ids, 60_000)
+        yield* redis.command("XDEL", stream, ids[1]!)
+        const taken = yield* Reclaim.once(group, { consumer: "b", count: 10 })
+        assert.deepStrictEqual(taken.map(({ id }) => id), [ids[0], ids[2]])
+        yield* Effect.forEach(taken, numberOf)
+        yield* expectNothingLeft(group)
+      }))
+
+    it.scoped("L20: what was taken and not begun is handed back when the scope closes", () =>
+      Effect.gen(function*() {
+        const { group, send } = yield* freshGroup()
+        const ids = yield* send(5)
+        yield* deliveries(group, 5)
+        yield* age(group, ids, 60_000)
+        yield* Effect.scoped(
+          Effect.flatMap(Reclaim.once(group, { consumer: "b", count: 10 }), (taken) => numberOf(taken[0]!))
+        )
+        const taken = yield* Reclaim.once(group, { consumer: "c", count: 10 })
+        assert.deepStrictEqual(taken.map(({ id }) => id), ids.slice(1))
+        yield* Effect.forEach(taken, numberOf)
+        yield* expectNothingLeft(group)
+      }))
+  })
+}

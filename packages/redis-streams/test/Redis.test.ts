@@ -1,0 +1,250 @@
+import { assert, describe, layer } from "@effect/vitest"
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as TcpProxy from "@safesync/testkit/TcpProxy"
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import { Redis as Client } from "ioredis"
+import * as Net from "node:net"
+import { deliveries, expectNothingLeft, freshGroup, order, until } from "./fixture.js"
+
+/** What building the layer fails with, and how long that took. */
+const failure = (options: Redis.Options) =>
+  Effect.gen(function*() {
+    const [took, error] = yield* Effect.timed(Effect.flip(Effect.scoped(Layer.build(Redis.layer(options)))))
+    return { error, millis: Duration.toMillis(took) }
+  })
+
+const connect = (options: Redis.Options) => Effect.map(Layer.build(Redis.layer(options)), Context.get(Redis.Redis))
+
+/** A connection through a proxy, so that the network can be broken. */
+const throughProxy = (timeouts?: Redis.Timeouts) =>
+  Effect.gen(function*() {
+    const { url } = yield* RedisServer.RedisServer
+    const proxy = yield* TcpProxy.make(url)
+    const redis = yield* connect({ url: proxy.through(url), ...timeouts })
+    return { proxy, redis }
+  })
+
+layer(RedisServer.layer, { excludeTestServices: true })("Redis", (it) => {
+  describe("what is wrong at the start is a typed error at once", () => {
+    it.scoped("nobody listens", () =>
+      Effect.gen(function*() {
+        const { error, millis } = yield* failure({ url: Redacted.make("redis://user:sesame@127.0.0.1:1/0") })
+        assert.strictEqual(error._tag, "ConnectFailed")
+        assert.include(error.message, "127.0.0.1:1")
+        assert.notInclude(error.message, "sesame")
+        assert.isBelow(millis, 500)
+      }))
+
+    it.scoped("no URL at all", () =>
+      Effect.gen(function*() {
+        for (const url of ["", "localhost:6379", "http://127.0.0.1:6379", "redis://", "redis://:sesame@@:x"]) {
+          const { error } = yield* failure({ url: Redacted.make(url) })
+          assert.strictEqual(error._tag, "ConnectFailed")
+          assert.notInclude(error.message, "sesame")
+        }
+      }))
+
+    it.scoped("something else listens", () =>
+      Effect.gen(function*() {
+        const server = Net.createServer((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")).listen(
+          0,
+          "127.0.0.1"
+        )
+        yield* Effect.addFinalizer(() => Effect.sync(() => server.close()))
+        yield* Effect.async<void>((resume) => void server.once("listening", () => resume(Effect.void)))
+        const { port } = server.address() as Net.AddressInfo
+        const { error, millis } = yield* failure({ url: Redacted.make(`redis://127.0.0.1:${port}`) })
+        assert.strictEqual(error._tag, "ConnectFailed")
+        assert.isBelow(millis, 1000)
+      }))
+
+    it.scoped("somebody listens and does not answer", () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        const proxy = yield* TcpProxy.make(url)
+        yield* proxy.stall()
+        const { error, millis } = yield* failure({ url: proxy.through(url), connectTimeout: "300 millis" })
+        assert.strictEqual(error._tag, "ConnectFailed")
+        assert.isBelow(millis, 600)
+      }))
+
+    it.scoped("a database that does not exist", () =>
+      Effect.gen(function*() {
+        const url = new URL(Redacted.value((yield* RedisServer.RedisServer).url))
+        url.pathname = "/99999"
+        const { error } = yield* failure({ url: Redacted.make(url.href) })
+        assert.strictEqual(error._tag, "CommandFailed")
+        assert.include(error.message, "DB index")
+      }))
+
+    it.scoped("the login is refused, or missing", () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        const bare = Redacted.value(url).replace("redis://", "")
+        yield* Effect.scoped(
+          Effect.flatMap(connect({ url }), (redis) => redis.command("CONFIG", "SET", "requirepass", "open-sesame"))
+        )
+        for (const login of ["", ":wrong-sesame@", "nobody:wrong-sesame@"]) {
+          const { error, millis } = yield* failure({ url: Redacted.make(`redis://${login}${bare}`) })
+          assert.strictEqual(error._tag, "LoginRefused")
+          assert.notInclude(error.message, "sesame")
+          assert.isBelow(millis, 1000)
+        }
+        yield* connect({ url: Redacted.make(`redis://:open-sesame@${bare}`) })
+      }).pipe(Effect.provide(RedisServer.layerOwn())))
+
+    it.scoped("the server is too old", () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        const { error } = yield* failure({ url })
+        assert.strictEqual(error._tag, "ServerTooOld")
+      }).pipe(Effect.provide(RedisServer.layerOwn({ args: ["--rename-command", "XREADGROUP", ""] }))))
+  })
+
+  it.scoped("layerConfig takes its options from the configuration", () =>
+    Effect.gen(function*() {
+      const { url } = yield* RedisServer.RedisServer
+      const redis = yield* Layer.build(Redis.layerConfig({ url: Config.redacted("REDIS_URL") })).pipe(
+        Effect.map(Context.get(Redis.Redis)),
+        Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["REDIS_URL", Redacted.value(url)]])))
+      )
+      assert.strictEqual(yield* redis.command("PING"), "PONG")
+    }))
+
+  it.scoped("layerFrom refuses a client that would send things twice", () =>
+    Effect.gen(function*() {
+      const { url } = yield* RedisServer.RedisServer
+      const careless = Redis.layerFrom(() => new Client(Redacted.value(url), { lazyConnect: true }))
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(careless)))
+      assert.strictEqual(error._tag, "ConnectFailed")
+      assert.include(error.message, "autoResendUnfulfilledCommands")
+      const careful = Redis.layerFrom((required) => new Client(Redacted.value(url), required))
+      yield* Layer.build(careful)
+    }))
+
+  it.scoped("an entry whose reply is lost is an unknown outcome, and there once", () =>
+    Effect.gen(function*() {
+      const { proxy, redis } = yield* throughProxy()
+      yield* Effect.gen(function*() {
+        const { producer, stream } = yield* freshGroup()
+        yield* proxy.loseReplies("XADD")
+        const error = yield* Effect.flip(StreamProducer.send(producer, order(1)))
+        assert.strictEqual(error._tag, "RedisConnectionLost")
+        assert.strictEqual((error as { readonly outcome?: string }).outcome, "unknown")
+        const back = yield* until(Effect.either(redis.command("XLEN", stream)), (reply) => reply._tag === "Right")
+        assert.deepStrictEqual(back, yield* Effect.either(Effect.succeed(1)))
+      }).pipe(Effect.provideService(Redis.Redis, redis), Effect.scoped)
+    }))
+
+  it.scoped("without a connection a command fails at once, and was not sent", () =>
+    Effect.gen(function*() {
+      const { proxy, redis } = yield* throughProxy()
+      yield* proxy.refuse
+      yield* proxy.cut
+      yield* until(Effect.flip(redis.command("PING")), (error) =>
+        error._tag === "RedisConnectionLost" && error.outcome === "not-sent")
+      yield* proxy.accept
+      yield* until(Effect.either(redis.command("PING")), (reply) =>
+        reply._tag === "Right")
+    }))
+
+  it.scoped("a server that falls silent is given up after the command's time, and found again", () =>
+    Effect.gen(function*() {
+      const { proxy, redis } = yield* throughProxy({ commandTimeout: "200 millis" })
+      yield* proxy.stall()
+      const [took, error] = yield* Effect.timed(Effect.flip(redis.command("PING")))
+      assert.strictEqual(error._tag, "RedisTimeout")
+      assert.isBelow(Duration.toMillis(took), 400)
+      yield* proxy.resume()
+      yield* until(Effect.either(redis.command("PING")), (reply) => reply._tag === "Right")
+    }))
+
+  it.scoped("a server that accepts again and does not answer is given up, and found again", () =>
+    Effect.gen(function*() {
+      const { proxy, redis } = yield* throughProxy({ commandTimeout: "100 millis", connectTimeout: "100 millis" })
+      yield* proxy.stall()
+      yield* proxy.cut
+      // The first attempt to come back hangs in its handshake, for good: these bytes never arrive.
+      yield* until(proxy.counters, ({ accepted }) => accepted >= 3)
+      yield* proxy.resume()
+      yield* until(Effect.either(redis.command("PING")), (reply) => reply._tag === "Right")
+    }))
+
+  it.scoped("a read that blocks is given up when the server falls silent beyond its block time", () =>
+    Effect.gen(function*() {
+      const { proxy, redis } = yield* throughProxy({ commandTimeout: "200 millis" })
+      const reader = yield* redis.reserve("key", "test")
+      const fiber = yield* Effect.fork(
+        reader.read("XREAD", ["BLOCK", "300", "STREAMS", "test:nothing", "$"], 300, () => {})
+      )
+      yield* proxy.stall("replies")
+      const [took, error] = yield* Effect.timed(Effect.flip(Fiber.join(fiber)))
+      assert.strictEqual(error._tag, "RedisTimeout")
+      assert.isBelow(Duration.toMillis(took), 900)
+      yield* proxy.resume()
+    }))
+
+  it.scoped("the acks of one turn of the event loop share one XACK", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      yield* send(100)
+      const held = yield* deliveries(group, 100)
+      yield* Effect.forEach(held, (delivery) => Delivery.use(delivery, () => Effect.void), { concurrency: "unbounded" })
+      const stats = String(yield* redis.command("INFO", "commandstats"))
+      assert.strictEqual(/cmdstat_xack:calls=(\d+)/.exec(stats)?.[1], "1")
+      yield* expectNothingLeft(group)
+    }).pipe(Effect.scoped, Effect.provide(ownRedis)))
+
+  it.scoped("a new connection is asked anew what its server can do, and only once", () =>
+    Effect.gen(function*() {
+      const redis = yield* Redis.Redis
+      const asked = Effect.map(
+        redis.command("INFO", "commandstats"),
+        (stats) => Number(/cmdstat_command\|info:calls=(\d+)/.exec(String(stats))?.[1])
+      )
+      yield* Effect.all([redis.capabilities, redis.capabilities])
+      assert.strictEqual(yield* asked, 1)
+      yield* Effect.ignore(redis.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no"))
+      const again = yield* until(
+        Effect.either(Effect.zipRight(redis.capabilities, asked)),
+        (count) => count._tag === "Right" && count.right > 1
+      ).pipe(Effect.timeoutFail({ duration: "2 seconds", onTimeout: () => new Error("it is not asked again") }))
+      assert.deepStrictEqual(again, Either.right(2))
+    }).pipe(Effect.scoped, Effect.provide(ownRedis)))
+
+  it.scoped("a full server is OutOfMemory", () =>
+    Effect.gen(function*() {
+      const { producer } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      yield* redis.command("CONFIG", "SET", "maxmemory", "1")
+      const error = yield* Effect.flip(StreamProducer.send(producer, order(1)))
+      yield* redis.command("CONFIG", "SET", "maxmemory", "0")
+      assert.strictEqual(error._tag, "OutOfMemory")
+    }).pipe(Effect.scoped, Effect.provide(ownRedis)))
+
+  it.scoped("no error says what was sent", () =>
+    Effect.gen(function*() {
+      const { url } = yield* RedisServer.RedisServer
+      const redis = yield* connect({ url })
+      const error = yield* Effect.flip(redis.command("XADD", "test:x", "no-id", "data", "open-sesame"))
+      assert.strictEqual(error._tag, "CommandFailed")
+      assert.notInclude(JSON.stringify(error), "open-sesame")
+      assert.isUndefined((error.cause as { readonly command?: unknown }).command)
+    }))
+})
+
+const ownRedis = Layer.unwrapEffect(
+  Effect.map(RedisServer.RedisServer, ({ url }) => Redis.layer({ url }))
+).pipe(Layer.provide(RedisServer.layerOwn()))

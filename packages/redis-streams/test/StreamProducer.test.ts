@@ -1,0 +1,137 @@
+import { assert, layer } from "@effect/vitest"
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamEntry from "@safesync/redis-streams/StreamEntry"
+import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import { deliveries, freshGroup, Order, order, orders, RedisLive } from "./fixture.js"
+
+layer(RedisLive, { excludeTestServices: true })("StreamProducer", (it) => {
+  it.scoped("writes one field, data, that holds JSON, as producers in Python do", () =>
+    Effect.gen(function*() {
+      const { producer, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      const id = yield* StreamProducer.send(producer, order(7))
+      assert.deepStrictEqual(yield* redis.command("XRANGE", stream, "-", "+"), [[id, ["data", `{"number":7}`]]])
+    }))
+
+  it.scoped("headers are further fields, and only written when there are some", () =>
+    Effect.gen(function*() {
+      const { producer, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      const id = yield* StreamProducer.send(producer, order(7), { headers: { key: "c-1" } })
+      const fields = ["data", `{"number":7}`, "key", "c-1"]
+      assert.deepStrictEqual(yield* redis.command("XRANGE", stream, "-", "+"), [[id, fields]])
+      const decoded = yield* StreamEntry.make(Order).decode(fields)
+      assert.deepStrictEqual({ ...decoded.headers }, { key: "c-1" })
+      assert.deepStrictEqual(decoded.value, order(7))
+    }))
+
+  it.scoped("sendAll keeps the order and answers with the ids in order, of a long generator too", () =>
+    Effect.gen(function*() {
+      const { producer, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      const values = function*() {
+        for (let i = 0; i < 1000; i++) {
+          yield order(i)
+        }
+      }
+      const ids = yield* StreamProducer.sendAll(producer, values())
+      const entries = (yield* redis.command("XRANGE", stream, "-", "+")) as Array<[string, [string, string]]>
+      assert.deepStrictEqual(entries.map(([id]) => id), ids)
+      assert.deepStrictEqual(entries.map(([, [, data]]) => JSON.parse(data).number), ids.map((_, i) => i))
+    }))
+
+  it.scoped("what the server refuses is a typed error", () =>
+    Effect.gen(function*() {
+      const { producer, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      yield* redis.command("DEL", stream)
+      yield* redis.command("SET", stream, "text")
+      assert.strictEqual((yield* Effect.flip(StreamProducer.send(producer, order(1))))._tag, "WrongType")
+      assert.strictEqual((yield* Effect.flip(StreamProducer.sendAll(producer, [order(1)])))._tag, "WrongType")
+    }))
+
+  it.scoped("a value that does not fit its schema is a ParseError, and nothing is sent", () =>
+    Effect.gen(function*() {
+      const { producer, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      const error = yield* Effect.flip(StreamProducer.send(producer, { number: 1.5 } as Order))
+      assert.strictEqual(error._tag, "ParseError")
+      assert.strictEqual(yield* redis.command("XLEN", stream), 0)
+    }))
+
+  it.scoped("maxLength keeps so many, exactly if asked for", () =>
+    Effect.gen(function*() {
+      const { stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      const exact = yield* StreamProducer.make({ stream, schema: Order, trim: { maxLength: 10, exact: true } })
+      const ids = yield* StreamProducer.sendAll(exact, orders(50))
+      const kept = (yield* redis.command("XRANGE", stream, "-", "+")) as Array<[string, unknown]>
+      assert.deepStrictEqual(kept.map(([id]) => id), ids.slice(-10))
+      const about = yield* StreamProducer.make({ stream, schema: Order, trim: { maxLength: 10 } })
+      yield* StreamProducer.sendAll(about, orders(1000))
+      assert.isBelow((yield* redis.command("XLEN", stream)) as number, 500)
+    }))
+
+  it.scoped("maxAge drops what is older; a server that cannot do that says so", () =>
+    Effect.gen(function*() {
+      const { stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      yield* redis.command("DEL", stream)
+      yield* redis.command("XADD", stream, String(Date.now() - 60_000), "data", "{}")
+      const producer = yield* StreamProducer.make({
+        stream,
+        schema: Order,
+        trim: { maxAge: "30 seconds", exact: true }
+      })
+      const sent = yield* Effect.either(StreamProducer.send(producer, order(1)))
+      if ((yield* redis.capabilities).has("trim-min-id")) {
+        assert.isTrue(Either.isRight(sent))
+        assert.strictEqual(yield* redis.command("XLEN", stream), 1)
+      } else {
+        assert.strictEqual(Either.isLeft(sent) && sent.left._tag, "CommandFailed")
+      }
+    }))
+
+  it.scoped("trimAcked drops what every group has acked, and nothing else", () =>
+    Effect.gen(function*() {
+      const { group, producer, send, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      const other = { ...group, group: "shipping" }
+      yield* ConsumerGroup.create(other)
+      const ids = yield* send(1000)
+      assert.strictEqual(yield* StreamProducer.trimAcked(producer), 0)
+      const ack = (group: ConsumerGroup.ConsumerGroup<Order>, count: number, but: number) =>
+        Effect.flatMap(deliveries(group, count), (all) =>
+          Effect.forEach(all, (delivery) =>
+            delivery.value.number === but ? Effect.void : Delivery.use(delivery, () =>
+              Effect.void), {
+            concurrency: "unbounded"
+          }))
+      yield* ack(group, 1000, 701)
+      assert.strictEqual(yield* StreamProducer.trimAcked(producer), 0)
+      yield* ack(other, 800, 0)
+      const removed = yield* StreamProducer.trimAcked(producer)
+      const kept = ((yield* redis.command("XRANGE", stream, "-", "+")) as Array<[string, unknown]>).map(([id]) =>
+        id
+      )
+      assert.strictEqual(kept.length + removed, 1000)
+      assert.deepStrictEqual(kept.slice(-300), ids.slice(700))
+      assert.isBelow(kept.length, 420)
+    }))
+
+  it.effect("make refuses what can never work", () =>
+    Effect.gen(function*() {
+      const refusal = (settings: { readonly stream?: string; readonly trim?: StreamProducer.Trim }) =>
+        Effect.map(
+          Effect.flip(StreamProducer.make({ stream: "s", schema: Order, ...settings })),
+          (error) => error.option
+        )
+      assert.strictEqual(yield* refusal({ stream: "" }), "stream")
+      assert.strictEqual(yield* refusal({ trim: { maxLength: 0 } }), "trim.maxLength")
+      assert.strictEqual(yield* refusal({ trim: { maxAge: 0 } }), "trim.maxAge")
+    }))
+})

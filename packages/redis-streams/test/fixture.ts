@@ -1,0 +1,119 @@
+/** What the tests of this package share: a real server, and a fresh stream with its group for each test. */
+import { assert } from "@effect/vitest"
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import type * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import * as RedisServer from "@safesync/testkit/RedisServer"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as crypto from "node:crypto"
+import { type Capability, Without } from "../src/internal/capabilities.js"
+
+export const RedisFromServer = Layer.unwrapEffect(
+  Effect.map(RedisServer.RedisServer, ({ url }) => Redis.layer({ url }))
+)
+
+/** With what older servers do not have switched off, so that the ways for them run on any server. */
+export const RedisWithout = (...without: ReadonlyArray<Capability>) =>
+  Layer.provide(RedisFromServer, Layer.succeed(Without, new Set(without))).pipe(
+    Layer.provideMerge(RedisServer.layer)
+  )
+
+export const RedisLive = Layer.provideMerge(RedisFromServer, RedisServer.layer)
+
+export class Order extends Schema.Class<Order>("Order")({
+  number: Schema.Int,
+  paid: Schema.DateFromString.pipe(Schema.optional)
+}) {}
+
+export const order = (number: number) => new Order({ number })
+
+export const orders = (count: number) => Array.from({ length: count }, (_, i) => order(i + 1))
+
+/** A stream and a group of its own, created on the server, deleted at the end. */
+export const freshGroup = (
+  settings: {
+    readonly minIdle?: Duration.DurationInput
+    readonly startId?: string
+    readonly whenLost?: ConsumerGroup.WhenLost
+  } = {}
+) =>
+  Effect.gen(function*() {
+    const stream = `test:${crypto.randomUUID()}`
+    const group = yield* ConsumerGroup.make({
+      stream,
+      group: "billing",
+      schema: Order,
+      startId: settings.startId ?? "0",
+      minIdle: settings.minIdle ?? "1 minute",
+      whenLost: settings.whenLost
+    })
+    const producer = yield* StreamProducer.make({ stream, schema: Order })
+    yield* ConsumerGroup.create(group)
+    const redis = yield* Redis.Redis
+    // Runs last: every stream of the test is closed by then.
+    yield* Effect.addFinalizer(() =>
+      Effect.orDie(Effect.zipRight(redis.command("DEL", stream, group.deadLetterStream), expectNoReader(group)))
+    )
+    return { group, producer, stream, send: (count: number) => StreamProducer.sendAll(producer, orders(count)) }
+  })
+
+/** What is pending at the server, by entry: owner, delivery count. */
+export const pendingOf = (group: { readonly stream: string; readonly group: string }) =>
+  Effect.flatMap(Redis.Redis, (redis) =>
+    Effect.map(
+      redis.command("XPENDING", group.stream, group.group, "-", "+", "100000"),
+      (reply) =>
+        (reply as Array<[string, string, number, number]>).map(([id, consumer, idle, attempts]) => ({
+          id,
+          consumer,
+          idle,
+          attempts
+        }))
+    ))
+
+/** The connections that are reserved for reads of this stream, as CLIENT LIST shows them. */
+export const readersOf = (group: { readonly stream: string }) =>
+  Effect.flatMap(
+    Redis.Redis,
+    (redis) =>
+      Effect.map(redis.command("CLIENT", "LIST"), (reply) =>
+        String(reply).split("\n")
+          .map((line) => Object.fromEntries(line.trim().split(" ").map((field) => field.split("=", 2))))
+          .filter((client) => client.name?.startsWith(`safesync:${group.stream}:`))
+          .map((client) => ({ id: client.id as string, blocked: (client.flags as string).includes("b") })))
+  )
+
+/** Waits until the server says so. */
+export const until = <A, E, R>(self: Effect.Effect<A, E, R>, holds: (a: A) => boolean): Effect.Effect<A, E, R> =>
+  Effect.flatMap(self, (a) => holds(a) ? Effect.succeed(a) : Effect.delay(until(self, holds), "5 millis"))
+
+export const untilBlocked = (group: { readonly stream: string }) =>
+  until(readersOf(group), (readers) => readers.some((reader) => reader.blocked))
+
+/** Nothing may be pending. That no reserved connection is left open is asked at the end of every test. */
+export const expectNothingLeft = (group: { readonly stream: string; readonly group: string }) =>
+  Effect.map(pendingOf(group), (pending) => assert.deepStrictEqual(pending, []))
+
+/** Closing a connection is noticed by the server a moment later. */
+export const expectNoReader = (group: { readonly stream: string }) =>
+  until(readersOf(group), (readers) => readers.length === 0).pipe(
+    Effect.timeoutFail({ duration: "1 second", onTimeout: () => new Error("a reserved connection is still open") })
+  )
+
+/** So many deliveries, fetched by a consumer whose stream stays open until the scope closes. */
+export const deliveries = <A>(group: ConsumerGroup.ConsumerGroup<A>, count: number, consumer = "a") =>
+  Effect.gen(function*() {
+    const pull = yield* Stream.toPull(StreamConsumer.stream(group, { consumer, batchSize: count }))
+    const seen: Array<Delivery.Delivery<A>> = []
+    while (seen.length < count) {
+      seen.push(...(yield* Effect.mapError(pull, Option.getOrThrow)))
+    }
+    return seen
+  })

@@ -1,0 +1,82 @@
+import { assert, layer } from "@effect/vitest"
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Reclaim from "@safesync/redis-streams/Reclaim"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as fs from "node:fs"
+import { until } from "./fixture.js"
+import { consume, pay, RedisLive } from "./guide/consume.js"
+
+const read = (path: string) => fs.readFileSync(new URL(path, import.meta.url), "utf8")
+
+// Its stream has a fixed name, so it gets a server of its own.
+layer(RedisServer.layerOwn(), { excludeTestServices: true })("the guide", (it) => {
+  it.effect("its example is the one that is run here", () =>
+    Effect.sync(() => assert.include(read("../README.md"), `\`\`\`ts\n${read("./guide/consume.ts")}\`\`\``)))
+
+  it.scoped("its example consumes what it sends", () =>
+    Effect.gen(function*() {
+      const { url } = yield* RedisServer.RedisServer
+      const env = ConfigProvider.fromMap(new Map([["REDIS_URL", Redacted.value(url)]]))
+      const seen = yield* Deferred.make<number>()
+      yield* Effect.gen(function*() {
+        const fiber = yield* Effect.fork(consume(({ pence }) => Deferred.succeed(seen, pence)))
+        yield* pay
+        assert.strictEqual(yield* Deferred.await(seen), 1299)
+        yield* Fiber.interrupt(fiber)
+      }).pipe(Effect.provide(Layer.provide(RedisLive, Layer.setConfigProvider(env))))
+    }))
+
+  it.scoped("the permissions that it names are enough", () =>
+    Effect.gen(function*() {
+      const { url } = yield* RedisServer.RedisServer
+      const granted = /grant `([^`]+)`/.exec(read("../README.md"))![1]!.split(" ")
+      yield* Effect.flatMap(Redis.Redis, (redis) =>
+        redis.command("ACL", "SETUSER", "app", "on", ">pass", "~*", "resetchannels", ...granted)).pipe(
+          Effect.provide(Redis.layer({ url }))
+        )
+      const limited = Redis.layer({ url: Redacted.make(Redacted.value(url).replace("redis://", "redis://app:pass@")) })
+      yield* Effect.gen(function*() {
+        const { group, producer } = yield* limitedGroup
+        yield* StreamProducer.sendAll(producer, ["a", "b", "c", "d"])
+        const fiber = yield* StreamConsumer.stream(group, { consumer: "a", block: "1 minute" }).pipe(
+          Stream.runForEach((delivery) =>
+            delivery.value === "a"
+              ? Delivery.deadLetter(delivery, "no")
+              : delivery.value === "b"
+              ? Delivery.retryAfter(delivery, 0)
+              : Delivery.use(delivery, () =>
+                Effect.void)
+          ),
+          Effect.fork
+        )
+        yield* until(ConsumerGroup.info(group), (info) => info.pending === 1 && info.consumers.length === 2)
+        yield* Fiber.interrupt(fiber)
+        const [parked] = yield* Reclaim.once(group, { consumer: "a", count: 9 })
+        yield* Delivery.use(parked!, () => Effect.void)
+        yield* Stream.runForEach(DeadLetter.stream(group), (letter) => DeadLetter.replay(group, letter))
+        yield* DeadLetter.purge(group, { olderThan: 0 })
+        assert.isTrue(yield* ConsumerGroup.removeConsumer(group, "safesync.parked"))
+        yield* StreamProducer.trimAcked(producer)
+      }).pipe(Effect.scoped, Effect.provide(limited))
+    }))
+})
+
+const limitedGroup = Effect.gen(function*() {
+  const settings = { stream: "limited", schema: Schema.String }
+  const group = yield* ConsumerGroup.make({ ...settings, group: "g", startId: "0", minIdle: "1 hour" })
+  yield* ConsumerGroup.create(group)
+  return { group, producer: yield* StreamProducer.make(settings) }
+})

@@ -1,0 +1,49 @@
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Reclaim from "@safesync/redis-streams/Reclaim"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+
+const Payment = Schema.Struct({ account: Schema.Int, pence: Schema.Int })
+
+export const pay = Effect.gen(function*() {
+  const producer = yield* StreamProducer.make({ stream: "payments", schema: Payment, trim: { maxAge: "7 days" } })
+  return yield* StreamProducer.send(producer, { account: 7, pence: 1299 })
+})
+
+export const consume = (handle: (payment: typeof Payment.Type) => Effect.Effect<void, Error>) =>
+  Effect.gen(function*() {
+    const group = yield* ConsumerGroup.make({
+      stream: "payments",
+      group: "billing",
+      schema: Payment,
+      startId: "0", // where the group begins when it is created: everything that is in the stream
+      minIdle: "30 seconds" // how long an entry may show no sign of life before others take it over
+    })
+    yield* ConsumerGroup.create(group)
+
+    const consumer = "billing-1" // one running process per name
+    const reconnect = Schedule.exponential("100 millis").pipe(Schedule.union(Schedule.spaced("5 seconds")))
+    const deliveries = Stream.merge(
+      StreamConsumer.stream(group, { consumer, reconnect }),
+      Reclaim.stream(group, { consumer, reconnect, every: Schedule.jittered(Schedule.spaced("10 seconds")) })
+    )
+
+    yield* Stream.runForEach(deliveries, (delivery) =>
+      Delivery.use(delivery, handle).pipe( // acked if, and only if, `handle` succeeds
+        Effect.catchAll((error) =>
+          delivery.attempt < 5
+            ? Delivery.retryAfter(delivery, `${2 ** delivery.attempt} seconds`)
+            : Delivery.deadLetter(delivery, error.message)
+        ),
+        Effect.catchTag("LeaseLost", () => Effect.void) // somebody else has it
+      ))
+  })
+
+export const RedisLive = Redis.layerConfig({ url: Config.redacted("REDIS_URL") })
