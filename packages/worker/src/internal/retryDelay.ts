@@ -1,0 +1,30 @@
+/**
+ * @internal
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import type * as Schedule from "effect/Schedule"
+import * as ScheduleDecision from "effect/ScheduleDecision"
+import * as ScheduleIntervals from "effect/ScheduleIntervals"
+
+/**
+ * The delay that a schedule gives after its n-th input; none when it is done by then. The schedule is walked in its own
+ * time, from its start, since the attempts before this one may have been made by other processes.
+ */
+export const nth = (
+  schedule: Schedule.Schedule<unknown, unknown>,
+  n: number
+): Effect.Effect<Option.Option<Duration.Duration>> => {
+  const step = (
+    state: unknown,
+    now: number,
+    left: number
+  ): Effect.Effect<Option.Option<Duration.Duration>> =>
+    Effect.flatMap(schedule.step(now, undefined, state), ([next, , decision]) => {
+      if (ScheduleDecision.isDone(decision)) return Effect.succeedNone
+      const start = ScheduleIntervals.start(decision.intervals)
+      return left === 1 ? Effect.succeedSome(Duration.millis(Math.max(0, start - now))) : step(next, start, left - 1)
+    })
+  return step(schedule.initial, 0, n)
+}

@@ -1,0 +1,85 @@
+import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
+import { SqlClient } from "@effect/sql/SqlClient"
+import * as Inbox from "@safesync/mysql/Inbox"
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as Reclaim from "@safesync/redis-streams/Reclaim"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type { Scope } from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { randomBytes } from "node:crypto"
+
+export const Servers = Layer.merge(MysqlServer.layer, RedisServer.layer)
+
+const RedisLive = Layer.unwrapEffect(Effect.map(RedisServer.RedisServer, ({ url }) => Redis.layer({ url })))
+
+/** A fresh database, a Redis connection, and at the end the question whether anything leaked in the database. */
+export const bench = <A, E>(
+  effect: Effect.Effect<
+    A,
+    E,
+    MysqlClient | SqlClient | Redis.Redis | MysqlServer.MysqlServer | RedisServer.RedisServer | Scope
+  >
+) =>
+  Effect.scoped(effect).pipe(
+    Effect.tap(() => MysqlServer.assertClean()),
+    Effect.provide(Layer.merge(MysqlServer.database(), RedisLive))
+  )
+
+export const Payment = Schema.Struct({ account: Schema.Number, pence: Schema.Number })
+
+/** A stream of payments with a group, and the tables that its handler writes to. */
+export const payments = (options: { readonly minIdle?: number } = {}) =>
+  Effect.gen(function*() {
+    const stream = `payments-${randomBytes(6).toString("hex")}`
+    const sql = yield* SqlClient
+    yield* Inbox.migration
+    yield* sql`CREATE TABLE IF NOT EXISTS account (id INT PRIMARY KEY, balance INT NOT NULL)`
+    yield* sql`INSERT INTO account VALUES (1, 0), (2, 0), (3, 0)`
+    const group = yield* ConsumerGroup.make({
+      stream,
+      group: "billing",
+      schema: Payment,
+      startId: "0",
+      minIdle: options.minIdle ?? 60_000
+    })
+    yield* ConsumerGroup.create(group)
+    const redis = yield* Redis.Redis
+    yield* Effect.addFinalizer(() => Effect.ignore(redis.command("DEL", stream, group.deadLetterStream)))
+    const producer = yield* StreamProducer.make({ stream, schema: Payment })
+    return {
+      stream,
+      group,
+      send: (...payments: ReadonlyArray<typeof Payment.Type>) => StreamProducer.sendAll(producer, payments),
+      pending: RedisServer.pending(stream, "billing"),
+      deadLetters: Effect.map(redis.command("XLEN", group.deadLetterStream), Number)
+    }
+  })
+
+/** New entries and stale ones, as one consumer. */
+export const source = <A>(group: ConsumerGroup.ConsumerGroup<A>, consumer: string) =>
+  Stream.merge(
+    StreamConsumer.stream(group, { consumer, block: "1 second" }),
+    Reclaim.stream(group, { consumer, every: Schedule.spaced("50 millis") })
+  )
+
+export const credit = ({ account, pence }: typeof Payment.Type) =>
+  Effect.flatMap(SqlClient, (sql) => sql`UPDATE account SET balance = balance + ${pence} WHERE id = ${account}`)
+
+export const balance = (account: number) =>
+  Effect.flatMap(
+    SqlClient,
+    (sql) =>
+      Effect.map(sql<{ balance: number }>`SELECT balance FROM account WHERE id = ${account}`, ([row]) => row!.balance)
+  )
+
+/** Asks again and again until the answer is yes: the servers' state is the latch. */
+export const until = <A, E, R>(ask: Effect.Effect<A, E, R>, yes: (a: A) => boolean) =>
+  Effect.repeat(ask, { until: yes })
