@@ -1,0 +1,245 @@
+/**
+ * Whether the database holds what the sequential computation says, to the penny and the piece, and whether every line is
+ * where it belongs: applied once, or in the dead-letter stream.
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Redis from "@safesync/redis-streams/Redis"
+import type { RedisError } from "@safesync/redis-streams/RedisError"
+import * as BigDecimal from "effect/BigDecimal"
+import * as Effect from "effect/Effect"
+import { type RawLine } from "./InvoiceLine.js"
+import * as Sequential from "./Sequential.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Audit {
+  /** Lines that are in the ledger. */
+  readonly applied: number
+  /** Lines that are in the ledger more than once. */
+  readonly appliedTwice: number
+  /** Entries in the dead-letter stream. */
+  readonly deadLettered: number
+  /** Lines that are in neither. */
+  readonly lost: number
+  /** How many products, accounts and invoices were compared. */
+  readonly compared: { readonly products: number; readonly accounts: number; readonly invoices: number }
+  /** Every difference between the database and the computation, in words; none if the audit holds. */
+  readonly differences: ReadonlyArray<string>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export const holds = ({ appliedTwice, differences, lost }: Audit): boolean =>
+  appliedTwice === 0 && lost === 0 && differences.length === 0
+
+/**
+ * Compares. `lines` are all that were sent, `sent` how many entries were made of each of them.
+ *
+ * @since 0.1.0
+ * @category audit
+ */
+export const audit = (options: {
+  readonly lines: ReadonlyArray<RawLine>
+  readonly books: Sequential.Books
+  readonly sentTimes: (line: number) => number
+  readonly deadLetterStream: string
+}): Effect.Effect<Audit, SqlError | RedisError, SqlClient.SqlClient | Redis.Redis> =>
+  Effect.gen(function*() {
+    const { books, lines } = options
+    const differences: Array<string> = []
+    const rows = yield* tables
+    const ledger = checkLedger(rows.ledger, lines, differences)
+
+    const dead = yield* deadLetters(options.deadLetterStream)
+    const deadTimes = new Map<number, number>()
+    for (const { line, reason } of dead) {
+      deadTimes.set(line, (deadTimes.get(line) ?? 0) + 1)
+      if (!books.undecodable.has(line)) differences.push(`line ${line} is a dead letter, though it is sound: ${reason}`)
+    }
+    for (const line of books.undecodable) {
+      const times = deadTimes.get(line) ?? 0
+      if (times > 0) expectEqual(differences, `dead letters of line ${line}`, times, options.sentTimes(line))
+    }
+    let lost = 0
+    for (const { line } of lines) {
+      if (ledger.has(line) || deadTimes.has(line)) continue
+      lost++
+      differences.push(`line ${line} is lost`)
+    }
+    checkProducts(rows, books, differences)
+    checkAccounts(rows, books, differences)
+    checkInvoices(rows, books, differences)
+    return {
+      applied: ledger.size,
+      appliedTwice: [...ledger.values()].filter((times) => times > 1).length,
+      deadLettered: dead.length,
+      lost,
+      compared: { products: books.products.size, accounts: books.accounts.size, invoices: books.invoices.size },
+      differences
+    }
+  })
+
+// internal
+
+type Cell = string | number
+type Row = Readonly<Record<string, Cell>>
+type Table = ReadonlyArray<Row>
+
+const tables = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  const all = (table: string) => sql<Row>`SELECT * FROM ${sql(table)}`
+  return {
+    ledger: yield* all("ledger"),
+    figures: yield* all("product_figures"),
+    stock: yield* all("product_stock"),
+    accounts: yield* all("account"),
+    headers: yield* sql<Row>`SELECT invoice_no, account, country,
+      DATE_FORMAT(invoice_date, '%Y-%m-%d %H:%i:%s') AS date FROM invoice`,
+    totals: yield* all("invoice_total"),
+    taxes: yield* all("invoice_tax")
+  }
+})
+
+type Tables = Effect.Effect.Success<typeof tables>
+
+const expectEqual = (differences: Array<string>, what: string, found: Cell, expected: Cell): void => {
+  if (String(found) !== String(expected)) differences.push(`${what}: ${found} in the database, ${expected} computed`)
+}
+
+const units = (cell: Cell): bigint => Sequential.units(String(cell))
+
+const pounds = (units: bigint): string => BigDecimal.format(BigDecimal.make(units, 4))
+
+/** Each row of the ledger says what its line says; returns how often each line is there. */
+const checkLedger = (
+  ledger: Table,
+  lines: ReadonlyArray<RawLine>,
+  differences: Array<string>
+): ReadonlyMap<number, number> => {
+  const times = new Map<number, number>()
+  for (const row of ledger) {
+    const line = Number(row["line"])
+    times.set(line, (times.get(line) ?? 0) + 1)
+    const raw = lines[line - 1]
+    const expected = raw === undefined
+      ? "no such line"
+      : [raw.InvoiceNo, raw.StockCode, Number(raw.Quantity), pounds(Sequential.units(raw.UnitPrice ?? "0"))].join(" ")
+    const found = [row["invoice_no"], row["stock_code"], row["quantity"], pounds(units(row["unit_price"]!))].join(" ")
+    expectEqual(differences, `ledger of line ${line}`, found, expected)
+    expectEqual(
+      differences,
+      `amount of line ${line}`,
+      pounds(units(row["amount"]!)),
+      pounds(BigInt(row["quantity"]!) * units(row["unit_price"]!))
+    )
+  }
+  for (const [line, count] of times) {
+    if (count > 1) differences.push(`line ${line} was applied ${count} times`)
+  }
+  return times
+}
+
+/** Pairs rows with what was computed under the same key; what is on one side only is a difference. */
+const pair = <A>(
+  table: Table,
+  key: string,
+  name: string,
+  computed: ReadonlyMap<string, A>,
+  differences: Array<string>,
+  compare: (row: Row, computed: A, check: (what: string, found: Cell, expected: Cell) => void) => void
+): void => {
+  const seen = new Set<string>()
+  for (const row of table) {
+    const id = String(row[key])
+    const expected = computed.get(id)
+    seen.add(id)
+    if (expected === undefined) differences.push(`${name} ${id}: in the database, not computed`)
+    else {
+      compare(
+        row,
+        expected,
+        (what, found, expected) => expectEqual(differences, `${what} of ${name} ${id}`, found, expected)
+      )
+    }
+  }
+  for (const id of computed.keys()) {
+    if (!seen.has(id)) differences.push(`${name} ${id}: computed, not in the database`)
+  }
+}
+
+const checkProducts = (
+  { figures, stock }: Tables,
+  { products }: Sequential.Books,
+  differences: Array<string>
+): void => {
+  pair(stock, "stock_code", "product", products, differences, (row, product, check) => {
+    check("stock", row["quantity"]!, product.stock)
+  })
+  pair(figures, "stock_code", "product", products, differences, (row, product, check) => {
+    check("line count", row["line_count"]!, product.lines)
+    check("pieces sold", row["sold"]!, product.sold)
+    check("pieces returned", row["returned"]!, product.returned)
+    check("revenue", pounds(units(row["revenue"]!)), pounds(product.revenue))
+    check("highest price", pounds(units(row["highest_price"]!)), pounds(product.highestPrice))
+    // Each line is one update of the figures, and each update one step of the version.
+    check("version", row["version"]!, product.lines + 1)
+  })
+}
+
+const checkAccounts = ({ accounts }: Tables, books: Sequential.Books, differences: Array<string>): void =>
+  pair(accounts, "account", "account", books.accounts, differences, (row, account, check) => {
+    check("line count", row["line_count"]!, account.lines)
+    check("balance", pounds(units(row["balance"]!)), pounds(account.balance))
+  })
+
+const checkInvoices = (
+  { headers, taxes, totals }: Tables,
+  { invoices }: Sequential.Books,
+  differences: Array<string>
+): void => {
+  pair(headers, "invoice_no", "invoice", invoices, differences, (row, invoice, check) => {
+    const header = Sequential.header(String(row["account"]), String(row["country"]), String(row["date"]))
+    if (!invoice.headers.has(header)) check("header", header, [...invoice.headers].join(" or "))
+  })
+  pair(totals, "invoice_no", "invoice", invoices, differences, (row, invoice, check) => {
+    check("line count", row["line_count"]!, invoice.lines)
+    check("pieces", row["pieces"]!, invoice.pieces)
+    check("net", pounds(units(row["net"]!)), pounds(invoice.net))
+  })
+  pair(taxes, "invoice_no", "invoice", invoices, differences, (row, invoice, check) => {
+    check("VAT", pounds(units(row["vat"]!)), pounds(invoice.vat))
+  })
+}
+
+interface DeadLetter {
+  readonly line: number
+  /** The first line of the reason. */
+  readonly reason: string
+}
+
+const deadLetters = (stream: string): Effect.Effect<ReadonlyArray<DeadLetter>, RedisError, Redis.Redis> =>
+  Effect.gen(function*() {
+    const redis = yield* Redis.Redis
+    const letters: Array<DeadLetter> = []
+    for (let from = "-";;) {
+      const page = (yield* redis.command("XRANGE", stream, from, "+", "COUNT", "1000")) as ReadonlyArray<
+        readonly [id: string, fields: ReadonlyArray<string>]
+      >
+      for (const [, fields] of page) {
+        const field = (name: string) => fields[fields.indexOf(name) + 1]!
+        const { line } = JSON.parse(field("data")) as RawLine
+        letters.push({ line, reason: field("dead.reason").split("\n")[0]! })
+      }
+      const last = page.at(-1)
+      if (last === undefined) return letters
+      const [millis, sequence] = last[0].split("-") as [string, string]
+      from = `${millis}-${Number(sequence) + 1}`
+    }
+  })

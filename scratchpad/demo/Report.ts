@@ -1,0 +1,91 @@
+/**
+ * What the demo says at its end: a table for people, or JSON for programs.
+ *
+ * @since 0.1.0
+ */
+import type { Audit } from "./Audit.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Report {
+  /** Whether the audit holds. */
+  readonly ok: boolean
+  readonly input: string
+  readonly servers: { readonly mysql: string; readonly redis: string }
+  readonly workers: number
+  /** The worker that got SIGKILL, and how many entries were pending for it then. */
+  readonly killed: { readonly name: string; readonly pid: number; readonly pending: number } | null
+  /** Lines of the input. */
+  readonly lines: number
+  /** Entries in the stream: the lines, and some of them a second time. */
+  readonly sent: number
+  readonly applied: number
+  /** Deliveries of entries that had been delivered before. */
+  readonly redelivered: number
+  /** Entries that changed nothing, since their line had been applied before. */
+  readonly duplicatesRefused: number
+  readonly deadLettered: number
+  readonly lost: number
+  readonly appliedTwice: number
+  /** Transactions that were run again, and how many of them because of an optimistic conflict. */
+  readonly retries: number
+  readonly conflicts: number
+  /** From the first line that is sent, the start of the worker processes included, to the last ack. */
+  readonly seconds: number
+  readonly linesPerSecond: number
+  readonly audit: Pick<Audit, "compared" | "differences">
+}
+
+/**
+ * @since 0.1.0
+ * @category output
+ */
+export const toJson = (report: Report): string => JSON.stringify(report, undefined, 2)
+
+/**
+ * @since 0.1.0
+ * @category output
+ */
+export const toTable = (report: Report): string => {
+  const { compared, differences } = report.audit
+  const rows: ReadonlyArray<readonly [string, number | string]> = [
+    ["lines of the input", report.lines],
+    ["entries sent (some lines twice)", report.sent],
+    ["lines applied", report.applied],
+    ["entries redelivered", report.redelivered],
+    ["duplicates refused", report.duplicatesRefused],
+    ["dead-lettered", report.deadLettered],
+    ["lost", report.lost],
+    ["applied twice", report.appliedTwice],
+    ["transactions retried", report.retries],
+    ["optimistic conflicts", report.conflicts],
+    ["seconds", report.seconds.toFixed(1)],
+    ["lines a second", Math.round(report.linesPerSecond)]
+  ]
+  const cells = rows.map(([name, value]) => [name, typeof value === "number" ? value.toLocaleString("en-GB") : value])
+  const widths = [0, 1].map((column) => Math.max(...cells.map((row) => row[column]!.length)))
+  const rule = (left: string, middle: string, right: string) =>
+    `${left}${widths.map((width) => "─".repeat(width + 2)).join(middle)}${right}`
+  const table = cells.map(([name, value]) => `│ ${name!.padEnd(widths[0]!)} │ ${value!.padStart(widths[1]!)} │`)
+  const verdict = report.ok
+    ? `The audit holds: ${counted(compared.products, "product")}, ${counted(compared.accounts, "account")} and ` +
+      `${counted(compared.invoices, "invoice")} are what a sequential computation says, to the penny and the piece.`
+    : `The audit FAILS, ${counted(differences.length, "difference")}:`
+  return [
+    rule("┌", "┬", "┐"),
+    ...table,
+    rule("└", "┴", "┘"),
+    verdict,
+    ...differences.slice(0, shown).map((difference) => `- ${difference}`),
+    ...(differences.length > shown ? [`- and ${differences.length - shown} more`] : [])
+  ].join("\n")
+}
+
+// internal
+
+const shown = 20
+
+const counted = (count: number, noun: string): string =>
+  `${count.toLocaleString("en-GB")} ${noun}${count === 1 ? "" : "s"}`

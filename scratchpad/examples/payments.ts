@@ -1,0 +1,24 @@
+import { NodeRuntime } from "@effect/platform-node"
+import { SqlClient } from "@effect/sql"
+import { MysqlClient } from "@effect/sql-mysql2"
+import { ConsumerGroup, Redis, StreamConsumer } from "@safesync/redis-streams"
+import { Disposition, Worker } from "@safesync/worker"
+import { Config, Effect, Layer, Schedule, Schema } from "effect"
+
+const Payment = Schema.Struct({ account: Schema.Int, pence: Schema.Int })
+
+const credit = ({ account, pence }: typeof Payment.Type) => // runs inside a transaction, exactly once for each message
+  Effect.flatMap(SqlClient.SqlClient, (sql) => sql`UPDATE account SET pence = pence + ${pence} WHERE id = ${account}`)
+
+const program = Effect.gen(function*() {
+  const group = yield* ConsumerGroup.make({ stream: "payments", group: "billing", schema: Payment, startId: "0", minIdle: "1 minute" })
+  yield* ConsumerGroup.create(group)
+  yield* Worker.run(StreamConsumer.stream(group, { consumer: "billing-1" }), credit, {
+    concurrency: 8,
+    inbox: "message-id",
+    onFailure: () => Disposition.retry(Schedule.recurs(5)) // then to the dead letters
+  })
+})
+
+const Live = Layer.merge(MysqlClient.layerConfig({ url: Config.redacted("MYSQL_URL") }), Redis.layerConfig({ url: Config.redacted("REDIS_URL") }))
+NodeRuntime.runMain(Effect.provide(program, Live))
