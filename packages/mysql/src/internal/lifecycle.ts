@@ -29,6 +29,8 @@ export interface State {
    * their error could not be told from COMMIT's.
    */
   readonly atEnd: Array<string>
+  /** Told once the transaction is over, however it ended, with the locks that it held gone: must not throw. */
+  readonly onEnd: Array<() => void>
   readonly afterCommit: Array<Effect.Effect<void>>
   savepoints: number
 }
@@ -53,6 +55,7 @@ export const open = (
               reservation: scope,
               controlMillis,
               atEnd: options.lockWaitTimeout === undefined ? [] : ["SET innodb_lock_wait_timeout = DEFAULT"],
+              onEnd: [],
               afterCommit: [],
               savepoints: 0
             }
@@ -78,6 +81,7 @@ export const commit = (state: State): Effect.Effect<void, TransactionError.Trans
     return Effect.matchEffect(session.control(["COMMIT", ...state.atEnd].join("; "), controlMillis), {
       onSuccess: () => {
         session.phase = { _tag: "Idle" }
+        over(state)
         return Effect.zipRight(
           reservation.release(session, state.reservation),
           Effect.zipRight(ended.committed, runAfterCommit(state))
@@ -133,8 +137,15 @@ const undo = (state: State): Effect.Effect<void> => {
           return Effect.logWarning("ROLLBACK failed, its connection is discarded", Cause.fail(error))
         }
       }),
-    reservation.release(session, state.reservation)
+    Effect.suspend(() => {
+      over(state)
+      return reservation.release(session, state.reservation)
+    })
   )
+}
+
+const over = (state: State): void => {
+  for (const told of state.onEnd) told()
 }
 
 const runAfterCommit = (state: State): Effect.Effect<void> =>
