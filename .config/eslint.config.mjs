@@ -10,7 +10,7 @@ const floors = {
     ["MysqlError", "TransactionError", "MysqlMetrics"],
     ["Transaction"],
     ["RowLock", "AdvisoryLock", "IdempotentInsert"],
-    ["Occ", "Inbox", "Outbox", "FencingToken"]
+    ["Occ", "Inbox", "Outbox", "CommitOracle", "FencingToken"]
   ],
   "redis-streams": [
     ["RedisError", "RedisStreamsMetrics"],

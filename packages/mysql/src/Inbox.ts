@@ -6,12 +6,14 @@
  */
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as bytes from "./internal/bytes.js"
-import * as MysqlError from "./MysqlError.js"
+import type { CommitOracle } from "./internal/commitOracle.js"
+import * as purged from "./internal/purge.js"
+import type * as MysqlError from "./MysqlError.js"
 import * as MysqlMetrics from "./MysqlMetrics.js"
 import { Transaction } from "./Transaction.js"
 
@@ -37,6 +39,7 @@ export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Eff
       CREATE TABLE IF NOT EXISTS safesync_inbox (
         consumer_group VARBINARY(255) NOT NULL,
         message_id VARBINARY(255) NOT NULL,
+        commit_marker BINARY(16),
         processed_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
         PRIMARY KEY (consumer_group, message_id),
         KEY processed_at (processed_at)
@@ -72,17 +75,19 @@ export const once = (messageId: string, group: string) =>
   E | MysqlError.MysqlError | MysqlError.TransactionAborted,
   R | Transaction
 > =>
-  Effect.flatMap(
-    Transaction,
-    ({ session }) =>
-      Effect.matchEffect(session.write(insert, [bytes.bounded(group, 255), bytes.bounded(messageId, 255)]), {
-        onSuccess: () => Effect.asSome(effect),
-        onFailure: (error) =>
-          error._tag === "DuplicateKey"
-            ? Effect.as(Metric.increment(MysqlMetrics.inboxDuplicates), Option.none<A>())
-            : Effect.fail(error)
-      })
-  )
+  Effect.flatMap(Transaction, ({ commitOracle, session }) => {
+    const row = { group: bytes.bounded(group, 255), messageId: bytes.bounded(messageId, 255) }
+    return Effect.matchEffect(session.write(insert, [row.group, row.messageId, commitOracle?.marker ?? null]), {
+      onSuccess: () =>
+        commitOracle === undefined
+          ? Effect.asSome(effect)
+          : Effect.zipRight(markedBy(commitOracle, row), Effect.asSome(effect)),
+      onFailure: (error) =>
+        error._tag === "DuplicateKey"
+          ? Effect.as(Metric.increment(MysqlMetrics.inboxDuplicates), Option.none<A>())
+          : Effect.fail(error)
+    })
+  })
 
 /**
  * Forgets messages that were processed longer ago than `olderThan`, which must exceed the time for which a message may
@@ -96,22 +101,16 @@ export const purge = (options: {
   /** Rows a batch; default 1,000. */
   readonly batchSize?: number | undefined
 }): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, SqlClient.SqlClient> =>
-  Effect.flatMap(SqlClient.SqlClient, (sql) => {
-    const batchSize = options.batchSize ?? 1_000
-    const micros = Math.round(Duration.toMillis(options.olderThan) * 1_000)
-    const batch = sql`DELETE FROM safesync_inbox
-      WHERE processed_at < CURRENT_TIMESTAMP(6) - INTERVAL ${sql.literal(String(micros))} MICROSECOND
-      ORDER BY processed_at LIMIT ${sql.literal(String(batchSize))}`
-    const go = (total: number): Effect.Effect<number, SqlError> =>
-      Effect.flatMap(batch.raw, (result) => {
-        const { affectedRows } = result as { readonly affectedRows: number }
-        return affectedRows < batchSize ? Effect.succeed(total + affectedRows) : go(total + affectedRows)
-      })
-    return MysqlError.refail(go(0))
-  })
+  purged.olderThan(table, "processed_at", options)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-const insert = `INSERT INTO ${table} (consumer_group, message_id) VALUES (?, ?)`
+const insert = `INSERT INTO ${table} (consumer_group, message_id, commit_marker) VALUES (?, ?, ?)`
+
+/** Its row tells what became of the transaction, unless a nested `sql.withTransaction` may yet undo it. */
+const markedBy = (oracle: CommitOracle, row: NonNullable<CommitOracle["inbox"]>): Effect.Effect<void> =>
+  Effect.map(Effect.serviceOption(SqlClient.TransactionConnection), (connection) => {
+    if (connection._tag === "Some" && connection.value[1] === 0) oracle.inbox ??= row
+  })

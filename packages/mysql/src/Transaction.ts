@@ -15,7 +15,7 @@
  * | OK | connection back to the pool | the body's value |
  * | an error of the server | ROLLBACK | `CommitFailed`: nothing was written |
  * | none: the connection was closed before COMMIT was sent | discard | `TransactionAborted`: nothing was written |
- * | none: the connection died, or the bound passed | discard, end the session on the server | `CommitOutcomeUnknown` |
+ * | none: the connection died, or the bound passed | discard, end the session on the server | `CommitOutcomeUnknown`; with a `commitOracle` what it found: the value, or `CommitFailed` |
  *
  * A ROLLBACK that fails is logged and counted, and its connection is discarded: the server rolls back what it no longer
  * has a client for. COMMIT is never retried and never interrupted.
@@ -38,6 +38,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberRef from "effect/FiberRef"
 import { dual } from "effect/Function"
+import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as lifecycle from "./internal/lifecycle.js"
 import * as MysqlError from "./MysqlError.js"
@@ -90,6 +91,14 @@ export interface Options {
   readonly lockWaitTimeout?: Duration.DurationInput | undefined
   /** How long the answers to BEGIN, COMMIT and ROLLBACK are waited for. Default: 30 seconds. */
   readonly controlTimeout?: Duration.DurationInput | undefined
+  /**
+   * Finds out what became of a COMMIT whose answer was lost: the transaction leaves a marker, and a second connection
+   * looks for it, again and again by this schedule while it cannot find out. Then `CommitOutcomeUnknown` becomes success
+   * or `CommitFailed`; it stays when the schedule has ended. Needs the table of `CommitOracle.migration`; where
+   * `Inbox.once` runs in the transaction, its row is the marker. It answers for the server that it reaches: after a
+   * failover, whether the new primary has the transaction.
+   */
+  readonly commitOracle?: Schedule.Schedule<unknown, MysqlError.MysqlError> | undefined
 }
 
 /**
@@ -226,6 +235,7 @@ export const savepoint = <A, E, R>(
     Effect.flatMap(Transaction, (transaction) => {
       const name = `safesync_${++transaction.savepoints}`
       const registered = transaction.afterCommit.length
+      const marked = transaction.commitOracle?.inbox
       const session = transaction.session
       return Effect.zipRight(
         MysqlError.refail(session.executeUnprepared(`SAVEPOINT ${name}`, [], undefined)),
@@ -237,6 +247,8 @@ export const savepoint = <A, E, R>(
             )
           }
           transaction.afterCommit.length = registered
+          // What the savepoint undoes may be the inbox's row.
+          if (transaction.commitOracle !== undefined) transaction.commitOracle.inbox = marked
           return Effect.zipRight(
             // A transaction that is over has no savepoint left to go back to: the body's own cause is what matters.
             Effect.ignoreLogged(session.executeUnprepared(`ROLLBACK TO SAVEPOINT ${name}`, [], undefined)),

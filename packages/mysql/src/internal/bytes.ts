@@ -10,3 +10,10 @@ export const bounded = (text: string, limit: number): Uint8Array => {
   const bytes = Buffer.from(text, "utf8")
   return bytes.length <= limit ? bytes : Buffer.from(`sha256:${createHash("sha256").update(bytes).digest("hex")}`)
 }
+
+/** The text's UTF-8 bytes; more than `limit` are a mistake of the program and throw. */
+export const atMost = (what: string, text: string, limit: number): Uint8Array => {
+  const bytes = Buffer.from(text, "utf8")
+  if (bytes.length > limit) throw new Error(`${what} may have at most ${limit} bytes, not ${bytes.length}`)
+  return bytes
+}

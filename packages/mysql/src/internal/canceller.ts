@@ -10,11 +10,10 @@
  * @internal
  */
 import type { MysqlClient, MysqlClientConfig } from "@effect/sql-mysql2/MysqlClient"
-import * as Redacted from "effect/Redacted"
-import * as Mysql from "mysql2"
+import type * as Mysql from "mysql2"
+import * as sideConnection from "./sideConnection.js"
 
 const idleMillis = 10_000
-const connectMillis = 2_000
 
 export interface Canceller {
   /**
@@ -45,7 +44,7 @@ const make = (config: MysqlClientConfig): Canceller => {
   }
 
   const open = (): Mysql.Connection => {
-    const made = Mysql.createConnection(connectionOptions(config))
+    const made = sideConnection.open(config)
     made.on("error", () => forget(made))
     made.on("connect", () => {
       // @ts-expect-error: the socket is not in mysql2's types
@@ -74,16 +73,3 @@ const make = (config: MysqlClientConfig): Canceller => {
     }
   }
 }
-
-const connectionOptions = (config: MysqlClientConfig): Mysql.ConnectionOptions => ({
-  ...(config.url === undefined
-    ? {
-      ...config.poolConfig,
-      ...(config.host === undefined ? {} : { host: config.host }),
-      ...(config.port === undefined ? {} : { port: config.port }),
-      ...(config.username === undefined ? {} : { user: config.username }),
-      ...(config.password === undefined ? {} : { password: Redacted.value(config.password) })
-    }
-    : { uri: Redacted.value(config.url) }),
-  connectTimeout: connectMillis
-})

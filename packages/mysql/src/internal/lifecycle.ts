@@ -13,16 +13,20 @@ import * as MysqlError from "../MysqlError.js"
 import * as MysqlMetrics from "../MysqlMetrics.js"
 import type { Options } from "../Transaction.js"
 import * as TransactionError from "../TransactionError.js"
+import * as CommitOracle from "./commitOracle.js"
 import * as reservation from "./reservation.js"
 import type { ControlFailure, Session } from "./session.js"
 
 export type Restore = reservation.Restore
 
 export interface State {
+  readonly client: MysqlClient
   readonly connectionId: number
   readonly session: Session
   readonly reservation: Scope.CloseableScope
   readonly controlMillis: number
+  /** Asked what became of a COMMIT whose answer was lost; without it that is `CommitOutcomeUnknown`. */
+  readonly commitOracle: CommitOracle.CommitOracle | undefined
   /**
    * Statements that follow COMMIT or ROLLBACK, in the same packet: a released lock and a restored variable cost no round
    * trip, and whoever waits for the lock gets it sooner. Only such as cannot fail once the transaction has ended, since
@@ -41,6 +45,9 @@ export const open = (
   restore: Restore
 ): Effect.Effect<State, TransactionError.BeginFailed> => {
   const controlMillis = Duration.toMillis(options.controlTimeout ?? Duration.seconds(30))
+  const commitOracle = options.commitOracle === undefined || options.accessMode === "read-only"
+    ? undefined
+    : CommitOracle.make(client.config, options.commitOracle)
   return Effect.matchEffect(reservation.make(client, restore), {
     onFailure: beginFailed,
     onSuccess: ({ scope, session }) =>
@@ -50,10 +57,12 @@ export const open = (
           Effect.sync((): State => {
             session.phase = { _tag: "Open", transaction: true }
             return {
+              client,
               connectionId: session.connectionId,
               session,
               reservation: scope,
               controlMillis,
+              commitOracle,
               atEnd: options.lockWaitTimeout === undefined ? [] : ["SET innodb_lock_wait_timeout = DEFAULT"],
               onEnd: [],
               afterCommit: [],
@@ -78,7 +87,8 @@ export const commit = (state: State): Effect.Effect<void, TransactionError.Trans
       })
       return Effect.zipRight(undo(state), Effect.zipRight(ended.aborted, Effect.fail(aborted)))
     }
-    return Effect.matchEffect(session.control(["COMMIT", ...state.atEnd].join("; "), controlMillis), {
+    const statements = [...CommitOracle.statements(state.commitOracle), "COMMIT", ...state.atEnd]
+    return Effect.matchEffect(session.control(statements.join("; "), controlMillis), {
       onSuccess: () => {
         session.phase = { _tag: "Idle" }
         over(state)
@@ -87,30 +97,50 @@ export const commit = (state: State): Effect.Effect<void, TransactionError.Trans
           Effect.zipRight(ended.committed, runAfterCommit(state))
         )
       },
-      onFailure: (failure) => Effect.zipRight(undo(state), notCommitted(connectionId, failure))
+      onFailure: (failure) => Effect.zipRight(undo(state), unanswered(state, failure))
     })
   })
 
 /** The second table: what the answer to COMMIT, or its absence, means. */
-const notCommitted = (
-  connectionId: number,
+const unanswered = (
+  state: State,
   { error, lost, sent }: ControlFailure
-): Effect.Effect<never, TransactionError.TransactionError> => {
+): Effect.Effect<void, TransactionError.TransactionError> => {
+  const { connectionId } = state
   if (!sent) {
     const aborted = new MysqlError.TransactionAborted({ reason: "connection-lost", connectionId, cause: error })
     return Effect.zipRight(ended.aborted, Effect.fail(aborted))
   }
   // A killed COMMIT may have been past the point of no return.
-  return lost || error._tag === "StatementInterrupted"
-    ? Effect.zipRight(
-      ended.commitUnknown,
-      Effect.fail(new TransactionError.CommitOutcomeUnknown({ connectionId, cause: error }))
-    )
-    : Effect.zipRight(
-      ended.commitFailed,
-      Effect.fail(new TransactionError.CommitFailed({ connectionId, cause: error }))
-    )
+  if (!lost && error._tag !== "StatementInterrupted") return refused(connectionId, error)
+  return Effect.flatMap(ask(state), (answer): Effect.Effect<void, TransactionError.TransactionError> =>
+    answer === "committed"
+      ? Effect.zipRight(ended.committed, runAfterCommit(state))
+      : answer === "not committed"
+      ? refused(connectionId, error)
+      : Effect.zipRight(
+        ended.commitUnknown,
+        Effect.fail(new TransactionError.CommitOutcomeUnknown({ connectionId, cause: error }))
+      ))
 }
+
+const refused = (connectionId: number, cause: MysqlError.MysqlError) =>
+  Effect.zipRight(ended.commitFailed, Effect.fail(new TransactionError.CommitFailed({ connectionId, cause })))
+
+/** Interruptible, since the caller's schedule may be a long one: who is interrupted meanwhile has not found out. */
+const ask = (
+  { commitOracle, connectionId, controlMillis }: State
+): Effect.Effect<"committed" | "not committed" | "unknown"> =>
+  commitOracle === undefined
+    ? Effect.succeed("unknown")
+    : Effect.matchCauseEffect(
+      Effect.interruptible(CommitOracle.wasCommitted(commitOracle, connectionId, controlMillis)),
+      {
+        onSuccess: (yes) => Effect.succeed(yes ? "committed" : "not committed"),
+        onFailure: (cause) =>
+          Effect.as(Effect.logWarning("What became of a lost COMMIT could not be found out", cause), "unknown")
+      }
+    )
 
 /** The lower half of the table: whatever happens here, the body's cause stands. */
 export const rollback = (state: State, cause: Cause.Cause<unknown>): Effect.Effect<void> =>

@@ -1,0 +1,54 @@
+/**
+ * The table of the commit-outcome oracle: what a transaction with the option `commitOracle` leaves behind, so that a second
+ * connection can say what became of it when the answer to COMMIT was lost.
+ *
+ * It has one row for each committed transaction that used the option, written in COMMIT's own packet: no round trip more.
+ * A transaction in which `Inbox.once` has run needs none, its row of the inbox serves.
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as purged from "./internal/purge.js"
+import type * as MysqlError from "./MysqlError.js"
+
+/**
+ * @since 0.1.0
+ * @category migrations
+ */
+export const table = "safesync_commit"
+
+/**
+ * Creates the oracle's table where it does not exist; fits `Migrator` of @effect/sql. It is DDL, which commits: not to be
+ * run inside a transaction.
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect.flatMap(
+  SqlClient.SqlClient,
+  (sql) =>
+    Effect.asVoid(sql`
+      CREATE TABLE IF NOT EXISTS safesync_commit (
+        marker BINARY(16) NOT NULL PRIMARY KEY,
+        committed TINYINT NOT NULL,
+        written_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+        KEY written_at (written_at)
+      ) ENGINE = InnoDB`)
+)
+
+/**
+ * Forgets markers that are older than `olderThan`, which must exceed the longest time for which a lost COMMIT is asked
+ * about. Deletes in batches, each a transaction of its own, so that no lock is held for long. Returns how many.
+ *
+ * @since 0.1.0
+ * @category maintenance
+ */
+export const purge = (options: {
+  readonly olderThan: Duration.DurationInput
+  /** Rows a batch; default 1,000. */
+  readonly batchSize?: number | undefined
+}): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, SqlClient.SqlClient> =>
+  purged.olderThan("safesync_commit", "written_at", options)

@@ -1,0 +1,118 @@
+/**
+ * What became of a COMMIT whose answer was lost.
+ *
+ * The transaction leaves a marker that nobody else can have written, and a second connection looks for it in a way that
+ * also settles the matter, since the old session may still be at work and its COMMIT still on the way:
+ *
+ * - **A row of its own**, written in COMMIT's packet. The second connection writes a row of the same key that says "not
+ *   committed". Whoever is first wins: either the marker is there, or the late COMMIT fails on the duplicate.
+ * - **The inbox's row**, written long before COMMIT and locked by the old session until it has ended. The second
+ *   connection reads it with a lock: it is granted once there is nothing left that could still be committed. A session
+ *   that sits on it is ended, unless the server was restarted meanwhile and may have given its id to somebody else.
+ *
+ * @internal
+ */
+import type { MysqlClientConfig } from "@effect/sql-mysql2/MysqlClient"
+import * as Effect from "effect/Effect"
+import type * as Schedule from "effect/Schedule"
+import type * as Mysql from "mysql2"
+import { randomBytes } from "node:crypto"
+import * as MysqlError from "../MysqlError.js"
+import * as sideConnection from "./sideConnection.js"
+
+export interface CommitOracle {
+  readonly config: MysqlClientConfig
+  readonly schedule: Schedule.Schedule<unknown, MysqlError.MysqlError>
+  /** 16 bytes. */
+  readonly marker: Buffer
+  /** `performance.now()` before BEGIN. */
+  readonly begunAt: number
+  /** The row of the inbox that carries the marker, once it is written. */
+  inbox: { readonly group: Uint8Array; readonly messageId: Uint8Array } | undefined
+}
+
+const process = randomBytes(8)
+let serial = 0n
+
+/** Neighbours of one process lie side by side in the index. */
+export const make = (
+  config: MysqlClientConfig,
+  schedule: Schedule.Schedule<unknown, MysqlError.MysqlError>
+): CommitOracle => {
+  const marker = Buffer.alloc(16)
+  process.copy(marker)
+  marker.writeBigUInt64BE(++serial, 8)
+  return { config, schedule, marker, begunAt: performance.now(), inbox: undefined }
+}
+
+/** What precedes COMMIT in its packet. */
+export const statements = (oracle: CommitOracle | undefined): ReadonlyArray<string> =>
+  oracle === undefined || oracle.inbox !== undefined
+    ? []
+    : [`INSERT INTO safesync_commit (marker, committed) VALUES (x'${oracle.marker.toString("hex")}', 1)`]
+
+/** Whether the transaction was committed. Fails when the schedule has ended and the server could still not be asked. */
+export const wasCommitted = (
+  oracle: CommitOracle,
+  connectionId: number,
+  boundMillis: number
+): Effect.Effect<boolean, MysqlError.MysqlError> =>
+  Effect.flatMap(
+    sideConnection.scoped(oracle.config),
+    (connection) => oracle.inbox === undefined ? byRow(connection, oracle) : byInbox(connection, oracle, connectionId)
+  ).pipe(
+    Effect.scoped,
+    Effect.timeoutFail({
+      duration: boundMillis,
+      onTimeout: () =>
+        MysqlError.fromDriver(Object.assign(new Error("No answer in time"), { code: "PROTOCOL_SEQUENCE_TIMEOUT" }))
+    }),
+    Effect.retry(oracle.schedule)
+  )
+
+// ---------------------------------------------------------------------------------------------------------------------
+// internal
+// ---------------------------------------------------------------------------------------------------------------------
+
+const byRow = (connection: Mysql.Connection, { marker }: CommitOracle) =>
+  // The old session's COMMIT may be under way and hold the row: it is asked again by the schedule.
+  sideConnection.rows(connection, "SET innodb_lock_wait_timeout = 1").pipe(
+    Effect.zipRight(sideConnection.rows(
+      connection,
+      "INSERT INTO safesync_commit (marker, committed) VALUES (?, 0) ON DUPLICATE KEY UPDATE marker = marker",
+      [marker]
+    )),
+    Effect.zipRight(
+      sideConnection.rows(connection, "SELECT committed FROM safesync_commit WHERE marker = ?", [marker])
+    ),
+    Effect.map(([row]) => Number(row?.["committed"]) === 1)
+  )
+
+const byInbox = (connection: Mysql.Connection, { begunAt, inbox, marker }: CommitOracle, connectionId: number) =>
+  sideConnection.rows(
+    connection,
+    "SELECT commit_marker FROM safesync_inbox WHERE consumer_group = ? AND message_id = ? FOR SHARE NOWAIT",
+    [inbox!.group, inbox!.messageId]
+  ).pipe(
+    Effect.map(([row]) =>
+      row !== undefined && row["commit_marker"] !== null && marker.equals(row["commit_marker"] as Buffer)
+    ),
+    Effect.tapError((error) =>
+      error._tag === "LockNotAvailable"
+        ? Effect.ignore(
+          Effect.whenEffect(
+            sideConnection.rows(connection, `KILL CONNECTION ${connectionId}`),
+            sameServer(connection, begunAt)
+          )
+        )
+        : Effect.void
+    )
+  )
+
+/** Whether the server has been running since before BEGIN, so that its connection ids are still the same ones. */
+const sameServer = (connection: Mysql.Connection, begunAt: number) =>
+  Effect.map(
+    sideConnection.rows(connection, "SHOW GLOBAL STATUS LIKE 'Uptime'"),
+    // Uptime is in whole seconds, rounded down.
+    ([row]) => Number(row?.["Value"]) > (performance.now() - begunAt) / 1000 + 1
+  )
