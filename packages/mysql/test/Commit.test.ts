@@ -4,26 +4,9 @@ import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
-import * as TcpProxy from "@safesync/testkit/TcpProxy"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { accounts, add, balances, defect, failure, inDatabase, outside, tag } from "./support.js"
-
-/** Runs an effect with a client whose connections go through a proxy, `balances` after it without. */
-const throughProxy = <A, E, R>(use: (proxy: TcpProxy.TcpProxy) => Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const { url } = yield* MysqlServer.MysqlServer
-    const { config } = yield* MysqlClient.MysqlClient
-    const proxy = yield* TcpProxy.make(url)
-    const client = yield* Effect.provide(
-      MysqlClient.make({ ...config, host: "127.0.0.1", port: proxy.port, maxConnections: 2 }),
-      Reactivity.layer
-    )
-    return yield* use(proxy).pipe(
-      Effect.provideService(MysqlClient.MysqlClient, client),
-      Effect.provideService(SqlClient, client)
-    )
-  })
+import { accounts, add, balances, defect, failure, inDatabase, outside, tag, throughProxy } from "./support.js"
 
 layer(MysqlServer.layer, { excludeTestServices: true })("COMMIT in doubt", (it) => {
   it.effect("L3: the connection dies while COMMIT is in flight: CommitOutcomeUnknown, and it was committed", () =>

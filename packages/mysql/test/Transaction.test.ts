@@ -16,6 +16,7 @@ import {
   add,
   balances,
   connectionId,
+  crosswise,
   defect,
   failure,
   inDatabase,
@@ -314,16 +315,4 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Transaction", (it) => {
 })
 
 /** Two transactions that lock rows 1 and 2 crosswise; `then` gets the row that the other one holds. */
-const deadlock = <A, E, R>(then: (other: number) => Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const first = yield* Deferred.make<void>()
-    const second = yield* Deferred.make<void>()
-    const one = (mine: number, theirs: number, latch: Deferred.Deferred<void>, wait: Deferred.Deferred<void>) =>
-      Effect.exit(Transaction.run(Effect.gen(function*() {
-        yield* add(mine, 1)
-        yield* Deferred.succeed(latch, undefined)
-        yield* Deferred.await(wait)
-        return yield* then(theirs)
-      })))
-    return yield* Effect.all([one(1, 2, first, second), one(2, 1, second, first)], { concurrency: 2 })
-  })
+const deadlock = <A, E, R>(then: (other: number) => Effect.Effect<A, E, R>) => crosswise(Transaction.run(), then)

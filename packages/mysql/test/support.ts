@@ -1,10 +1,14 @@
+import * as Reactivity from "@effect/experimental/Reactivity"
+import * as Mysql2 from "@effect/sql-mysql2/MysqlClient"
 import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import type { SqlClient } from "@effect/sql/SqlClient"
 import { SqlClient as Sql, TransactionConnection } from "@effect/sql/SqlClient"
 import { Transaction } from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as TcpProxy from "@safesync/testkit/TcpProxy"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -85,3 +89,41 @@ export const outside = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<
     (context: Context.Context<R>) =>
       Context.omit(TransactionConnection as never, Transaction as never)(context) as never
   )
+
+/** A client of the test's database with a pool of its own, which no transaction of the fiber's reaches. */
+export const anotherClient = (options: Partial<Mysql2.MysqlClientConfig> = {}) =>
+  Effect.flatMap(
+    Mysql2.MysqlClient,
+    ({ config }) => Effect.provide(Mysql2.make({ ...config, ...options }), Reactivity.layer)
+  )
+
+/** Runs an effect with a client whose connections go through a proxy; what is around it stays without. */
+export const throughProxy = <A, E, R>(use: (proxy: TcpProxy.TcpProxy) => Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const { url } = yield* MysqlServer.MysqlServer
+    const proxy = yield* TcpProxy.make(url)
+    const client = yield* anotherClient({ host: "127.0.0.1", port: proxy.port, maxConnections: 2 })
+    return yield* use(proxy).pipe(
+      Effect.provideService(Mysql2.MysqlClient, client),
+      Effect.provideService(Sql, client)
+    )
+  })
+
+/** Opens a transaction around an effect: ours, or that of @effect/sql. */
+export interface Transacted {
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, unknown, R | MysqlClient | SqlClient>
+}
+
+/** Two fibers that each hold one of the accounts 1 and 2 before `then` runs, which gets the row that the other one holds. */
+export const crosswise = <A, E, R>(transacted: Transacted, then: (other: number) => Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const latches = [yield* Deferred.make<void>(), yield* Deferred.make<void>()] as const
+    const one = (mine: 0 | 1, theirs: 0 | 1) =>
+      Effect.exit(transacted(Effect.gen(function*() {
+        yield* add(mine + 1, 1)
+        yield* Deferred.succeed(latches[mine], undefined)
+        yield* Deferred.await(latches[theirs])
+        return yield* then(theirs + 1)
+      })))
+    return yield* Effect.all([one(0, 1), one(1, 0)], { concurrency: 2 })
+  })
