@@ -1,11 +1,15 @@
 /**
- * The metrics of this package. The names and labels of the first three are those that dashboards of COTI SafeSync
- * already use; the others carry the same prefix.
+ * The metrics of this package. Names and labels of `writes`, `writeLatency` and `lockAcquireLatency` are those that
+ * dashboards of COTI SafeSync already use; the others carry the same prefix.
+ *
+ * The label `table` is the table's name as the statement says it, without its schema. The first 200 tables that a process
+ * names have a label of their own, all others share `other`.
  *
  * @since 0.1.0
  */
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
+import * as MetricLabel from "effect/MetricLabel"
 
 const seconds = MetricBoundaries.fromIterable([
   0.0005,
@@ -21,11 +25,48 @@ const seconds = MetricBoundaries.fromIterable([
   1,
   2.5,
   5,
-  10
+  10,
+  30,
+  60
 ])
 
+const counter = (name: string, description: string): Metric.Metric.Counter<number> =>
+  Metric.counter(`coti_safesync_db_${name}_total`, { description, incremental: true })
+
 /**
- * Wait for a lock, in seconds. Label `strategy`: `row`, `advisory`.
+ * INSERT, REPLACE, UPDATE, DELETE and LOAD DATA statements that ran on a transaction's connection or on one that holds an
+ * advisory lock. Labels: `table`, `op_type` (`insert`, `replace`, `update`, `delete`, `load`) and `status`: `success` if
+ * it was committed and the server has said so; `error` if the statement failed or was interrupted, if its transaction or
+ * savepoint was rolled back, and if COMMIT stayed without an answer.
+ *
+ * A statement of a transaction counts when the transaction has ended.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const writes: Metric.Metric.Counter<number> = counter(
+  "write",
+  "Writes by what they came to in the end: committed, or not"
+)
+
+/**
+ * How long the database took for a write, in seconds: the time of its own statement and, if it was committed, of the
+ * COMMIT that made it durable. Every write of a transaction is told the whole COMMIT, since it had to wait for all of
+ * it. What the application did between statement and COMMIT is not the database's: `transactionDuration` has that.
+ * Writes that failed are in it too, a lock wait that timed out among them. Labels: `table`, `op_type`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const writeLatency: Metric.Metric.Histogram<number> = Metric.histogram(
+  "coti_safesync_db_write_latency_seconds",
+  seconds,
+  "Seconds that the database took for a write and its COMMIT"
+)
+
+/**
+ * Wait for a lock, in seconds, whether or not it was granted in the end: a wait that times out is the longest of all.
+ * Label `strategy`: `row`, `advisory`.
  *
  * @since 0.1.0
  * @category metrics
@@ -37,16 +78,46 @@ export const lockAcquireLatency: Metric.Metric.Histogram<number> = Metric.histog
 )
 
 /**
+ * Locks that were asked for. Labels: `strategy` as above, and `outcome`: `granted`, or the tag of the error in snake case
+ * (`lock_wait_timeout`, `deadlock`, `advisory_lock_timeout`…), or `interrupted`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const lockRequests: Metric.Metric.Counter<number> = counter(
+  "lock_requests",
+  "Locks that were asked for, by what came of it"
+)
+
+/**
  * Transactions by how they ended. Label `outcome`: `committed`, `rolled_back`, `aborted`, `commit_failed`,
  * `commit_unknown`, `begin_failed`.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const transactions: Metric.Metric.Counter<number> = Metric.counter("coti_safesync_db_transaction_total", {
-  description: "Transactions by how they ended",
-  incremental: true
-})
+export const transactions: Metric.Metric.Counter<number> = counter("transaction", "Transactions by how they ended")
+
+/**
+ * How long transactions were open, in seconds: from the request for a connection to the answer to COMMIT or ROLLBACK.
+ * Label `outcome` as above.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const transactionDuration: Metric.Metric.Histogram<number> = Metric.histogram(
+  "coti_safesync_db_transaction_duration_seconds",
+  seconds,
+  "Seconds from the request for a connection to the end of the transaction"
+)
+
+/**
+ * Statements that were the victim of a deadlock. Label `kind`: `row` (1213), `advisory` (3058).
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const deadlocks: Metric.Metric.Counter<number> = counter("deadlock", "Statements that a deadlock has ended")
 
 /**
  * Connections that were thrown away since they were lost or in doubt.
@@ -54,10 +125,18 @@ export const transactions: Metric.Metric.Counter<number> = Metric.counter("coti_
  * @since 0.1.0
  * @category metrics
  */
-export const connectionsDiscarded: Metric.Metric.Counter<number> = Metric.counter(
-  "coti_safesync_db_connections_discarded_total",
-  { description: "Connections thrown away because they were lost or in doubt", incremental: true }
+export const connectionsDiscarded: Metric.Metric.Counter<number> = counter(
+  "connections_discarded",
+  "Connections thrown away because they were lost or in doubt"
 )
+
+/**
+ * Optimistic updates that were tried. Label `table`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const occAttempts: Metric.Metric.Counter<number> = counter("occ_attempt", "Optimistic updates that were tried")
 
 /**
  * Updates that lost an optimistic race. Label `table`.
@@ -65,10 +144,10 @@ export const connectionsDiscarded: Metric.Metric.Counter<number> = Metric.counte
  * @since 0.1.0
  * @category metrics
  */
-export const occConflicts: Metric.Metric.Counter<number> = Metric.counter("coti_safesync_db_occ_conflict_total", {
-  description: "Optimistic updates that found another version",
-  incremental: true
-})
+export const occConflicts: Metric.Metric.Counter<number> = counter(
+  "occ_conflict",
+  "Optimistic updates that found another version"
+)
 
 /**
  * Messages that the inbox knew already.
@@ -76,7 +155,67 @@ export const occConflicts: Metric.Metric.Counter<number> = Metric.counter("coti_
  * @since 0.1.0
  * @category metrics
  */
-export const inboxDuplicates: Metric.Metric.Counter<number> = Metric.counter(
-  "coti_safesync_db_inbox_duplicate_total",
-  { description: "Messages that the inbox knew already", incremental: true }
+export const inboxDuplicates: Metric.Metric.Counter<number> = counter(
+  "inbox_duplicate",
+  "Messages that the inbox knew already"
 )
+
+/**
+ * Messages of the outbox that are not published yet.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const outboxBacklog: Metric.Metric.Gauge<number> = Metric.gauge("coti_safesync_db_outbox_backlog", {
+  description: "Messages of the outbox that are not published yet"
+})
+
+/**
+ * How long the oldest unpublished message of the outbox has waited, in seconds; 0 if there is none.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const outboxOldestAge: Metric.Metric.Gauge<number> = Metric.gauge("coti_safesync_db_outbox_oldest_age_seconds", {
+  description: "Seconds that the oldest unpublished message of the outbox has waited"
+})
+
+/**
+ * Labels, the same array for the same values: a metric finds its state by it without hashing. Give it only values of which
+ * there are few.
+ *
+ * @since 0.1.0
+ * @category labels
+ */
+export const labels = (values: Readonly<Record<string, string>>): ReadonlyArray<MetricLabel.MetricLabel> => {
+  const key = JSON.stringify(values)
+  let found = known.get(key)
+  if (found === undefined) {
+    found = Object.entries(values).map(([name, value]) => MetricLabel.make(name, value))
+    known.set(key, found)
+  }
+  return found
+}
+
+/**
+ * The label of a table: its own name, or `other` once there are too many.
+ *
+ * @since 0.1.0
+ * @category labels
+ */
+export const tableLabel = (name: string): string => {
+  const table = name.slice(name.lastIndexOf(".") + 1)
+  if (!tables.has(table)) {
+    if (tables.size >= mostTables) return "other"
+    tables.add(table)
+  }
+  return table
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// internal
+// ---------------------------------------------------------------------------------------------------------------------
+
+const known = new Map<string, ReadonlyArray<MetricLabel.MetricLabel>>()
+const tables = new Set<string>()
+const mostTables = 200
