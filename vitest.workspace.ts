@@ -4,7 +4,15 @@ import { defineWorkspace } from "vitest/config"
 const source = (name: string) => fileURLToPath(new URL(`./packages/${name}/src`, import.meta.url))
 
 export default defineWorkspace(
-  ["packages/mysql", "packages/redis-streams", "packages/worker", "packages/testkit", "scratchpad/demo"].map((
+  [
+    "packages/mysql",
+    "packages/redis-streams",
+    "packages/worker",
+    "packages/opentelemetry",
+    "packages/testkit",
+    "scratchpad/demo",
+    "scratchpad/chaos"
+  ].map((
     folder
   ) => ({
     test: {
@@ -15,7 +23,7 @@ export default defineWorkspace(
       hookTimeout: 180_000
     },
     resolve: {
-      alias: ["mysql", "redis-streams", "worker", "testkit"].flatMap((pkg) => [
+      alias: ["mysql", "redis-streams", "worker", "opentelemetry", "testkit"].flatMap((pkg) => [
         { find: new RegExp(`^@safesync/${pkg}$`), replacement: `${source(pkg)}/index.ts` },
         { find: new RegExp(`^@safesync/${pkg}/(.*)$`), replacement: `${source(pkg)}/$1.ts` }
       ])

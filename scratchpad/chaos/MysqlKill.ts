@@ -1,0 +1,119 @@
+/**
+ * MySQL is killed with SIGKILL under load and started again, two hundred times. What callers were told is what is in the database.
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import * as Inbox from "@safesync/mysql/Inbox"
+import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Bank from "./Bank.js"
+import * as Moments from "./Moments.js"
+import type { Outcome, Scenario, Settings } from "./Scenario.js"
+import * as Seeded from "./Seeded.js"
+import * as ServerState from "./ServerState.js"
+import * as Storm from "./Storm.js"
+import type { Kind } from "./Transfers.js"
+
+/**
+ * @since 0.1.0
+ * @category scenarios
+ */
+export const scenario: Scenario = {
+  name: "mysql-kill",
+  description: "MySQL killed at random points under load: what callers were told is what is in the database (L3)",
+  unit: "kills of MySQL",
+  runs: 200,
+  run: (settings) => Effect.scoped(Effect.provide(run(settings), ServerState.ownServer(fibers)))
+}
+
+// internal
+
+const fibers = 24
+const accounts = 400
+
+/**
+ * How long a COMMIT waits for company before the binary log is synced, in microseconds: with it there is nearly always one on its
+ * way. Those that wait are in the log already and are found there at the restart; so that others are hit too, not always.
+ */
+const commitDelays = [0, 3_000, 20_000]
+
+/** Those that spend their time in COMMIT. */
+const kinds: ReadonlyArray<Kind> = [
+  "plain updates",
+  "rows locked in order",
+  "advisory locks in the transaction",
+  "versions",
+  "savepoints",
+  "sql.withTransaction inside",
+  "the Scope form",
+  "with options",
+  "with the inbox",
+  "fails"
+]
+
+const run = (settings: Settings) =>
+  Effect.gen(function*() {
+    const control = Option.getOrThrow((yield* MysqlServer.MysqlServer).control)
+    yield* Bank.open(accounts)
+    yield* Inbox.migration
+    const storm = Storm.make({ seed: settings.seed, fibers, accounts, kinds })
+    const failures: Array<string> = []
+    const unknown = { there: 0, absent: 0, rounds: 0 }
+    const down: Array<number> = []
+
+    for (let n = 0; n < settings.runs && failures.length + storm.failures.length < 20; n++) {
+      const random = Seeded.make(settings.seed, "kill", n)
+      const delay = random.pick(commitDelays)
+      yield* onFreshConnection(Effect.flatMap(
+        SqlClient.SqlClient,
+        (sql) => sql`SET GLOBAL binlog_group_commit_sync_delay = ${sql.literal(String(delay))}`
+      ))
+      let killed = 0
+      const told = yield* storm.round((load) =>
+        Effect.gen(function*() {
+          yield* load.ended(random.between(0, 150))
+          if (random.chance(0.5)) yield* load.ending
+          yield* Moments.pass(Moments.draw(random, 10))
+          yield* load.stop
+          killed = performance.now()
+          yield* control.kill
+          // Nobody may need the server to learn that it is gone.
+          yield* load.settled
+          yield* control.start
+        })
+      )
+      down.push(performance.now() - killed)
+      const audit = yield* onFreshConnection(Bank.auditTransfers(told))
+      failures.push(...audit.wrong.map((wrong) => `kill ${n + 1}: ${wrong}`))
+      unknown.there += audit.either.there
+      unknown.absent += audit.either.absent
+      if (audit.either.there + audit.either.absent > 0) unknown.rounds++
+      if (n % 20 === 19) failures.push(...yield* onFreshConnection(Bank.auditBalances))
+      settings.progress.update(n + 1, `${storm.tally.transfers} transfers, ${unknown.there + unknown.absent} unknown`)
+    }
+
+    failures.push(...storm.failures, ...yield* onFreshConnection(Bank.auditBalances))
+    for (const what of yield* ServerState.poolIsWhole(fibers)) failures.push(`at the end, ${what}`)
+    for (const what of yield* Effect.flatMap(ServerState.secondClient(), ServerState.leftovers)) {
+      failures.push(`at the end, ${what}`)
+    }
+    yield* Effect.catchAll(MysqlServer.assertClean(), (leak) => Effect.sync(() => failures.push(leak.message)))
+    const outcome: Outcome = {
+      figures: [
+        ...Storm.figures(storm.tally),
+        ["kills that left a COMMIT unknown", unknown.rounds],
+        ["of the unknown, committed as a whole", unknown.there],
+        ["of the unknown, not there at all", unknown.absent],
+        ["legs in the ledger", yield* Bank.booked],
+        ["from kill to answering again, median ms", down.toSorted((a, b) => a - b)[down.length >> 1]?.toFixed(0) ?? ""]
+      ],
+      failures
+    }
+    return outcome
+  })
+
+/** The pool's connections may be those of the server that is dead. */
+const onFreshConnection = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.scoped(Effect.flatMap(ServerState.secondClient(), (client) => ServerState.using(client)(effect)))

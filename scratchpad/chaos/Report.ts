@@ -1,0 +1,92 @@
+/**
+ * What a scenario says at its end: a table for people, or JSON for programs.
+ *
+ * @since 0.1.0
+ */
+import { loadavg } from "node:os"
+import type { Outcome, Scenario } from "./Scenario.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Report extends Outcome {
+  /** Whether every expectation held. */
+  readonly ok: boolean
+  readonly scenario: string
+  readonly seed: number
+  readonly runs: number
+  readonly unit: string
+  readonly seconds: number
+  /** The machine's, over a minute, at the beginning and at the end: what else it had to do. */
+  readonly load: readonly [number, number]
+  /** What to type to see it again. */
+  readonly again: string
+}
+
+/**
+ * The load average of the last minute.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const load = (): number => loadavg()[0]!
+
+/**
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  scenario: Scenario,
+  of: Pick<Report, "seed" | "runs" | "seconds" | "load">,
+  outcome: Outcome
+): Report => ({
+  ok: outcome.failures.length === 0,
+  scenario: scenario.name,
+  unit: scenario.unit,
+  ...of,
+  ...outcome,
+  again: `npm run chaos -- ${scenario.name} --seed ${of.seed} --runs ${of.runs}`
+})
+
+/**
+ * @since 0.1.0
+ * @category output
+ */
+export const toJson = ({ figures, ...report }: Report): string =>
+  JSON.stringify({ ...report, figures: Object.fromEntries(figures) }, undefined, 2)
+
+/**
+ * @since 0.1.0
+ * @category output
+ */
+export const toTable = (report: Report): string => {
+  const rows: Outcome["figures"] = [
+    ["seed", report.seed],
+    [report.unit, report.runs],
+    ...report.figures,
+    ["seconds", report.seconds.toFixed(1)],
+    ["load average, before and after", report.load.map((value) => value.toFixed(1)).join(" … ")]
+  ]
+  const cells = rows.map(([name, value]) => [name, typeof value === "number" ? value.toLocaleString("en-GB") : value])
+  const widths = [0, 1].map((column) => Math.max(...cells.map((row) => row[column]!.length)))
+  const rule = (left: string, middle: string, right: string) =>
+    `${left}${widths.map((width) => "─".repeat(width + 2)).join(middle)}${right}`
+  const table = cells.map(([name, value]) => `│ ${name!.padEnd(widths[0]!)} │ ${value!.padStart(widths[1]!)} │`)
+  const { failures } = report
+  const verdict = report.ok
+    ? `${report.scenario}: every expectation holds.`
+    : `${report.scenario} FAILS, ${failures.length} expectation${failures.length === 1 ? "" : "s"}:`
+  return [
+    rule("┌", "┬", "┐"),
+    ...table,
+    rule("└", "┴", "┘"),
+    verdict,
+    ...failures.slice(0, shown).map((failure) => `- ${failure}`),
+    ...(failures.length > shown ? [`- and ${failures.length - shown} more`] : [])
+  ].join("\n")
+}
+
+// internal
+
+const shown = 20
