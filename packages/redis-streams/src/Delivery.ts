@@ -149,6 +149,23 @@ export const retryAfter: {
 })
 
 /**
+ * Gives the delivery up at once: the entry stays pending for its consumer, and is old enough for any other to take it now.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const handBack = <A>(self: Delivery<A>): Effect.Effect<void, RedisError> =>
+  settling(self, "Delivery.handBack", (lease) => lease.hold("Delivery.handBack", lease.consumer, lease.holder.minIdle))
+
+/**
+ * The `minIdle` of the delivery's group: the lease of a delivery, and the longest delay of `retryAfter`.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const minIdle = <A>(self: Delivery<A>): Duration.Duration => Duration.millis((self as Lease<A>).holder.minIdle)
+
+/**
  * Moves the entry to the group's dead-letter stream: its fields as they are, its origin, its attempts and `reason`, in
  * one atomic step with its ack.
  *

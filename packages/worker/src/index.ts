@@ -6,6 +6,13 @@
 export * as Disposition from "./Disposition.js"
 
 /**
+ * What a handler fails with that takes too long.
+ *
+ * @since 0.1.0
+ */
+export * as LeaseExpired from "./LeaseExpired.js"
+
+/**
  * Read, begin, handle, commit, and only then ack.
  *
  * For each delivery, from the outside in: the delivery's bracket, which acks when its inside succeeds; a transaction,
@@ -22,3 +29,17 @@ export * as Worker from "./Worker.js"
  * @since 0.1.0
  */
 export * as WorkerMetrics from "./WorkerMetrics.js"
+
+/**
+ * What a worker must be told, and what it may be told.
+ *
+ * @since 0.1.0
+ */
+export * as WorkerOptions from "./WorkerOptions.js"
+
+/**
+ * What a worker is doing just now, for probes of liveness and readiness.
+ *
+ * @since 0.1.0
+ */
+export * as WorkerStatus from "./WorkerStatus.js"

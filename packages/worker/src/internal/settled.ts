@@ -1,5 +1,5 @@
 /**
- * Counts and logs what became of a delivery.
+ * Counts, times and logs what became of a delivery.
  *
  * @internal
  */
@@ -14,26 +14,20 @@ const counted = (disposition: string): Effect.Effect<void> =>
 
 // Built once: tagging a metric costs more than counting.
 const counts = {
+  acked: counted("acked"),
   retry: counted("retry"),
   dead_letter: counted("dead_letter"),
   discard: counted("discard"),
-  stop: counted("stop")
+  stop: counted("stop"),
+  left: counted("left")
 }
-const countAcked = counted("acked")
-const countLeft = counted("left")
 
-export const as = <A, E, R>(
-  disposition: keyof typeof counts,
-  effect: Effect.Effect<A, E, R>
-): Effect.Effect<void, E, R> => Effect.zipRight(effect, counts[disposition])
-
-export const acked = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<void, E, R> =>
-  Effect.zipRight(effect, countAcked)
+export const count = (disposition: keyof typeof counts): Effect.Effect<void> => counts[disposition]
 
 /** It stays pending: the consumer's own pending list or `Reclaim` delivers it again. */
 export const left = (delivery: Delivery<unknown>, error: Error): Effect.Effect<void> =>
   Effect.zipRight(
-    countLeft,
+    counts.left,
     Effect.logWarning("A delivery could not be settled and stays pending", Cause.fail(error)).pipe(
       Effect.annotateLogs({ stream: delivery.stream, group: delivery.group, id: delivery.id })
     )

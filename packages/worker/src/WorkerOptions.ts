@@ -1,0 +1,62 @@
+/**
+ * What a worker must be told, and what it may be told.
+ *
+ * @since 0.1.0
+ */
+import type * as Occ from "@safesync/mysql/Occ"
+import type * as Transaction from "@safesync/mysql/Transaction"
+import type * as Delivery from "@safesync/redis-streams/Delivery"
+import type * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
+import type * as Schedule from "effect/Schedule"
+import type { Disposition } from "./Disposition.js"
+import type { Failure } from "./Worker.js"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<A, E> {
+  /** How many messages are handled at a time by this worker. */
+  readonly concurrency: number
+  /**
+   * What the inbox remembers a message by, for each stream and group: `"message-id"`, the delivery's own, which a replay
+   * from the dead letters keeps; or an id of the caller's, which also recognises an entry that the producer sent twice.
+   * `"off"`: the handler sees redelivered messages again.
+   */
+  readonly inbox: "off" | "message-id" | ((value: A, delivery: Delivery.Delivery<A>) => string)
+  /**
+   * What becomes of a message whose handler or transaction failed, died or interrupted itself: the cause tells which. If it
+   * throws, the worker fails with that defect and the message stays pending.
+   */
+  readonly onFailure: (cause: Cause.Cause<Failure<E>>, delivery: Delivery.Delivery<A>) => Disposition
+  /**
+   * Messages with the same key are handled one after another, in the order of the stream; also while an earlier one waits
+   * for its retry, which then happens in this process. It holds within one worker: let one process read a stream at a
+   * time, under one consumer name, or give each process a stream of its own for its share of the keys.
+   */
+  readonly key?: ((value: A, delivery: Delivery.Delivery<A>) => string) | undefined
+  /**
+   * How many messages may wait in this process, for others of their key or for a retry, before reading pauses: with it
+   * all other keys. Default: 1,000.
+   */
+  readonly maxWaiting?: number | undefined
+  /**
+   * How long a handler may have its message. The message's lease is renewed at the server for as long as the handler runs;
+   * after this time the handler is interrupted and rolled back, and fails with `LeaseExpired`. Default: no bound.
+   */
+  readonly lease?: Duration.DurationInput | undefined
+  /**
+   * Options of each transaction. `retry`: run it again, from its start and in a new transaction, after a
+   * `VersionConflict`, `Deadlock` or `LockWaitTimeout`; without it these go to `onFailure` like any other failure.
+   */
+  readonly transaction?:
+    | (Transaction.Options & {
+      readonly retry?: Schedule.Schedule<unknown, Occ.Retryable> | undefined
+    })
+    | undefined
+  /** How long the handlers that run may go on once the worker is to stop. Default: 20 seconds. */
+  readonly drainTimeout?: Duration.DurationInput | undefined
+  /** What the worker is called in logs. Default: "worker". */
+  readonly name?: string | undefined
+}

@@ -1,0 +1,28 @@
+/**
+ * What a worker is doing just now, for probes of liveness and readiness.
+ *
+ * @since 0.1.0
+ */
+import type * as Cause from "effect/Cause"
+import type * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
+import type * as Option from "effect/Option"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Status {
+  readonly state: "running" | "draining" | "stopped"
+  /** Messages whose handlers run. */
+  readonly inFlight: number
+  /** Messages that were read and wait here for others of their key, or for a retry. */
+  readonly waiting: number
+  readonly lastSuccess: Option.Option<DateTime.Utc>
+  readonly lastFailure: Option.Option<{ readonly at: DateTime.Utc; readonly cause: Cause.Cause<unknown> }>
+  /**
+   * How long the message that was begun last had been in its stream by then, by the clocks of Redis and of this process.
+   * How many are behind it `ConsumerGroup.info` tells.
+   */
+  readonly lag: Option.Option<Duration.Duration>
+}

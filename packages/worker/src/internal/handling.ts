@@ -1,0 +1,82 @@
+/**
+ * What is done with one delivery, from its turn to its settlement.
+ *
+ * @internal
+ */
+import * as Inbox from "@safesync/mysql/Inbox"
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as RedisError from "@safesync/redis-streams/RedisError"
+import type * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import type { Failure } from "../Worker.js"
+import type { Options } from "../WorkerOptions.js"
+import type { Intake, Turn } from "./intake.js"
+import * as Settled from "./settled.js"
+import { settling } from "./settling.js"
+import type { State } from "./state.js"
+import * as transacted from "./transacted.js"
+
+/** Tells the handler's failure from that of the ack. */
+class HandlerFailed<E> extends Data.Error<{ readonly failure: Cause.Cause<E> }> {}
+
+/**
+ * Handles one delivery. Never fails: what went wrong is settled, counted and logged here. A defect, such as one of
+ * `onFailure` itself, ends the worker.
+ */
+export const make = <A, B, E, R>(
+  handler: (value: A, delivery: Delivery.Delivery<A>) => Effect.Effect<B, E, R>,
+  options: Options<A, E>,
+  state: State,
+  intake: Intake<A>,
+  stop: (cause: Cause.Cause<Failure<E>>) => Effect.Effect<unknown>
+): (turn: Turn<A>) => Effect.Effect<void, never, transacted.Environment<R>> => {
+  const { inbox } = options
+  const inTransaction = transacted.make(options)
+  const settle = settling(options.onFailure, state, intake, stop)
+
+  const once = (value: A, delivery: Delivery.Delivery<A>) =>
+    inTransaction(() =>
+      inbox === "off"
+        ? handler(value, delivery)
+        : Effect.suspend(() => handler(value, delivery)).pipe(
+          Inbox.once(
+            inbox === "message-id" ? delivery.messageId : inbox(value, delivery),
+            transacted.inboxGroup(delivery)
+          )
+        )
+    )
+
+  const handle = (turn: Turn<A>): Effect.Effect<void, never, transacted.Environment<R>> => {
+    const { delivery, key } = turn
+    let committed = false
+    state.begin(delivery)
+    const acked = Delivery.use(delivery, (value) =>
+      Effect.matchCauseEffect(once(value, delivery), {
+        onFailure: (failure) => Effect.fail(new HandlerFailed({ failure })),
+        onSuccess: () => {
+          committed = true
+          return Effect.void
+        }
+      }))
+    return Effect.matchEffect(acked, {
+      onSuccess: () => {
+        state.succeeded(delivery)
+        return Effect.zipRight(Settled.count("acked"), intake.done(turn))
+      },
+      onFailure: (error) => {
+        if (error instanceof HandlerFailed) return settle(turn, error.failure)
+        // Its handler has not run, and those behind it must not overtake it.
+        if (!committed && key !== undefined && RedisError.isTransient(error)) {
+          return Effect.zipRight(Effect.sleep(pause), Effect.suspend(() => handle(turn)))
+        }
+        state.running.delete(delivery)
+        return Effect.zipRight(Settled.left(delivery, error), intake.done(turn))
+      }
+    })
+  }
+  return (turn) => Effect.suspend(() => handle(turn))
+}
+
+/** Redis is away: how long until a key whose message could not begin asks again. */
+const pause = "500 millis"

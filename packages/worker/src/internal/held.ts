@@ -1,0 +1,104 @@
+/**
+ * Deliveries that wait in this process, for their turn or for a retry. Their leases are renewed meanwhile, by the same
+ * bracket that renews a running handler's: nobody else takes them, and waiting does not count as an attempt.
+ *
+ * @internal
+ */
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+
+interface Entry {
+  readonly fiber: Fiber.RuntimeFiber<void>
+  /** What becomes of it when the worker stops first. */
+  readonly stopped: Effect.Effect<void>
+}
+
+export class Held {
+  private readonly entries = new Map<Delivery.Delivery<unknown>, Entry>()
+  private stopping = false
+
+  get size(): number {
+    return this.entries.size
+  }
+
+  /** Holds a delivery until a time of `performance.now()`, in the background. */
+  keep(
+    delivery: Delivery.Delivery<unknown>,
+    until: number,
+    then: {
+      readonly over: Effect.Effect<void>
+      /** Somebody else has it by now. */
+      readonly lost: Effect.Effect<void>
+      readonly stopped: Effect.Effect<void>
+    }
+  ): Effect.Effect<void> {
+    if (this.stopping) return then.stopped
+    const wait = Effect.flatMap(holding(delivery, until), (over) =>
+      Effect.zipRight(
+        Effect.sync(() => this.entries.delete(delivery)),
+        over ? then.over : then.lost
+      ))
+    return Effect.uninterruptible(Effect.map(
+      Effect.forkDaemon(Effect.interruptible(wait)),
+      (fiber) => {
+        this.entries.set(delivery, { fiber, stopped: then.stopped })
+      }
+    ))
+  }
+
+  /** Its turn has come. The delivery may be used again afterwards. */
+  letGo(delivery: Delivery.Delivery<unknown>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const entry = this.entries.get(delivery)
+      this.entries.delete(delivery)
+      return entry === undefined ? Effect.void : Effect.asVoid(Fiber.interrupt(entry.fiber))
+    })
+  }
+
+  /** In the order in which they were delivered, so that whoever takes them over finds the first one first. */
+  readonly stop: Effect.Effect<void> = Effect.suspend(() => {
+    this.stopping = true
+    const entries = Array.from(this.entries).sort(([a], [b]) => compareIds(a.id, b.id))
+    return Effect.zipRight(
+      Fiber.interruptAll(entries.map(([, { fiber }]) => fiber)),
+      // Whoever has got through in the meantime has seen to its delivery itself.
+      Effect.forEach(entries, ([delivery, { stopped }]) => this.entries.delete(delivery) ? stopped : Effect.void, {
+        discard: true
+      })
+    )
+  })
+}
+
+/** By time, then by sequence; the parts may be longer than what a number holds. */
+export const compareIds = (a: string, b: string): number => {
+  const [am, as] = a.split("-") as [string, string]
+  const [bm, bs] = b.split("-") as [string, string]
+  return compareDigits(am, bm) || compareDigits(as, bs)
+}
+
+const compareDigits = (a: string, b: string): number => a.length - b.length || (a < b ? -1 : a > b ? 1 : 0)
+
+/** Timers hold 24 days; whoever waits for longer waits again. */
+const longestSleep = 2 ** 30
+
+/** Redis is away: how long until it is asked again whether the delivery is still ours. */
+const pause = 500
+
+class Over extends Error {}
+
+/** `true`: the time is over; `false`: the lease is lost. */
+const holding = (delivery: Delivery.Delivery<unknown>, until: number): Effect.Effect<boolean> =>
+  Effect.suspend(() => {
+    const left = Math.min(until - performance.now(), longestSleep)
+    if (left <= 0) return Effect.succeed(true)
+    return Effect.catchAll(
+      Delivery.use(delivery, () => Effect.zipRight(Effect.sleep(left), Effect.fail(new Over()))),
+      (error) =>
+        error instanceof Over
+          ? holding(delivery, until)
+          : error._tag === "LeaseLost"
+          ? Effect.succeed(false)
+          : Effect.zipRight(Effect.sleep(Math.min(left, pause)), holding(delivery, until))
+    )
+  })

@@ -1,0 +1,182 @@
+/**
+ * What has been read and not begun: who may begin next, and whether more may be read.
+ *
+ * Without a key every message may begin at once. With one, each key has a lane: its first message is ready, runs or waits
+ * for its retry, and the others stand behind it in the order of the stream.
+ *
+ * state of the lane       | a message arrives      | its first one is settled      | its first one is to be retried
+ * ------------------------|------------------------|-------------------------------|-------------------------------
+ * none                    | it is ready            |                               |
+ * nobody behind the first | stands behind it       | the lane is gone              | held, then ready again
+ * others behind the first | at its place by its id | the next one is ready         | held, then ready again
+ *
+ * @internal
+ */
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import type * as Chunk from "effect/Chunk"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Mailbox from "effect/Mailbox"
+import { compareIds, Held } from "./held.js"
+
+export interface Turn<out A> {
+  readonly delivery: Delivery.Delivery<A>
+  readonly key: string | undefined
+}
+
+interface Waiting<out A> extends Turn<A> {
+  readonly since: number
+  /** Whether its lease is renewed while it waits: not before it has to be. */
+  kept: boolean
+}
+
+export interface Options<in A> {
+  readonly concurrency: number
+  readonly key: ((value: A, delivery: Delivery.Delivery<A>) => string) | undefined
+  readonly maxWaiting: number
+}
+
+export class Intake<in out A> {
+  readonly held: Held = new Held()
+  private readonly lanes = new Map<string, Array<Waiting<A>>>()
+  private readonly room = Effect.unsafeMakeLatch(true)
+  private readyCount = 0
+  private waitingCount = 0
+  private sourceEnded = false
+  private stopped = false
+
+  constructor(private readonly ready: Mailbox.Mailbox<Turn<A>>, private readonly options: Options<A>) {}
+
+  /** How many wait for their key or for a retry. */
+  get waiting(): number {
+    return this.waitingCount + this.held.size
+  }
+
+  /** Takes over what was read. Returns when there is room for more. */
+  add(deliveries: Chunk.Chunk<Delivery.Delivery<A>>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      for (const delivery of deliveries) this.arrive(delivery)
+      this.measure()
+      return this.room.await
+    })
+  }
+
+  readonly take = Effect.suspend(() =>
+    Effect.map(this.ready.take, (turn) => {
+      this.readyCount--
+      this.measure()
+      return turn
+    })
+  )
+
+  /** The message is settled, or nobody's business here any more: the next one of its key may begin. */
+  done({ key }: Turn<A>): Effect.Effect<void> {
+    if (key === undefined) return Effect.void
+    return Effect.suspend(() => {
+      const lane = this.lanes.get(key)!
+      const next = lane[0]
+      if (next === undefined) {
+        this.lanes.delete(key)
+        this.endIfEmpty()
+        return Effect.void
+      }
+      // Nothing begins any more; who is held is handed back with the others.
+      if (this.stopped) return Effect.void
+      lane.shift()
+      if (next.kept) return Effect.map(this.held.letGo(next.delivery), () => this.offer(next))
+      this.waitingCount--
+      this.offer(next)
+      return Effect.void
+    })
+  }
+
+  /** The message is to be tried again, here, after so many milliseconds. Its key waits for it. */
+  retry(turn: Turn<A>, millis: number, stopped: Effect.Effect<void>): Effect.Effect<void> {
+    return Effect.zipRight(
+      this.held.keep(turn.delivery, performance.now() + millis, {
+        over: Effect.sync(() => {
+          // It is another attempt of the same delivery; the server counts deliveries only.
+          ;(turn.delivery as { attempt: number }).attempt++
+          this.offer(turn)
+        }),
+        lost: this.done(turn),
+        stopped
+      }),
+      Effect.sync(() => this.measure())
+    )
+  }
+
+  /** The source has ended: so do the takers, once nothing stands behind another message. */
+  readonly end = Effect.sync(() => {
+    this.sourceEnded = true
+    this.endIfEmpty()
+  })
+
+  /** Nobody begins any more. */
+  readonly stop = Effect.suspend(() => {
+    this.stopped = true
+    return this.ready.shutdown
+  })
+
+  /** Renews the leases of those that have stood for long. */
+  readonly keepLeases: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
+    const now = performance.now()
+    let next = 1_000
+    const kept: Array<Effect.Effect<void>> = []
+    for (const lane of this.lanes.values()) {
+      for (const waiting of lane) {
+        const due = Duration.toMillis(Delivery.minIdle(waiting.delivery)) / 6
+        next = Math.min(next, due)
+        if (!waiting.kept && now - waiting.since >= due) kept.push(this.keep(waiting, lane))
+      }
+    }
+    return Effect.zipRight(Effect.all(kept, { discard: true }), Effect.sleep(Math.max(next, 5)))
+  }))
+
+  private keep(waiting: Waiting<A>, lane: Array<Waiting<A>>): Effect.Effect<void> {
+    waiting.kept = true
+    this.waitingCount--
+    return this.held.keep(waiting.delivery, Infinity, {
+      over: Effect.void,
+      lost: Effect.sync(() => {
+        const at = lane.indexOf(waiting)
+        if (at >= 0) lane.splice(at, 1)
+        this.measure()
+      }),
+      stopped: Effect.ignore(Delivery.handBack(waiting.delivery))
+    })
+  }
+
+  private arrive(delivery: Delivery.Delivery<A>): void {
+    const key = this.options.key?.(delivery.value, delivery)
+    const lane = key === undefined ? undefined : this.lanes.get(key)
+    if (lane !== undefined) {
+      let at = lane.length
+      while (at > 0 && compareIds(lane[at - 1]!.delivery.id, delivery.id) > 0) at--
+      lane.splice(at, 0, { delivery, key, since: performance.now(), kept: false })
+      this.waitingCount++
+      return
+    }
+    if (key !== undefined) this.lanes.set(key, [])
+    this.offer({ delivery, key })
+  }
+
+  private offer(turn: Turn<A>): void {
+    this.readyCount++
+    this.ready.unsafeOffer(turn)
+    this.measure()
+  }
+
+  private measure(): void {
+    if (this.readyCount < this.options.concurrency && this.waiting < this.options.maxWaiting) this.room.unsafeOpen()
+    else this.room.unsafeClose()
+  }
+
+  private endIfEmpty(): void {
+    if (this.sourceEnded && this.lanes.size === 0) this.ready.unsafeDone(Exit.void)
+  }
+}
+
+export const make = <A>(options: Options<A>): Effect.Effect<Intake<A>> =>
+  Effect.map(Mailbox.make<Turn<A>>(), (ready) => new Intake(ready, options))

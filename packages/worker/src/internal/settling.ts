@@ -1,0 +1,111 @@
+/**
+ * Carries out the caller's word on a message that failed.
+ *
+ * @internal
+ */
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as RedisError from "@safesync/redis-streams/RedisError"
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type { Disposition } from "../Disposition.js"
+import type { Failure } from "../Worker.js"
+import type { Options } from "../WorkerOptions.js"
+import type { Intake, Turn } from "./intake.js"
+import * as retryDelay from "./retryDelay.js"
+import * as Settled from "./settled.js"
+import type { State } from "./state.js"
+
+type SettleError = RedisError.RedisError | RedisError.InvalidOptions
+
+/** Redis is away: a key waits until its first message is settled, or those behind it would overtake it. */
+const untilAnswered = Schedule.spaced("500 millis")
+
+export const settling = <A, E>(
+  onFailure: Options<A, E>["onFailure"],
+  state: State,
+  intake: Intake<A>,
+  stop: (cause: Cause.Cause<Failure<E>>) => Effect.Effect<unknown>
+): (turn: Turn<A>, cause: Cause.Cause<Failure<E>>) => Effect.Effect<void> => {
+  const settled = (
+    turn: Turn<A>,
+    disposition: "dead_letter" | "discard" | "retry",
+    effect: Effect.Effect<void, SettleError>
+  ): Effect.Effect<void> => {
+    const ordered = turn.key === undefined
+      ? effect
+      : Effect.retry(effect, {
+        schedule: untilAnswered,
+        while: (error) => error._tag !== "InvalidOptions" && RedisError.isTransient(error)
+      })
+    return Effect.matchEffect(ordered, {
+      onFailure: (error) => Settled.left(turn.delivery, error),
+      onSuccess: () => Settled.count(disposition)
+    })
+  }
+
+  /** A worker that has no word on a message stops, and the message stays as it is. */
+  const decide = (delivery: Delivery.Delivery<A>, cause: Cause.Cause<Failure<E>>): Disposition => {
+    try {
+      return onFailure(cause, delivery)
+    } catch (defect) {
+      state.running.delete(delivery)
+      throw defect
+    }
+  }
+
+  return (turn, cause) => {
+    const { delivery } = turn
+    state.failed(cause)
+    const disposition = decide(delivery, cause)
+    const deadLetter = Effect.suspend(() =>
+      settled(turn, "dead_letter", Delivery.deadLetter(delivery, Cause.pretty(cause)))
+    )
+    const finish = Effect.suspend(() => {
+      state.running.delete(delivery)
+      return intake.done(turn)
+    })
+    switch (disposition._tag) {
+      case "Retry":
+        return Effect.flatMap(
+          retryDelay.nth(disposition.schedule, delivery.attempt),
+          (delay) => {
+            if (delay._tag === "None") return Effect.zipRight(deadLetter, finish)
+            const later = turn.key === undefined
+              ? parked(delivery, Duration.toMillis(delay.value))
+              : Effect.zipRight(
+                Settled.count("retry"),
+                intake.retry(turn, Duration.toMillis(delay.value), Effect.ignore(Delivery.handBack(delivery)))
+              )
+            return Effect.zipRight(later, Effect.sync(() => state.running.delete(delivery)))
+          }
+        )
+      case "DeadLetter":
+        return Effect.zipRight(deadLetter, finish)
+      case "Discard":
+        return Effect.zipRight(settled(turn, "discard", Delivery.use(delivery, () => Effect.void)), finish)
+      case "Stop":
+        return Effect.zipRight(
+          Effect.sync(() => state.running.delete(delivery)),
+          Effect.zipRight(stop(cause), Settled.count("stop"))
+        )
+    }
+
+    /** In the pending list, which keeps a delay of at most `minIdle`; what exceeds it is waited for here. */
+    function parked(delivery: Delivery.Delivery<A>, delay: number): Effect.Effect<void> {
+      const longest = Duration.toMillis(Delivery.minIdle(delivery))
+      const until = performance.now() + delay
+      const park = Effect.suspend(() =>
+        settled(
+          turn,
+          "retry",
+          Delivery.retryAfter(delivery, Math.min(longest, Math.max(0, until - performance.now())))
+        )
+      )
+      return delay <= longest
+        ? park
+        : intake.held.keep(delivery, until - longest, { over: park, lost: Effect.void, stopped: park })
+    }
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * What a worker is doing, written by its loops and read by `Worker.status`.
+ *
+ * @internal
+ */
+import type { Delivery } from "@safesync/redis-streams/Delivery"
+import type * as Cause from "effect/Cause"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import type { Status } from "../WorkerStatus.js"
+
+export class State {
+  phase: Status["state"] = "running"
+  /** What is being handled. */
+  readonly running = new Set<Delivery<unknown>>()
+  private lastSuccess = Option.none<DateTime.Utc>()
+  private lastFailure: Status["lastFailure"] = Option.none()
+  /** Milliseconds. */
+  private lag: number | undefined
+
+  begin(delivery: Delivery<unknown>): void {
+    this.running.add(delivery)
+    this.lag = Date.now() - Number.parseInt(delivery.id)
+  }
+
+  succeeded(delivery: Delivery<unknown>): void {
+    this.running.delete(delivery)
+    this.lastSuccess = Option.some(DateTime.unsafeMake(Date.now()))
+  }
+
+  failed(cause: Cause.Cause<unknown>): void {
+    this.lastFailure = Option.some({ at: DateTime.unsafeMake(Date.now()), cause })
+  }
+
+  status(waiting: number): Status {
+    return {
+      state: this.phase,
+      inFlight: this.running.size,
+      waiting,
+      lastSuccess: this.lastSuccess,
+      lastFailure: this.lastFailure,
+      lag: this.lag === undefined ? Option.none() : Option.some(Duration.millis(Math.max(0, this.lag)))
+    }
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * A handler inside its inbox, inside its transaction.
+ *
+ * @internal
+ */
+import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import type { MysqlError, TransactionAborted } from "@safesync/mysql/MysqlError"
+import * as Occ from "@safesync/mysql/Occ"
+import * as Transaction from "@safesync/mysql/Transaction"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Schedule from "effect/Schedule"
+import type { Scope } from "effect/Scope"
+import { LeaseExpired } from "../LeaseExpired.js"
+import type { Failure } from "../Worker.js"
+
+export type Environment<R> = Exclude<R, Transaction.Transaction | Scope> | MysqlClient
+
+export interface Options {
+  readonly transaction?:
+    | (Transaction.Options & { readonly retry?: Schedule.Schedule<unknown, Occ.Retryable> | undefined })
+    | undefined
+  readonly lease?: Duration.DurationInput | undefined
+}
+
+/** What is run again is the whole of it, in a new transaction. */
+export const make = ({ lease, transaction }: Options) => {
+  const millis = lease === undefined ? undefined : Duration.toMillis(lease)
+  return <E, R>(
+    body: () => Effect.Effect<unknown, E | SqlError | MysqlError | TransactionAborted, R>
+  ): Effect.Effect<void, Failure<E>, Environment<R>> => {
+    // Inside the transaction, so that it never comes in between COMMIT and its answer.
+    const bounded = millis === undefined ? Effect.suspend(body) : Effect.timeoutFail(Effect.suspend(body), {
+      duration: millis,
+      onTimeout: () => new LeaseExpired({ millis })
+    })
+    const attempt = Transaction.run(bounded, transaction) as Effect.Effect<void, Failure<E>, Environment<R>>
+    return transaction?.retry === undefined
+      ? attempt
+      : Effect.retry(attempt, {
+        schedule: transaction.retry as Schedule.Schedule<unknown, unknown>,
+        while: Occ.isRetryable
+      })
+  }
+}
+
+/** By what an inbox knows a message: entry ids are unique in their stream alone, and groups of two streams may share a name. */
+export const inboxGroup = (delivery: { readonly stream: string; readonly group: string }): string =>
+  `${delivery.stream}/${delivery.group}`
