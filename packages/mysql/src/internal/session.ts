@@ -264,7 +264,9 @@ export class Session implements Connection {
               const failure = MysqlError.fromDriver(error, sql)
               const answer = () => {
                 if (job.state === "settled") return
-                resume(Effect.fail(wrap(failure)))
+                resume(
+                  this.phase._tag !== "Open" && toSavepoint.test(sql) ? Effect.succeed([]) : Effect.fail(wrap(failure))
+                )
                 this.settle(job)
               }
               if (failure._tag === "Deadlock") this.doom("deadlock", failure)
@@ -357,7 +359,7 @@ export class Session implements Connection {
       case "Lost": {
         // A nested sql.withTransaction treats a failure to go back to its savepoint as a defect; there is nothing left
         // to undo, and the error that ended the transaction must reach the outermost one.
-        if (/^ROLLBACK TO /i.test(sql)) return Effect.succeed([])
+        if (toSavepoint.test(sql)) return Effect.succeed([])
         return Effect.fail(
           new MysqlError.TransactionAborted({
             reason: phase._tag === "Lost" ? "connection-lost" : phase.reason,
@@ -390,6 +392,8 @@ export interface ControlFailure {
   /** Whether the statement may have reached the server. */
   readonly sent: boolean
 }
+
+const toSavepoint = /^ROLLBACK TO /i
 
 /** Errors of the statement alone, which leave the transaction as it is: not worth a question to the server. */
 const mayEndTransaction = (error: MysqlError.MysqlError): boolean =>
