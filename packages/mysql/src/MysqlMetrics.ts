@@ -198,6 +198,37 @@ export const labels = (values: Readonly<Record<string, string>>): ReadonlyArray<
 }
 
 /**
+ * The labels of `transactions` and `transactionDuration`.
+ *
+ * @since 0.1.0
+ * @category labels
+ */
+export const outcomeLabels: Readonly<
+  Record<
+    "committed" | "rolled_back" | "aborted" | "commit_failed" | "commit_unknown" | "begin_failed",
+    ReadonlyArray<MetricLabel.MetricLabel>
+  >
+> = {
+  committed: [MetricLabel.make("outcome", "committed")],
+  rolled_back: [MetricLabel.make("outcome", "rolled_back")],
+  aborted: [MetricLabel.make("outcome", "aborted")],
+  commit_failed: [MetricLabel.make("outcome", "commit_failed")],
+  commit_unknown: [MetricLabel.make("outcome", "commit_unknown")],
+  begin_failed: [MetricLabel.make("outcome", "begin_failed")]
+}
+
+/**
+ * The labels of `deadlocks`.
+ *
+ * @since 0.1.0
+ * @category labels
+ */
+export const deadlockLabels: Readonly<Record<"row" | "advisory", ReadonlyArray<MetricLabel.MetricLabel>>> = {
+  row: [MetricLabel.make("kind", "row")],
+  advisory: [MetricLabel.make("kind", "advisory")]
+}
+
+/**
  * The label of a table: its own name, or `other` once there are too many.
  *
  * @since 0.1.0

@@ -7,13 +7,12 @@ import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import * as MysqlError from "../MysqlError.js"
-import * as MysqlMetrics from "../MysqlMetrics.js"
 import type { Options } from "../Transaction.js"
 import * as TransactionError from "../TransactionError.js"
 import * as CommitOracle from "./commitOracle.js"
+import * as Outcome from "./outcome.js"
 import * as reservation from "./reservation.js"
 import type { ControlFailure, Session } from "./session.js"
 
@@ -37,6 +36,9 @@ export interface State {
   readonly onEnd: Array<() => void>
   readonly afterCommit: Array<Effect.Effect<void>>
   savepoints: number
+  /** When a connection was asked for, and when COMMIT was sent, by `performance.now()`. */
+  readonly began: number
+  committing: number
 }
 
 export const open = (
@@ -44,15 +46,16 @@ export const open = (
   options: Options,
   restore: Restore
 ): Effect.Effect<State, TransactionError.BeginFailed> => {
+  const began = performance.now()
   const controlMillis = Duration.toMillis(options.controlTimeout ?? Duration.seconds(30))
   const commitOracle = options.commitOracle === undefined || options.accessMode === "read-only"
     ? undefined
     : CommitOracle.make(client.config, options.commitOracle)
   return Effect.matchEffect(reservation.make(client, restore), {
-    onFailure: beginFailed,
+    onFailure: (error) => beginFailed(error, began),
     onSuccess: ({ scope, session }) =>
       Effect.matchEffect(session.control(beginStatement(options), controlMillis), {
-        onFailure: ({ error }) => Effect.zipRight(reservation.release(session, scope), beginFailed(error)),
+        onFailure: ({ error }) => Effect.zipRight(reservation.release(session, scope), beginFailed(error, began)),
         onSuccess: () =>
           Effect.sync((): State => {
             session.phase = { _tag: "Open", transaction: true }
@@ -66,7 +69,9 @@ export const open = (
               atEnd: options.lockWaitTimeout === undefined ? [] : ["SET innodb_lock_wait_timeout = DEFAULT"],
               onEnd: [],
               afterCommit: [],
-              savepoints: 0
+              savepoints: 0,
+              began,
+              committing: 0
             }
           })
       })
@@ -85,16 +90,17 @@ export const commit = (state: State): Effect.Effect<void, TransactionError.Trans
         connectionId,
         cause: phase._tag === "Idle" ? undefined : phase.cause
       })
-      return Effect.zipRight(undo(state), Effect.zipRight(ended.aborted, Effect.fail(aborted)))
+      return Effect.zipRight(undo(state), Effect.zipRight(ended(state, "aborted"), Effect.fail(aborted)))
     }
+    state.committing = performance.now()
     const statements = [...CommitOracle.statements(state.commitOracle), "COMMIT", ...state.atEnd]
     return Effect.matchEffect(session.control(statements.join("; "), controlMillis), {
       onSuccess: () => {
         session.phase = { _tag: "Idle" }
         over(state)
         return Effect.zipRight(
-          reservation.release(session, state.reservation),
-          Effect.zipRight(ended.committed, runAfterCommit(state))
+          ended(state, "committed"),
+          Effect.zipRight(reservation.release(session, state.reservation), runAfterCommit(state))
         )
       },
       onFailure: (failure) => Effect.zipRight(undo(state), unanswered(state, failure))
@@ -109,23 +115,29 @@ const unanswered = (
   const { connectionId } = state
   if (!sent) {
     const aborted = new MysqlError.TransactionAborted({ reason: "connection-lost", connectionId, cause: error })
-    return Effect.zipRight(ended.aborted, Effect.fail(aborted))
+    return Effect.zipRight(ended(state, "aborted"), Effect.fail(aborted))
   }
   // A killed COMMIT may have been past the point of no return.
-  if (!lost && error._tag !== "StatementInterrupted") return refused(connectionId, error)
-  return Effect.flatMap(ask(state), (answer): Effect.Effect<void, TransactionError.TransactionError> =>
-    answer === "committed"
-      ? Effect.zipRight(ended.committed, runAfterCommit(state))
-      : answer === "not committed"
-      ? refused(connectionId, error)
-      : Effect.zipRight(
-        ended.commitUnknown,
-        Effect.fail(new TransactionError.CommitOutcomeUnknown({ connectionId, cause: error }))
-      ))
+  if (!lost && error._tag !== "StatementInterrupted") return refused(state, error)
+  return Effect.flatMap(
+    ask(state),
+    (answer): Effect.Effect<void, TransactionError.TransactionError> =>
+      answer === "committed"
+        ? Effect.zipRight(ended(state, "committed"), runAfterCommit(state))
+        : answer === "not committed"
+        ? refused(state, error)
+        : Effect.zipRight(
+          ended(state, "commit_unknown"),
+          Effect.fail(new TransactionError.CommitOutcomeUnknown({ connectionId, cause: error }))
+        )
+  )
 }
 
-const refused = (connectionId: number, cause: MysqlError.MysqlError) =>
-  Effect.zipRight(ended.commitFailed, Effect.fail(new TransactionError.CommitFailed({ connectionId, cause })))
+const refused = (state: State, cause: MysqlError.MysqlError) =>
+  Effect.zipRight(
+    ended(state, "commit_failed"),
+    Effect.fail(new TransactionError.CommitFailed({ connectionId: state.connectionId, cause }))
+  )
 
 /** Interruptible, since the caller's schedule may be a long one: who is interrupted meanwhile has not found out. */
 const ask = (
@@ -148,7 +160,7 @@ export const rollback = (state: State, cause: Cause.Cause<unknown>): Effect.Effe
     state.session.end()
     return Effect.zipRight(
       Cause.isInterrupted(cause) ? state.session.interruptRunning : Effect.void,
-      Effect.zipRight(undo(state), ended.rolledBack)
+      Effect.zipRight(undo(state), ended(state, "rolled_back"))
     )
   })
 
@@ -208,18 +220,19 @@ const beginStatement = (options: Options): string => {
   return parts.join("; ")
 }
 
-const outcome = (name: string): Effect.Effect<void> =>
-  Metric.increment(Metric.tagged(MysqlMetrics.transactions, "outcome", name))
+/** Counts the transaction, and its writes as what they came to. */
+const ended = (state: State, outcome: Outcome.Outcome): Effect.Effect<void> =>
+  Effect.sync(() => {
+    if (outcome === "committed") state.session.writes.committed((performance.now() - state.committing) / 1000)
+    else state.session.writes.undone()
+    Outcome.ended(outcome, state.began)
+  })
 
-/** Built once: tagging a metric costs more than counting. */
-const ended = {
-  committed: outcome("committed"),
-  rolledBack: outcome("rolled_back"),
-  aborted: outcome("aborted"),
-  commitFailed: outcome("commit_failed"),
-  commitUnknown: outcome("commit_unknown"),
-  beginFailed: outcome("begin_failed")
-}
-
-const beginFailed = (cause: MysqlError.MysqlError): Effect.Effect<never, TransactionError.BeginFailed> =>
-  Effect.zipRight(ended.beginFailed, Effect.fail(new TransactionError.BeginFailed({ cause })))
+const beginFailed = (
+  cause: MysqlError.MysqlError,
+  began: number
+): Effect.Effect<never, TransactionError.BeginFailed> =>
+  Effect.suspend(() => {
+    Outcome.ended("begin_failed", began)
+    return Effect.fail(new TransactionError.BeginFailed({ cause }))
+  })

@@ -22,8 +22,10 @@ import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import type { PoolConnection } from "mysql2"
 import * as MysqlError from "../MysqlError.js"
+import * as MysqlMetrics from "../MysqlMetrics.js"
 import type * as Canceller from "./canceller.js"
 import * as driver from "./driverError.js"
+import * as Writes from "./writes.js"
 
 /** How long an interrupted statement may take to end on the server before its connection is thrown away. */
 const cancelMillis = 200
@@ -64,6 +66,8 @@ export class Session implements Connection {
   phase: Phase = { _tag: "Idle" }
   /** Called once, when the connection is found to be gone. */
   onLost: ((cause: unknown) => void) | undefined
+  /** What the open transaction has written, for the metrics. */
+  readonly writes: Writes.Writes = new Writes.Writes()
   private ended = false
   private soiled = false
   private active: Job | undefined
@@ -74,7 +78,7 @@ export class Session implements Connection {
     private readonly canceller: Canceller.Canceller
   ) {
     // The server may close an idle connection between two statements.
-    raw.on("error", this.lose)
+    raw.on("error", this.fell)
   }
 
   get connectionId(): number {
@@ -207,6 +211,9 @@ export class Session implements Connection {
     this.onLost?.(cause)
   }
 
+  /** The connection says by itself that it is gone. */
+  private readonly fell = (error: unknown): void => this.lose(MysqlError.fromDriver(error))
+
   /** The connection is in doubt: it is thrown away, and the server is told to end the session behind it. */
   abandon(cause: unknown): void {
     if (this.phase._tag === "Lost") return
@@ -221,12 +228,14 @@ export class Session implements Connection {
   detach(): boolean {
     if (this.soiled && this.phase._tag !== "Lost") this.lose(new Error("The session's state was changed"))
     if (this.phase._tag === "Lost") return true
-    this.raw.off("error", this.lose)
+    this.raw.off("error", this.fell)
     return false
   }
 
   doom(reason: MysqlError.TransactionAborted["reason"], cause?: unknown): void {
-    if (this.phase._tag === "Open") this.phase = { _tag: "Doomed", reason, cause }
+    if (this.phase._tag !== "Open") return
+    this.phase = { _tag: "Doomed", reason, cause }
+    if (reason === "implicit-commit") this.writes.committed(0)
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -251,35 +260,53 @@ export class Session implements Connection {
             return resume(Effect.mapError(refusal, wrap))
           }
           if (!leavesSessionAsItWas && changesSession.test(sql)) this.soiled = true
-          ;(this.raw as unknown as Record<Method, (options: object, answer: Answer) => void>)[method](
-            { sql, values, rowsAsArray },
-            (error, results) => {
-              // Whoever asked has been interrupted, and the connection thrown away.
-              if (job.state === "settled") return
-              if (error === null) {
-                this.watch(results, "implicit-commit")
-                resume(Effect.succeed(results))
-                return this.settle(job)
-              }
-              const failure = MysqlError.fromDriver(error, sql)
-              const answer = () => {
-                if (job.state === "settled") return
-                resume(
-                  this.phase._tag !== "Open" && toSavepoint.test(sql) ? Effect.succeed([]) : Effect.fail(wrap(failure))
-                )
-                this.settle(job)
-              }
-              if (failure._tag === "Deadlock") this.doom("deadlock", failure)
-              else if (failure._tag === "ConnectionLost") this.lose(failure)
-              else if (mayEndTransaction(failure)) return this.probe(answer)
-              answer()
+          const told = Writes.of(sql)
+          const began = told === undefined ? 0 : performance.now()
+          const answered: Answer = (error, results) => {
+            if (told !== undefined) this.tell(told, (performance.now() - began) / 1000, error === null)
+            // Whoever asked has been interrupted, and the connection thrown away.
+            if (job.state === "settled") return
+            if (error === null) {
+              this.watch(results, "implicit-commit")
+              resume(Effect.succeed(results))
+              return this.settle(job)
             }
-          )
+            const failure = MysqlError.fromDriver(error, sql)
+            const answer = () => {
+              if (job.state === "settled") return
+              resume(
+                this.phase._tag !== "Open" && toSavepoint.test(sql) ? Effect.succeed([]) : Effect.fail(wrap(failure))
+              )
+              this.settle(job)
+            }
+            if (failure._tag === "Deadlock") {
+              MysqlMetrics.deadlocks.unsafeUpdate(1, MysqlMetrics.deadlockLabels.row)
+              this.doom("deadlock", failure)
+            } else if (failure._tag === "ConnectionLost") this.lose(failure)
+            else if (mayEndTransaction(failure)) return this.probe(answer)
+            answer()
+          }
+          try {
+            ;(this.raw as unknown as Record<Method, (options: object, answer: Answer) => void>)[method](
+              { sql, values, rowsAsArray },
+              answered
+            )
+          } catch (error) {
+            // mysql2 throws at a value that it cannot bind: nothing was sent, and the next one has its turn.
+            answered(error, undefined)
+          }
         }
       }
       this.enqueue(job)
       return Effect.async<void>((done) => this.cancel(job, () => done(Effect.void)))
     })
+  }
+
+  /** For the metrics of writes: only outside of a transaction is a statement its own commit. */
+  private tell(told: Writes.Told, seconds: number, success: boolean): void {
+    if (!success) Writes.failed(told, seconds)
+    else if (this.phase._tag === "Open" && !this.phase.transaction) Writes.succeeded(told, seconds)
+    else this.writes.add(told, seconds)
   }
 
   private enqueue(job: Job): void {

@@ -48,10 +48,11 @@ export class Writes {
         ;(this.savepoints ??= []).push([told.name, this.written.length])
         return
       case "RollbackTo": {
-        const at = this.savepoints?.findLastIndex(([name]) => name === told.name) ?? -1
-        if (at < 0) return
-        this.undoneFrom(this.savepoints![at]![1])
-        this.savepoints!.length = at + 1
+        const { savepoints } = this
+        const at = savepoints?.findLastIndex(([name]) => name === told.name) ?? -1
+        if (savepoints === undefined || at < 0) return
+        savepoints.length = at + 1
+        this.undoneFrom(savepoints[at]![1])
       }
     }
   }
@@ -64,11 +65,13 @@ export class Writes {
       MysqlMetrics.writeLatency.unsafeUpdate(this.took[i]! + seconds, write.latency)
     }
     this.forget(0)
+    this.savepoints = undefined
   }
 
   /** ROLLBACK, a lost connection, or a COMMIT without an answer. */
   undone(): void {
     this.undoneFrom(0)
+    this.savepoints = undefined
   }
 
   private undoneFrom(index: number): void {
@@ -79,7 +82,6 @@ export class Writes {
   private forget(from: number): void {
     this.written.length = from
     this.took.length = from
-    if (from === 0) this.savepoints = undefined
   }
 }
 
