@@ -1,0 +1,280 @@
+/**
+ * The outbox: messages that are written in the same transaction as what they tell about, so that they exist if and only if
+ * it committed. A relay publishes them afterwards and removes them.
+ *
+ * **Order.** Messages of one stream with the same `key` get ids in the order in which their transactions commit: `append`
+ * locks the key until its transaction has ended, so nobody can commit a higher id of that key while a lower one is still
+ * open. Ids of different keys may become visible in any order, so a relay has no position in the table that it reads on
+ * from; it takes what is there and removes it, and no gap of the auto-increment can hide a message.
+ *
+ * Keys share 1,024 locks, so now and then two keys wait for each other. Append at the end of a transaction: the lock is
+ * held until COMMIT.
+ *
+ * @since 0.1.0
+ */
+import type * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
+import * as Client from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import type { ParseError } from "effect/ParseResult"
+import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import { randomUUID } from "node:crypto"
+import * as bytes from "./internal/bytes.js"
+import * as MysqlError from "./MysqlError.js"
+import * as Transaction from "./Transaction.js"
+
+/**
+ * @since 0.1.0
+ * @category migrations
+ */
+export const table = "safesync_outbox"
+
+/**
+ * How many locks the keys share; slots are numbered from 0.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const slots = 1_024
+
+/**
+ * Creates the outbox's tables where they do not exist; fits `Migrator` of @effect/sql. It is DDL, which commits: not to be
+ * run inside a transaction.
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export const migration: Effect.Effect<void, SqlError, Client.SqlClient> = Effect.flatMap(
+  Client.SqlClient,
+  (sql) =>
+    Effect.all([
+      sql`
+      CREATE TABLE IF NOT EXISTS safesync_outbox (
+        id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        slot SMALLINT UNSIGNED NOT NULL,
+        message_id VARBINARY(255) NOT NULL,
+        stream VARBINARY(512) NOT NULL,
+        message_key VARBINARY(255),
+        headers MEDIUMBLOB NOT NULL,
+        data LONGBLOB NOT NULL,
+        written_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+        KEY slot (slot, id)
+      ) ENGINE = InnoDB`,
+      sql`CREATE TABLE IF NOT EXISTS safesync_outbox_slot (slot SMALLINT UNSIGNED NOT NULL PRIMARY KEY) ENGINE = InnoDB`,
+      sql`INSERT IGNORE INTO safesync_outbox_slot (slot)
+      VALUES ${sql.literal(Array.from({ length: slots }, (_, slot) => `(${slot})`).join(", "))}`
+    ], { discard: true })
+)
+
+/**
+ * What is appended.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Message<A, I, R> {
+  /** The stream that it is to be published to, at most 512 bytes. */
+  readonly stream: string
+  readonly schema: Schema.Schema<A, I, R>
+  /** Stored as the JSON of its encoded form. */
+  readonly value: A
+  /** Messages of one stream with the same key are published in order; at most 255 bytes. Without one there is no order. */
+  readonly key?: string | undefined
+  /** What an inbox recognises the message by, at most 255 bytes. Default: a random UUID. */
+  readonly messageId?: string | undefined
+  readonly headers?: Readonly<Record<string, string>> | undefined
+}
+
+/**
+ * Writes a message in the open transaction, and returns its id. It is there if and only if the transaction commits.
+ *
+ * A key, stream or id that is too long is a defect, since shortening it would silently change what it means.
+ *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ * import * as Outbox from "@safesync/mysql/Outbox"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const Shipped = Schema.Struct({ order: Schema.Int })
+ *
+ * const ship = (order: number) =>
+ *   Effect.gen(function*() {
+ *     const sql = yield* SqlClient.SqlClient
+ *     yield* sql`UPDATE orders SET shipped = 1 WHERE id = ${order}`
+ *     yield* Outbox.append({ stream: "shipped", schema: Shipped, value: { order }, key: String(order) })
+ *   }).pipe(Transaction.run())
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const append = <A, I, R>(
+  message: Message<A, I, R>
+): Effect.Effect<
+  string,
+  ParseError | MysqlError.MysqlError | MysqlError.TransactionAborted,
+  Transaction.Transaction | R
+> =>
+  Effect.flatMap(
+    Transaction.Transaction,
+    (transaction) =>
+      Effect.flatMap(Schema.encode(Schema.parseJson(message.schema))(message.value), (data) => {
+        const messageId = message.messageId ?? randomUUID()
+        const values = [
+          bytes.atMost("The id of a message", messageId, 255),
+          bytes.atMost("The name of a stream", message.stream, 512),
+          message.key === undefined ? null : bytes.atMost("The key of a message", message.key, 255),
+          JSON.stringify(message.headers ?? {}),
+          data
+        ]
+        const hashed = Buffer.from(message.key === undefined ? messageId : `${message.stream}\0${message.key}`, "utf8")
+        return Effect.flatMap(
+          transaction.session.write(message.key === undefined ? insert : insertKeyed, [...values, hashed]),
+          ({ affectedRows }) =>
+            affectedRows === 1
+              ? Effect.as(wakeAfterCommit(transaction), messageId)
+              : Effect.dieMessage("The table safesync_outbox_slot is not complete: run Outbox.migration")
+        )
+      })
+  )
+
+/**
+ * A message as it lies in the outbox.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Stored {
+  /** The row's id, in decimal digits: it may exceed what a number holds. */
+  readonly id: string
+  readonly slot: number
+  readonly messageId: string
+  readonly stream: string
+  readonly key: string | undefined
+  readonly headers: Readonly<Record<string, string>>
+  /** JSON. */
+  readonly data: string
+}
+
+/**
+ * The committed messages of these slots, by slot, then in order; for relays. It must not run inside a transaction, whose
+ * snapshot could be older than what others have removed meanwhile.
+ *
+ * @since 0.1.0
+ * @category relaying
+ */
+export const read = (options: {
+  readonly fromSlot: number
+  /** Inclusive. */
+  readonly toSlot: number
+  readonly limit: number
+}): Effect.Effect<
+  ReadonlyArray<Stored>,
+  MysqlError.MysqlError | MysqlError.TransactionAborted,
+  Client.SqlClient
+> =>
+  MysqlError.refail(Effect.flatMap(Client.SqlClient, (sql) =>
+    Effect.map(
+      sql<Record<string, any>>`
+        SELECT CAST(o.id AS CHAR) AS id, slot, message_id, stream, message_key, headers, data
+        FROM safesync_outbox AS o WHERE slot BETWEEN ${options.fromSlot} AND ${options.toSlot}
+        ORDER BY o.slot, o.id LIMIT ${sql.literal(String(options.limit))}`,
+      (rows) => rows.map(stored)
+    )))
+
+/**
+ * Removes messages that have been published, for relays; in one statement and one transaction of its own.
+ *
+ * @since 0.1.0
+ * @category relaying
+ */
+export const remove = (
+  ids: ReadonlyArray<string>
+): Effect.Effect<void, MysqlError.MysqlError | MysqlError.TransactionAborted, Client.SqlClient> =>
+  ids.length === 0
+    ? Effect.void
+    : MysqlError.refail(
+      Effect.flatMap(Client.SqlClient, (sql) =>
+        Effect.asVoid(sql`DELETE FROM safesync_outbox WHERE id IN ${sql.in(ids)}`))
+    )
+
+/**
+ * How many messages wait to be published, and for how many seconds the oldest has been waiting. Counts the whole table:
+ * not for every second.
+ *
+ * @since 0.1.0
+ * @category relaying
+ */
+export const backlog: Effect.Effect<
+  { readonly messages: number; readonly oldestSeconds: number },
+  MysqlError.MysqlError | MysqlError.TransactionAborted,
+  Client.SqlClient
+> = MysqlError.refail(Effect.flatMap(Client.SqlClient, (sql) =>
+  Effect.map(
+    sql<{ messages: number; oldest: string | null }>`
+      SELECT COUNT(*) AS messages, TIMESTAMPDIFF(MICROSECOND, MIN(written_at), CURRENT_TIMESTAMP(6)) AS oldest
+      FROM safesync_outbox`,
+    ([row]) => ({ messages: Number(row!.messages), oldestSeconds: Math.max(0, Number(row!.oldest ?? 0)) / 1_000_000 })
+  )))
+
+/**
+ * A queue of at most one, which has something whenever a transaction of this process, on this client, has committed
+ * messages since it was last taken from: a relay need not wait for its next poll.
+ *
+ * @since 0.1.0
+ * @category relaying
+ */
+export const committed = (
+  client: MysqlClient.MysqlClient
+): Effect.Effect<Queue.Dequeue<void>, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.tap(Queue.sliding<void>(1), (queue) => Effect.sync(() => relaysOf(client).add(queue))),
+    (queue) => Effect.zipRight(Effect.sync(() => relaysOf(client).delete(queue)), Queue.shutdown(queue))
+  )
+
+// ---------------------------------------------------------------------------------------------------------------------
+// internal
+// ---------------------------------------------------------------------------------------------------------------------
+
+const columns = "message_id, stream, message_key, headers, data, slot"
+const insert = `INSERT INTO ${table} (${columns}) VALUES (?, ?, ?, ?, ?, CRC32(?) % ${slots})`
+
+/** The id is generated after the lock on the key's slot is granted, and the lock is held until the transaction ends. */
+const insertKeyed = `INSERT INTO ${table} (${columns}) ` +
+  `SELECT ?, ?, ?, ?, ?, slot FROM safesync_outbox_slot WHERE slot = CRC32(?) % ${slots} FOR UPDATE`
+
+const stored = (row: Record<string, any>): Stored => ({
+  id: String(row["id"]),
+  slot: Number(row["slot"]),
+  messageId: String(row["message_id"]),
+  stream: String(row["stream"]),
+  key: row["message_key"] === null ? undefined : String(row["message_key"]),
+  headers: JSON.parse(String(row["headers"])),
+  data: String(row["data"])
+})
+
+const relays = new WeakMap<MysqlClient.MysqlClient, Set<Queue.Queue<void>>>()
+
+const relaysOf = (client: MysqlClient.MysqlClient): Set<Queue.Queue<void>> => {
+  const known = relays.get(client)
+  if (known !== undefined) return known
+  const made = new Set<Queue.Queue<void>>()
+  relays.set(client, made)
+  return made
+}
+
+const wakeAfterCommit = (transaction: Transaction.Transaction): Effect.Effect<void> => {
+  const listening = relays.get(transaction.client)
+  return listening === undefined || listening.size === 0
+    ? Effect.void
+    : Effect.provideService(
+      Transaction.afterCommit(Effect.sync(() => {
+        for (const queue of listening) Queue.unsafeOffer(queue, undefined)
+      })),
+      Transaction.Transaction,
+      transaction
+    )
+}

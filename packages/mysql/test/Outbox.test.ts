@@ -1,0 +1,158 @@
+import { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
+import { SqlClient } from "@effect/sql/SqlClient"
+import { expect, layer } from "@effect/vitest"
+import * as Outbox from "@safesync/mysql/Outbox"
+import * as Transaction from "@safesync/mysql/Transaction"
+import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
+import { defect, inDatabase, tag, untilLockWait } from "./support.js"
+
+const prepared = Effect.zipRight(Outbox.migration, Outbox.migration)
+
+const Shipped = Schema.Struct({ order: Schema.Int, at: Schema.Date })
+
+const at = new Date(0)
+
+const append = (
+  order: number,
+  options: { readonly key?: string; readonly stream?: string; readonly messageId?: string } = {}
+) => Outbox.append({ stream: "shipped", schema: Shipped, value: { order, at }, ...options })
+
+const all = Outbox.read({ fromSlot: 0, toSlot: Outbox.slots - 1, limit: 1_000 })
+
+const orders = Effect.map(all, (messages) => messages.map(({ data }) => (JSON.parse(data) as { order: number }).order))
+
+layer(MysqlServer.layer, { excludeTestServices: true })("Outbox", (it) => {
+  it.effect("L25: a message is there if and only if its transaction committed", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      yield* Transaction.run(append(1))
+      yield* Effect.exit(Transaction.run(Effect.zipRight(append(2), Effect.fail("no"))))
+      yield* Transaction.run(Effect.ignore(Transaction.savepoint(Effect.zipRight(append(3), Effect.fail("no")))))
+      expect(yield* orders).toEqual([1])
+    })))
+
+  it.effect("L25: what was appended is read as it was: encoded value, key, id, headers", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      const id = yield* Transaction.run(Outbox.append({
+        stream: "größe",
+        schema: Shipped,
+        value: { order: 7, at },
+        key: "k🔑",
+        messageId: "m-1",
+        headers: { traceparent: "00-ä" }
+      }))
+      const generated = yield* Transaction.run(append(8, { key: "other" }))
+      const [one, two] = [...(yield* all)].sort((a, b) => Number(a.id) - Number(b.id))
+      expect(id).toBe("m-1")
+      expect(one).toEqual({
+        id: "1",
+        slot: expect.any(Number),
+        messageId: "m-1",
+        stream: "größe",
+        key: "k🔑",
+        headers: { traceparent: "00-ä" },
+        data: `{"order":7,"at":"1970-01-01T00:00:00.000Z"}`
+      })
+      expect(two).toMatchObject({ messageId: generated, key: "other", headers: {} })
+      expect(generated).toMatch(/^[0-9a-f-]{36}$/)
+    })))
+
+  it.effect("L25: of one key, nobody can commit a later message while an earlier one is still open", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      const appended = yield* Deferred.make<void>()
+      const go = yield* Deferred.make<void>()
+      const first = yield* Effect.fork(Transaction.run(
+        append(1, { key: "k" }).pipe(
+          Effect.zipRight(Deferred.succeed(appended, undefined)),
+          Effect.zipRight(Deferred.await(go))
+        )
+      ))
+      yield* Deferred.await(appended)
+      const second = yield* Effect.fork(Transaction.run(append(2, { key: "k" })))
+      yield* untilLockWait
+      // another key, and no key at all, wait for nobody
+      yield* Transaction.run(append(3, { key: "l" }))
+      yield* Transaction.run(append(4))
+      expect((yield* orders).sort()).toEqual([3, 4])
+      yield* Deferred.succeed(go, undefined)
+      yield* Fiber.join(first)
+      yield* Fiber.join(second)
+      const mine = (yield* all).filter(({ key }) => key === "k")
+      expect(mine.map(({ data }) => JSON.parse(data).order)).toEqual([1, 2])
+      expect(new Set(mine.map(({ slot }) => slot)).size).toBe(1)
+    })))
+
+  it.effect("L25: a message whose transaction commits late is not passed over", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      const appended = yield* Deferred.make<void>()
+      const go = yield* Deferred.make<void>()
+      const late = yield* Effect.fork(Transaction.run(
+        append(1).pipe(Effect.zipRight(Deferred.succeed(appended, undefined)), Effect.zipRight(Deferred.await(go)))
+      ))
+      yield* Deferred.await(appended)
+      yield* Transaction.run(append(2))
+      const before = yield* all
+      yield* Outbox.remove(before.map(({ id }) => id))
+      yield* Deferred.succeed(go, undefined)
+      yield* Fiber.join(late)
+      expect(before.map(({ data }) => JSON.parse(data).order)).toEqual([2])
+      expect(yield* orders).toEqual([1])
+      expect(yield* Outbox.backlog).toMatchObject({ messages: 1 })
+    })))
+
+  it.effect("reads slots in order and no more than asked for", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      yield* Effect.forEach(Array.from({ length: 30 }, (_, n) => n), (n) =>
+        Transaction.run(append(n, { key: `k${n % 5}` })))
+      const messages = yield* all
+      expect(messages.length).toBe(30)
+      const sorted = [...messages].sort((a, b) =>
+        a.slot - b.slot || Number(a.id) - Number(b.id)
+      )
+      expect(messages).toEqual(sorted)
+      const slot = messages[0]!.slot
+      const some = yield* Outbox.read({ fromSlot: slot, toSlot: slot, limit: 4 })
+      expect(some).toEqual(messages.slice(0, 4))
+    })))
+
+  it.effect("a relay of this process is woken after COMMIT, and by nothing else", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      const queue = yield* Outbox.committed(yield* MysqlClient)
+      yield* Effect.exit(Transaction.run(Effect.zipRight(append(1), Effect.fail("no"))))
+      yield* Transaction.run(Effect.void)
+      expect(yield* Queue.size(queue)).toBe(0)
+      yield* Transaction.run(Effect.zipRight(append(1), append(2)))
+      yield* Transaction.run(append(3))
+      expect(yield* Queue.takeAll(queue).pipe(Effect.map((_) => _.length))).toBe(1)
+    })))
+
+  it.effect("what does not encode is a ParseError, what is too long a defect; nothing is written", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      expect(tag(yield* Effect.exit(Transaction.run(append(0.5))))).toBe("ParseError")
+      const long = yield* Effect.exit(Transaction.run(append(1, { key: "ä".repeat(128) })))
+      expect(String(defect(long))).toContain("The key of a message may have at most 255 bytes, not 256")
+      expect(yield* orders).toEqual([])
+    })))
+
+  it.effect("a migration that was not run to its end is said at once", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      const sql = yield* SqlClient
+      yield* sql`DELETE FROM safesync_outbox_slot`
+      expect(String(defect(yield* Effect.exit(Transaction.run(append(1, { key: "k" })))))).toContain("Outbox.migration")
+      yield* Outbox.migration
+      yield* Transaction.run(append(1, { key: "k" }))
+      expect(yield* orders).toEqual([1])
+    })))
+})
