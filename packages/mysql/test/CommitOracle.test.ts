@@ -7,6 +7,7 @@ import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import type * as TcpProxy from "@safesync/testkit/TcpProxy"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { accounts, add, balances, failure, inDatabase, tag, throughProxy } from "./support.js"
@@ -96,7 +97,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("CommitOracle", (it) => 
     inDatabase(Effect.gen(function*() {
       yield* prepared
       const direct = yield* Effect.context<MysqlClient | SqlClient>()
-      const other = Effect.provide(Transaction.run(Inbox.once("m", "g")(add(2, 1))), direct)
+      const other = Effect.provide(Transaction.run(Inbox.once("m", "g")(add(2, 1)), { commitOracle }), direct)
       const exit = yield* throughProxy((proxy) =>
         Effect.gen(function*() {
           const arrived = yield* proxy.observe("COMMIT")
@@ -172,3 +173,49 @@ layer(MysqlServer.layer, { excludeTestServices: true })("CommitOracle", (it) => 
       expect(yield* markers).toBe(1)
     })))
 })
+
+layer(MysqlServer.layerOwn(), { excludeTestServices: true, timeout: "3 minutes" })(
+  "CommitOracle, COMMIT held up",
+  (it) => {
+    for (const inbox of [true, false]) {
+      it.effect(`L3: a COMMIT that hangs on the server is settled before it is answered for${inbox ? ", by the inbox" : ""}`, () =>
+        inDatabase(Effect.gen(function*() {
+          yield* prepared
+          const direct = yield* Effect.context<MysqlClient | SqlClient>()
+          const sql = yield* SqlClient
+          const body = inbox ? Effect.asVoid(Inbox.once("m", "g")(add(1, 10))) : Effect.asVoid(add(1, 10))
+          const held = (atLeast: number) =>
+            Effect.provide(
+              Effect.repeat(
+                sql<{ n: number }>`SELECT COUNT(*) AS n FROM performance_schema.threads
+                WHERE PROCESSLIST_STATE IN ('Waiting for commit lock', 'Waiting for global read lock')`,
+                { until: ([row]) => row!.n >= atLeast }
+              ),
+              direct
+            )
+          const exit = yield* throughProxy((proxy) =>
+            Effect.gen(function*() {
+              const holder = yield* Effect.provide(sql.reserve, direct)
+              const fiber = yield* Effect.fork(
+                Effect.zipRight(body, holder.executeUnprepared("FLUSH TABLES WITH READ LOCK", [], undefined)).pipe(
+                  Transaction.run({ commitOracle }),
+                  Effect.exit
+                )
+              )
+              yield* held(1)
+              yield* proxy.cut
+              // the inbox's row is settled by a read; a row of the oracle's own waits, as COMMIT does, until writing is allowed
+              yield* inbox ? Effect.asVoid(fiber.await) : Effect.asVoid(held(2))
+              yield* holder.executeUnprepared("UNLOCK TABLES", [], undefined)
+              return yield* Fiber.join(fiber)
+            })
+          )
+          const committed = tag(exit) === undefined
+          if (!committed) expect(tag(exit)).toBe("CommitFailed")
+          yield* Transaction.run(add(2, 1))
+          expect(yield* balances).toEqual([committed ? 10 : 0, 1, 0])
+          if (inbox) expect(committed).toBe(false)
+        })))
+    }
+  }
+)
