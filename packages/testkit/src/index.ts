@@ -1,4 +1,24 @@
 /**
+ * Do concurrent writers lose updates? Several processes, each with a pool of its own, do the same thing to one hot row and
+ * start at the same moment; then the row is compared with what they say they did.
+ *
+ * It is for your own strategy as much as for the built-in ones: a module that exports an `Increment` or an `Insert`.
+ *
+ * ```ts
+ * layer(Layer.merge(MysqlServer.layer, Invariants.layer({ processes: 5 })), { excludeTestServices: true })("stock", (it) => {
+ *   it.effect("our way of writing loses no update", () =>
+ *     Effect.gen(function*() {
+ *       const verdict = yield* Invariants.increments({ module: new URL("./ourStrategy.ts", import.meta.url) })
+ *       expect(verdict.problems).toEqual([])
+ *     }))
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+export * as Invariants from "./Invariants.js"
+
+/**
  * What a leak probe says when a test left something behind on a server.
  *
  * @since 0.1.0
