@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as options from "./internal/options.js"
 import * as scripts from "./internal/scripts.js"
+import * as upkeep from "./internal/upkeep.js"
 import * as Redis from "./Redis.js"
 import type { InvalidOptions, RedisError } from "./RedisError.js"
 import * as StreamEntry from "./StreamEntry.js"
@@ -192,7 +193,7 @@ export const removeConsumer = <A>(
     }
     let outcome: unknown
     do {
-      outcome = yield* redis.script(scripts.removeConsumer, [self.stream], [
+      outcome = yield* redis.script(upkeep.removeConsumer, [self.stream], [
         self.group,
         consumer,
         handTo,
@@ -200,6 +201,28 @@ export const removeConsumer = <A>(
       ])
     } while (outcome === 2)
     return outcome === 1
+  })
+
+/**
+ * Removes the consumers that the server has not heard of for `idle` and that have nothing pending, and answers their names.
+ * Each process that is started under a name of its own leaves such a one behind. What is pending for a dead consumer is
+ * for `Reclaim` to take over first: whether it has anything left and its removal are one atomic step.
+ *
+ * A consumer that lives and is removed all the same, since it has been waiting in one read for longer than `idle`, misses
+ * nothing: the server knows it again as soon as there is an entry for it.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const removeIdleConsumers = <A>(
+  self: ConsumerGroup<A>,
+  settings: { readonly idle: Duration.DurationInput }
+): Effect.Effect<ReadonlyArray<string>, RedisError | InvalidOptions, Redis.Redis> =>
+  Effect.gen(function*() {
+    const redis = yield* Redis.Redis
+    const idle = yield* options.millis("idle", settings.idle)
+    const args = [self.group, String(idle)]
+    return (yield* redis.script(upkeep.removeIdleConsumers, [self.stream], args)) as ReadonlyArray<string>
   })
 
 // internal

@@ -15,6 +15,7 @@ import * as Stream from "effect/Stream"
 import type { ConsumerGroup } from "./ConsumerGroup.js"
 import * as deadEntry from "./internal/deadEntry.js"
 import * as scripts from "./internal/scripts.js"
+import * as upkeep from "./internal/upkeep.js"
 import * as Redis from "./Redis.js"
 import type { RedisError } from "./RedisError.js"
 import * as StreamEntry from "./StreamEntry.js"
@@ -90,7 +91,7 @@ export const replay = <A>(
 ): Effect.Effect<Option.Option<string>, RedisError, Redis.Redis> =>
   Effect.flatMap(Redis.Redis, (redis) =>
     Effect.map(
-      redis.script(scripts.replay, [group.deadLetterStream, group.stream], [
+      redis.script(upkeep.replay, [group.deadLetterStream, group.stream], [
         letter.id,
         String(addedFields),
         StreamEntry.messageIdHeader,
@@ -131,7 +132,7 @@ export const purge = <A>(
     const age = String(Math.ceil(Duration.toMillis(settings.olderThan)))
     const from = (start: string, removed: number): Effect.Effect<number, RedisError> =>
       Effect.flatMap(
-        redis.script(scripts.purge, [group.deadLetterStream], [
+        redis.script(upkeep.purge, [group.deadLetterStream], [
           deadEntry.fields.group,
           group.group,
           age,

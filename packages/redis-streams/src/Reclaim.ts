@@ -21,6 +21,8 @@ import { type InvalidOptions, isTransient, type RedisError } from "./RedisError.
 /**
  * - `consumer`: the name under which stale entries are taken; the same as that of the process's `StreamConsumer`.
  * - `batchSize`: how many entries are taken at a time. Default 64.
+ * - `takeOwn`: whether entries that are pending for `consumer` itself are taken as well, such as those whose handler failed
+ *   and was not told what to do. Default true. With false they wait for its next start, or for another consumer.
  * - `malformed`: as for `StreamConsumer.stream`.
  *
  * @category models
@@ -30,6 +32,7 @@ export interface Options {
   readonly consumer: string
   readonly batchSize?: number | undefined
   readonly malformed?: "dead-letter" | "fail" | undefined
+  readonly takeOwn?: boolean | undefined
 }
 
 /**
@@ -124,14 +127,19 @@ const makePass = <A>(
     const fetched = yield* session.make(redis, group, settings.consumer, settings.malformed)
     yield* Effect.addFinalizer(() => fetched.handBack)
     const { consumer, minIdle } = fetched.holder
+    const spared = settings.takeOwn === false ? consumer : ""
     let cursor = start
     const ask = (limit: number): Effect.Effect<readonly [string, scripts.Page], RedisError> =>
       Effect.flatMap(redis.capabilities, (able) => {
         const args = [group.group, consumer, String(minIdle), cursor, String(Math.min(batchSize, limit))]
-        const scan = !able.has("auto-claim")
+        const scan = spared !== "" || !able.has("auto-claim")
         return Effect.map(
           scan
-            ? redis.take(scripts.takeStaleByScan, [group.stream], [...args, able.has("pending-idle") ? "IDLE" : ""])
+            ? redis.take(scripts.takeStaleByScan, [group.stream], [
+              ...args,
+              able.has("pending-idle") ? "IDLE" : "",
+              spared
+            ])
             : redis.take(scripts.takeStale, [group.stream], args),
           (reply) => {
             const page = reply as scripts.Page

@@ -17,6 +17,7 @@ import * as Redacted from "effect/Redacted"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { Redis as Client, type RedisOptions } from "ioredis"
+import type { ConnectionOptions } from "node:tls"
 import { Acks } from "./internal/acks.js"
 import { type Blocking, blocking } from "./internal/blocking.js"
 import { type Capabilities, capabilities } from "./internal/capabilities.js"
@@ -24,6 +25,7 @@ import * as cluster from "./internal/cluster.js"
 import * as connection from "./internal/connection.js"
 import { InFlight } from "./internal/inFlight.js"
 import type { Script } from "./internal/scripts.js"
+import * as tls from "./internal/tls.js"
 import { CommandFailed, ConnectFailed, type RedisError } from "./RedisError.js"
 
 /**
@@ -51,6 +53,8 @@ export interface Service {
     keys: ReadonlyArray<string>,
     args: ReadonlyArray<string>
   ) => Effect.Effect<unknown, RedisError>
+  /** @internal Like `command`, strings of the reply as bytes. */
+  readonly read: (name: string, ...args: ReadonlyArray<string>) => Effect.Effect<unknown, RedisError>
   /** @internal A script whose reply holds entries, strings as bytes. */
   readonly take: Service["script"]
   /** @internal A named connection for reads of this key that block, closed with the scope and never reopened. */
@@ -75,10 +79,13 @@ export class Redis extends Context.Tag("@safesync/redis-streams/Redis")<Redis, S
 
 /**
  * - `url`: `redis://user:password@host:port/db`, or `rediss://…` for TLS.
+ * - `tls`: for a `rediss://` URL, what Node's `tls.connect` takes: the authority that signed the server's certificate (`ca`),
+ *   a certificate of the client's own (`cert`, `key`), the name to expect (`servername`). By default the authorities that Node
+ *   trusts, and the URL's host.
  * - `connectTimeout`: for the first connection in all, login and readiness included. Default 5 seconds.
  * - `commandTimeout`: a server that has not answered for so long is given up as stalled (a read that blocks has its
  *   block time in addition). Default 10 seconds.
- * - `ioredis`: more options of the driver, such as `tls`, `sentinels`, `connectionName`; not those that this package
+ * - `ioredis`: more options of the driver, such as `sentinels`, `connectionName`; not those that this package
  *   must decide itself. A password given here, in place of the URL, is not `Redacted`.
  *
  * @category models
@@ -86,8 +93,9 @@ export class Redis extends Context.Tag("@safesync/redis-streams/Redis")<Redis, S
  */
 export interface Options extends Timeouts {
   readonly url: Redacted.Redacted<string>
+  readonly tls?: ConnectionOptions | undefined
   readonly ioredis?:
-    | Omit<RedisOptions, keyof typeof connection.required | "retryStrategy" | "connectTimeout">
+    | Omit<RedisOptions, keyof typeof connection.required | "retryStrategy" | "connectTimeout" | "tls">
     | undefined
 }
 
@@ -111,6 +119,8 @@ export interface Timeouts {
  *
  * const RedisLive = Redis.layer({ url: Redacted.make("redis://127.0.0.1:6379") })
  *
+ * const WithTls = (ca: string) => Redis.layer({ url: Redacted.make("rediss://redis.internal:6380"), tls: { ca } })
+ *
  * @category layers
  * @since 0.1.0
  */
@@ -121,7 +131,7 @@ export const layer = (options: Options): Layer.Layer<Redis, RedisError> =>
       // Without the URL: it may hold a password, and where it is malformed nobody can tell which part that is.
       throw new Error("the URL must look like redis://host:port or rediss://host:port")
     }
-    return new Client(url, { ...options.ioredis, ...required })
+    return new Client(url, { ...options.ioredis, ...required, ...tls.of(url, options.tls) })
   }, options)
 
 /**
@@ -163,6 +173,8 @@ export const layerFrom = (
  * `ReadOnlyReplica`: give the streams a `reconnect` schedule. Replication is asynchronous: a failover may lose what was
  * written last, acks and entries alike.
  *
+ * - `tls`: as for `layer`, of every node. Their certificates must be good for the addresses that the nodes announce, or all for
+ *   one `servername`.
  * - `natMap`: where the addresses that the nodes announce are reachable from here.
  *
  * @category layers
@@ -171,6 +183,7 @@ export const layerFrom = (
 export const layerCluster = (
   nodes: ReadonlyArray<Redacted.Redacted<string>>,
   options: Timeouts & {
+    readonly tls?: ConnectionOptions | undefined
     readonly natMap?: Readonly<Record<string, { readonly host: string; readonly port: number }>> | undefined
   } = {}
 ): Layer.Layer<Redis, RedisError> =>
@@ -182,7 +195,7 @@ export const layerCluster = (
       const shared = yield* connection.open({
         ...settings,
         make: (required) => {
-          const { nodes: known, shared } = cluster.parse(nodes)
+          const { nodes: known, shared } = cluster.parse(nodes, options.tls)
           return cluster.make(known, shared, required, natMap === undefined ? undefined : { ...natMap })
         },
         reconnect: true
@@ -192,7 +205,7 @@ export const layerCluster = (
           ...settings,
           make: (required) =>
             new Client({
-              ...cluster.parse(nodes).shared,
+              ...cluster.parse(nodes, options.tls).shared,
               ...(natMap?.[`${host}:${port}`] ?? { host, port }),
               ...required
             }),
@@ -240,6 +253,7 @@ const service = (
     return {
       command: (name, ...args) => shared.command(name, args),
       commands: (commands) => shared.commands(commands),
+      read: (name, ...args) => shared.command(name, args, true),
       script: runScript(shared, false),
       take: runScript(shared, true),
       reserve,

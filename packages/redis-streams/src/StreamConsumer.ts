@@ -1,8 +1,9 @@
 /**
- * Reading a stream as one consumer of a group.
+ * Reading a stream as one consumer of a group: as a `Stream`, or one entry at a time with `next`.
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -17,10 +18,10 @@ import type { Delivery } from "./Delivery.js"
 import type { Blocking } from "./internal/blocking.js"
 import { recreate } from "./internal/lostGroup.js"
 import * as options from "./internal/options.js"
-import * as scripts from "./internal/scripts.js"
+import * as reads from "./internal/reads.js"
 import * as session from "./internal/session.js"
 import * as Redis from "./Redis.js"
-import { type InvalidOptions, isTransient, type RedisError } from "./RedisError.js"
+import { type InvalidOptions, isTransient, MalformedEntry, type RedisError } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
 
 /**
@@ -63,29 +64,15 @@ export const stream = <A>(
 ): Stream.Stream<Delivery<A>, RedisError | InvalidOptions, Redis.Redis> =>
   Stream.unwrapScoped(Effect.gen(function*() {
     const redis = yield* Redis.Redis
-    const batchSize = String(yield* options.count("batchSize", settings.batchSize ?? 64))
-    const block = Math.ceil(Duration.toMillis(yield* options.positive("block", settings.block ?? Duration.seconds(5))))
+    const batchSize = yield* options.count("batchSize", settings.batchSize ?? 64)
+    const block = yield* options.millis("block", settings.block ?? Duration.seconds(5))
     const fetched = yield* session.make(redis, group, settings.consumer, settings.malformed)
     const schedule = yield* Schedule.driver(settings.reconnect ?? Schedule.stop)
     const scope = yield* Effect.scope
     // Added before the connection, so run after it is closed: a read that still brings something has come back by then.
     yield* Effect.addFinalizer(() => fetched.handBack)
 
-    const { consumer, inFlight, labels } = fetched.holder
-    const read = [
-      "GROUP",
-      group.group,
-      consumer,
-      "COUNT",
-      batchSize,
-      "BLOCK",
-      String(block),
-      "STREAMS",
-      group.stream,
-      ">"
-    ]
-
-    const name = `safesync:${group.stream}:${group.group}:${consumer}`
+    const { consumer, labels } = fetched.holder
 
     /** The connection for reads that block, while there is one. */
     let connection: { readonly blocking: Blocking; readonly scope: Scope.CloseableScope } | undefined
@@ -96,7 +83,7 @@ export const stream = <A>(
 
     const connect = Effect.gen(function*() {
       const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
-      connection = { blocking: yield* Scope.extend(redis.reserve(group.stream, name), own), scope: own }
+      connection = { blocking: yield* Scope.extend(reserve(fetched), own), scope: own }
     })
 
     const disconnect = Effect.suspend(() => {
@@ -107,35 +94,13 @@ export const stream = <A>(
       return closing === undefined ? Effect.void : Scope.close(closing, Exit.void)
     })
 
-    // Uninterruptible, since the server has delivered what the reply brings.
-    const readOwn = Effect.uninterruptible(Effect.suspend(() =>
-      Effect.flatMap(
-        redis.take(scripts.takeOwn, [group.stream], [group.group, consumer, own!, batchSize, ...inFlight.keys()]),
-        (reply) => {
-          const page = reply as scripts.Page
-          own = page[0].length === 0 ? undefined : scripts.after(page[0].toString())
-          return fetched.arrivePage(page)
-        }
-      )
-    ))
-
-    const arriveNew = (reply: unknown) => {
-      const entries = (reply as ReadonlyArray<readonly [Buffer, ReadonlyArray<Entry>]> | null)?.[0]
-      for (const [id, fields] of entries?.[1] ?? []) {
-        fetched.arrive(id, 1, fields)
-      }
-    }
-
-    const readNew = Effect.suspend(() => {
-      const start = performance.now()
-      return Effect.map(connection!.blocking.read("XREADGROUP", read, block, arriveNew), () => {
-        const count = fetched.arrivedCount
-        if (count > 0) {
-          Metrics.messagesRead.unsafeUpdate(count, labels)
-          Metrics.readLatency.unsafeUpdate((performance.now() - start) / 1000, labels)
-        }
+    const takeOwn = Effect.suspend(() =>
+      Effect.map(reads.readOwn(fetched, own!, batchSize), (next) => {
+        own = next
       })
-    })
+    )
+
+    const takeNew = Effect.suspend(() => reads.readNew(fetched, connection!.blocking, batchSize, block))
 
     const next: Effect.Effect<Chunk.Chunk<Delivery<A>>, RedisError> = Effect.suspend(() => {
       if (fetched.hasMore) {
@@ -144,7 +109,7 @@ export const stream = <A>(
       if (connection === undefined) {
         return Effect.zipRight(connect, next)
       }
-      return Effect.zipRight(own === undefined ? readNew : readOwn, fetched.deliver)
+      return Effect.zipRight(own === undefined ? takeNew : takeOwn, fetched.deliver)
     })
 
     const reconnected = (error: RedisError) => {
@@ -180,6 +145,81 @@ export const stream = <A>(
     )
   }))
 
+/**
+ * One delivery, or none: the next entry that is pending for this consumer, and once those have been seen, the next new one. It is
+ * `stream` for those who want to ask for each entry themselves. Its own pending entries come first at the first call
+ * with a `Redis` layer, and again after a call that failed.
+ *
+ * Without `block` it does not wait: none means that nothing is there now. With `block` it waits for so long on the server,
+ * over a connection of its own; interrupted, it stops waiting at once.
+ *
+ * The scope is there for the same reason as with `Reclaim.once`: a delivery that was not begun when it closes is handed back.
+ *
+ * @example
+ * import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+ * import * as Delivery from "@safesync/redis-streams/Delivery"
+ * import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+ * import * as Effect from "effect/Effect"
+ * import * as Option from "effect/Option"
+ *
+ * const one = <A>(group: ConsumerGroup.ConsumerGroup<A>, handle: (value: A) => Effect.Effect<void>) =>
+ *   StreamConsumer.next(group, { consumer: "a", block: "10 seconds" }).pipe(
+ *     Effect.flatMap(Option.match({ onNone: () => Effect.void, onSome: Delivery.use(handle) })),
+ *     Effect.scoped
+ *   )
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const next = <A>(
+  group: ConsumerGroup<A>,
+  settings: Pick<Options, "consumer" | "block" | "malformed">
+): Effect.Effect<Option.Option<Delivery<A>>, RedisError | InvalidOptions, Redis.Redis | Scope.Scope> =>
+  Effect.gen(function*() {
+    const redis = yield* Redis.Redis
+    const block = settings.block === undefined ? 0 : yield* options.millis("block", settings.block)
+    const fetched = yield* session.make(redis, group, settings.consumer, settings.malformed)
+    yield* Effect.addFinalizer(() => fetched.handBack)
+    const { inFlight } = fetched.holder
+    const deadline = performance.now() + block
+
+    type Found = Effect.Effect<Option.Option<Delivery<A>>, RedisError>
+    const delivered = Effect.map(fetched.deliver, Chunk.head)
+    const orElse = (rest: Found): Found =>
+      Effect.flatMap(delivered, (delivery) => Option.isSome(delivery) ? Effect.succeed(delivery) : rest)
+
+    const fromOwn: Found = Effect.suspend(() => {
+      if (inFlight.own === undefined) {
+        return fromNew
+      }
+      const read = Effect.map(reads.readOwn(fetched, inFlight.own, 1), (next) => {
+        inFlight.own = next
+      })
+      return Effect.zipRight(read, orElse(fromOwn))
+    })
+    // What arrived and is no delivery has been dealt with: it was undecodable, or for another group.
+    const fromNew: Found = Effect.flatMap(
+      reads.readNewNow(fetched, 1),
+      () => fetched.hasMore ? orElse(fromNew) : wait
+    )
+    const wait: Found = Effect.suspend(() => {
+      const left = Math.ceil(deadline - performance.now())
+      if (left < 1) {
+        return Effect.succeedNone
+      }
+      const read = Effect.flatMap(reserve(fetched), (blocking) => reads.readNew(fetched, blocking, 1, left))
+      return Effect.zipRight(Effect.scoped(read), orElse(fromNew))
+    })
+    return yield* Effect.onError(fromOwn, (cause) =>
+      Effect.sync(() => {
+        if (!(Cause.squash(cause) instanceof MalformedEntry)) {
+          // Something may have been delivered that did not arrive.
+          inFlight.own = "-"
+        }
+      }))
+  })
+
 // internal
 
-type Entry = readonly [id: Buffer, fields: ReadonlyArray<Buffer>]
+const reserve = <A>({ holder }: session.Session<A>): Effect.Effect<Blocking, RedisError, Scope.Scope> =>
+  holder.redis.reserve(holder.stream, `safesync:${holder.stream}:${holder.group}:${holder.consumer}`)

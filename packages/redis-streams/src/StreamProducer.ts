@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import type { ParseError } from "effect/ParseResult"
 import type * as Schema from "effect/Schema"
 import * as options from "./internal/options.js"
-import * as scripts from "./internal/scripts.js"
+import * as upkeep from "./internal/upkeep.js"
 import * as Redis from "./Redis.js"
 import type { InvalidOptions, RedisError } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
@@ -141,7 +141,7 @@ export const trimAcked = <A>(self: StreamProducer<A>): Effect.Effect<number, Red
     let removed = 0
     let step: number
     do {
-      step = (yield* redis.script(scripts.trimAcked, [self.stream], minId ? ["MINID", "10000"] : ["", "500"])) as number
+      step = (yield* redis.script(upkeep.trimAcked, [self.stream], minId ? ["MINID", "10000"] : ["", "500"])) as number
       removed += step
     } while (step > 0)
     return removed

@@ -2,10 +2,22 @@ import { assert, layer } from "@effect/vitest"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import { deliveries, expectNothingLeft, freshGroup, Order, pendingOf, RedisLive } from "./fixture.js"
+import * as Stream from "effect/Stream"
+import {
+  deliveries,
+  expectNothingLeft,
+  freshGroup,
+  Order,
+  pendingOf,
+  RedisLive,
+  until,
+  untilBlocked
+} from "./fixture.js"
 
 layer(RedisLive, { excludeTestServices: true })("ConsumerGroup", (it) => {
   it.scoped("create makes the group once, and leaves one that exists where it stands", () =>
@@ -96,6 +108,59 @@ layer(RedisLive, { excludeTestServices: true })("ConsumerGroup", (it) => {
       yield* expectNothingLeft(group)
       const same = yield* Effect.flip(ConsumerGroup.removeConsumer(group, "b", { handTo: "b" }))
       assert.strictEqual(same._tag, "InvalidOptions")
+    }))
+
+  it.scoped("removeIdleConsumers removes those that are idle and have nothing pending, and nobody else", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "1 hour" })
+      const redis = yield* Redis.Redis
+      const names = Effect.map(ConsumerGroup.info(group), (info) => info.consumers.map(({ name }) => name).sort())
+      yield* send(2)
+      const [held] = yield* deliveries(group, 2, "a")
+      yield* redis.command("XREADGROUP", "GROUP", group.group, "gone", "STREAMS", group.stream, ">")
+      yield* redis.command("XREADGROUP", "GROUP", group.group, "gone too", "STREAMS", group.stream, ">")
+      // Redis 7.2 and newer know of a consumer that has only tried.
+      for (const name of ["gone", "gone too"]) {
+        yield* redis.command("XCLAIM", group.stream, group.group, name, "0", held!.id)
+        yield* redis.command("XCLAIM", group.stream, group.group, "a", "0", held!.id)
+      }
+      assert.deepStrictEqual(yield* names, ["a", "gone", "gone too"])
+      assert.deepStrictEqual(yield* ConsumerGroup.removeIdleConsumers(group, { idle: "1 hour" }), [])
+      const removed = yield* until(
+        ConsumerGroup.removeIdleConsumers(group, { idle: "1 milli" }),
+        (removed) => removed.length > 0
+      )
+      const rest = yield* until(
+        Effect.zipRight(ConsumerGroup.removeIdleConsumers(group, { idle: "1 milli" }), names),
+        (names) => names.length === 1
+      )
+      assert.include(["gone", "gone too"], removed[0])
+      assert.deepStrictEqual(rest, ["a"])
+      assert.strictEqual((yield* pendingOf(group)).length, 2)
+      const error = yield* Effect.flip(ConsumerGroup.removeIdleConsumers(group, { idle: 0 }))
+      assert.strictEqual(error._tag === "InvalidOptions" && error.option, "idle")
+    }))
+
+  it.scoped("a consumer that waits and was removed misses nothing", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      const reading = yield* Effect.fork(
+        StreamConsumer.stream(group, { consumer: "a", block: "1 minute" }).pipe(
+          Stream.mapEffect(Delivery.use(({ number }) => Effect.succeed(number))),
+          Stream.runHead
+        )
+      )
+      yield* untilBlocked(group)
+      yield* until(
+        Effect.zipRight(
+          ConsumerGroup.removeIdleConsumers(group, { idle: "1 milli" }),
+          ConsumerGroup.info(group)
+        ),
+        ({ consumers }) => consumers.length === 0
+      )
+      yield* send(1)
+      assert.deepStrictEqual(yield* Fiber.join(reading), Option.some(1))
+      yield* expectNothingLeft(group)
     }))
 
   it.effect("make refuses what can never work", () =>

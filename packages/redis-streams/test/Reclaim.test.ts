@@ -84,6 +84,27 @@ for (const [name, without] of ways) {
         yield* expectNothingLeft(group)
       }))
 
+    it.scoped("L18: leaves a consumer's own entries alone if asked to, and finds all others", () =>
+      Effect.gen(function*() {
+        const { group, send } = yield* freshGroup()
+        const ids = yield* send(300)
+        yield* deliveries(group, 100)
+        yield* deliveries(group, 100, "b")
+        yield* deliveries(group, 100, "c")
+        const redis = yield* Redis.Redis
+        for (const [consumer, from] of [["a", 0], ["b", 100], ["c", 200]] as const) {
+          yield* redis.command(
+            ...["XCLAIM", group.stream, group.group, consumer, "0"] as const,
+            ...ids.slice(from, from + 100),
+            ...["IDLE", "60000", "JUSTID"]
+          )
+        }
+        const taken = yield* Reclaim.once(group, { consumer: "b", count: 1000, batchSize: 7, takeOwn: false })
+        assert.deepStrictEqual(taken.map(({ id }) => id), [...ids.slice(0, 100), ...ids.slice(200)])
+        const own = yield* Reclaim.once(group, { consumer: "d", count: 1000 })
+        assert.deepStrictEqual(own.map(({ id }) => id), ids.slice(100, 200))
+      }))
+
     it.scoped("L19: an entry that was deleted while pending is removed from the pending list", () =>
       Effect.gen(function*() {
         const { group, send, stream } = yield* freshGroup()

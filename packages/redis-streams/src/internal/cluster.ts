@@ -5,14 +5,16 @@
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { Cluster, type ClusterOptions, type RedisOptions } from "ioredis"
+import type { ConnectionOptions } from "node:tls"
 import type { RedisError } from "../RedisError.js"
 import { ClusterDown } from "../RedisError.js"
 import type { Connection } from "./connection.js"
+import * as tls from "./tls.js"
 
 export type Address = { readonly host: string; readonly port: number }
 
 /** Where to begin, and what all nodes have in common: the login and TLS of the first URL. */
-export const parse = (urls: ReadonlyArray<Redacted.Redacted<string>>): {
+export const parse = (urls: ReadonlyArray<Redacted.Redacted<string>>, options: ConnectionOptions | undefined): {
   readonly nodes: ReadonlyArray<Address>
   readonly shared: RedisOptions
 } => {
@@ -35,7 +37,7 @@ export const parse = (urls: ReadonlyArray<Redacted.Redacted<string>>): {
     shared: {
       ...(first.username === "" ? {} : { username: decodeURIComponent(first.username) }),
       ...(first.password === "" ? {} : { password: decodeURIComponent(first.password) }),
-      ...(first.protocol === "rediss:" ? { tls: {} } : {})
+      ...tls.of(first.href, options)
     }
   }
 }

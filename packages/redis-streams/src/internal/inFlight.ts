@@ -9,14 +9,20 @@ export interface Held {
   fence: number
 }
 
-export class InFlight {
-  private readonly held = new Map<string, Map<string, Held>>()
+/** What one consumer holds here, by id. */
+export class Entries extends Map<string, Held> {
+  /** Where `StreamConsumer.next` goes on among what is pending for the consumer; nothing when it has seen the end. */
+  own: string | undefined = "-"
+}
 
-  of(stream: string, group: string, consumer: string): Map<string, Held> {
+export class InFlight {
+  private readonly held = new Map<string, Entries>()
+
+  of(stream: string, group: string, consumer: string): Entries {
     const key = `${stream}\0${group}\0${consumer}`
     let entries = this.held.get(key)
     if (entries === undefined) {
-      entries = new Map()
+      entries = new Entries()
       this.held.set(key, entries)
     }
     return entries

@@ -29,7 +29,7 @@ import type { Service } from "../Redis.js"
 import { LeaseLost, type RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
 import { type Headers, messageIdHeader } from "../StreamEntry.js"
-import type { Held } from "./inFlight.js"
+import type { Entries, Held } from "./inFlight.js"
 import { renew } from "./renewal.js"
 import * as scripts from "./scripts.js"
 
@@ -42,7 +42,7 @@ export interface Holder {
   readonly deadLetterStream: string
   /** Milliseconds. */
   readonly minIdle: number
-  readonly inFlight: Map<string, Held>
+  readonly inFlight: Entries
   /** The leases that are renewed while their handlers run. */
   readonly running: Set<Lease<unknown>>
   /** Whether somebody is renewing them. */

@@ -21,5 +21,9 @@ export const positive = (
     : invalid(option, "must be at least one millisecond, and finite")
 }
 
+/** The same in whole milliseconds, as the server counts. */
+export const millis = (option: string, value: Duration.DurationInput): Effect.Effect<number, InvalidOptions> =>
+  Effect.map(positive(option, value), (duration) => Math.ceil(Duration.toMillis(duration)))
+
 export const count = (option: string, value: number): Effect.Effect<number, InvalidOptions> =>
   Number.isSafeInteger(value) && value >= 1 ? Effect.succeed(value) : invalid(option, "must be a whole number from 1")

@@ -21,7 +21,7 @@ export type Page = readonly [
   deleted: ReadonlyArray<Buffer>
 ]
 
-const script = (name: string, lua: string): Script => ({
+export const script = (name: string, lua: string): Script => ({
   name,
   lua,
   sha: crypto.createHash("sha1").update(lua).digest("hex")
@@ -31,16 +31,17 @@ const script = (name: string, lua: string): Script => ({
  * The next page of what is pending for one consumer, delivered to it again.
  *
  * KEYS stream; ARGV group, consumer, first id, count, ids that are in flight in the caller's process and stay untouched.
- * Answers [last id seen or "", [[id, delivery count, fields]…], [ids whose entry is deleted]].
+ * Answers [last id seen or "" at the end, [[id, delivery count, fields]…], [ids whose entry is deleted]].
  */
 export const takeOwn = script(
   "takeOwn",
   `
-local key, group, consumer = KEYS[1], ARGV[1], ARGV[2]
+local key, group, consumer, count = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[4])
 local inFlight = {}
 for i = 5, #ARGV do inFlight[ARGV[i]] = true end
 local last, entries, deleted = '', {}, {}
-for _, p in ipairs(redis.call('XPENDING', key, group, ARGV[3], '+', ARGV[4], consumer)) do
+for _, p in ipairs(redis.call('XPENDING', key, group, ARGV[3], '+', count + #ARGV - 4, consumer)) do
+  if #entries == count then break end
   last = p[1]
   if not inFlight[last] then
     local claimed = redis.call('XCLAIM', key, group, consumer, 0, last)[1]
@@ -76,9 +77,9 @@ return { reply[1], entries, reply[3] or {} }`
 /**
  * `takeStale` for servers without XAUTOCLAIM or with one that does not tell deleted entries: looks through a window of the
  * pending list. With "IDLE" the server skips the younger entries itself, otherwise the window is ten times as wide as
- * what is taken, as in XAUTOCLAIM.
+ * what is taken, as in XAUTOCLAIM. Also the way to leave one consumer's entries alone, which XAUTOCLAIM cannot.
  *
- * KEYS stream; ARGV group, consumer, min idle, first id, count, "IDLE" or "".
+ * KEYS stream; ARGV group, consumer, min idle, first id, count, "IDLE" or "", whose entries stay untouched or "".
  * Answers as `takeStale`, with the last id seen in place of the cursor; 0-0 at the end.
  */
 export const takeStaleByScan = script(
@@ -95,7 +96,7 @@ end
 local cursor, entries, deleted = '0-0', {}, {}
 if #pending == window then cursor = pending[#pending][1] end
 for _, p in ipairs(pending) do
-  if p[3] >= minIdle then
+  if p[3] >= minIdle and p[2] ~= ARGV[7] then
     local id = p[1]
     local claimed = redis.call('XCLAIM', key, group, ARGV[2], ARGV[3], id)[1]
     if claimed and claimed[2] then
@@ -159,119 +160,6 @@ if entry then
 end
 redis.call('XACK', key, group, id)
 return entry and 'dead' or 'deleted'`
-)
-
-/**
- * Sends a dead entry again, without what was added when it died, for its group alone and under the id by which an inbox
- * knows it.
- *
- * KEYS dead-letter stream, stream; ARGV id in the dead-letter stream, number of fields that were added, then the names of
- * the headers for message id and group, and their values. Answers the new id, or nothing if the entry is gone.
- */
-export const replay = script(
-  "replay",
-  `
-local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
-if not entry then return false end
-local fields, known = {}, false
-for i = 1, #entry[2] - 2 * tonumber(ARGV[2]), 2 do
-  local name = entry[2][i]
-  if name == ARGV[3] then known = true end
-  if name ~= ARGV[5] then
-    fields[#fields + 1] = name
-    fields[#fields + 1] = entry[2][i + 1]
-  end
-end
-if not known then
-  fields[#fields + 1] = ARGV[3]
-  fields[#fields + 1] = ARGV[4]
-end
-fields[#fields + 1] = ARGV[5]
-fields[#fields + 1] = ARGV[6]
-local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
-redis.call('XDEL', KEYS[1], ARGV[1])
-return id`
-)
-
-/**
- * Removes a page of old entries of one group from the dead-letter stream.
- *
- * KEYS dead-letter stream; ARGV group field, group, age in milliseconds, first id, count.
- * Answers [last id seen or "", number of removed entries].
- */
-export const purge = script(
-  "purge",
-  `
-local now = redis.call('TIME')
-local newest = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[3]))
-local last, removed = '', 0
-for _, entry in ipairs(redis.call('XRANGE', KEYS[1], ARGV[4], newest, 'COUNT', ARGV[5])) do
-  last = entry[1]
-  for i = #entry[2] - 1, 1, -2 do
-    if entry[2][i] == ARGV[1] then
-      if entry[2][i + 1] == ARGV[2] then removed = removed + redis.call('XDEL', KEYS[1], last) end
-      break
-    end
-  end
-end
-return { last, removed }`
-)
-
-/**
- * Removes a page of entries that every group of the stream has acked.
- *
- * KEYS stream; ARGV "MINID" or "" for servers without it, count. Answers how many are gone.
- */
-export const trimAcked = script(
-  "trimAcked",
-  `
-local key, bound = KEYS[1], nil
-local function below(a, b)
-  local am, as = string.match(a, '(%d+)-(%d+)')
-  local bm, bs = string.match(b, '(%d+)-(%d+)')
-  if am ~= bm then
-    if #am ~= #bm then return #am < #bm end
-    return am < bm
-  end
-  if #as ~= #bs then return #as < #bs end
-  return as < bs
-end
-for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do
-  local info = {}
-  for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
-  local first = info['last-delivered-id']
-  if info.pending > 0 then first = redis.call('XPENDING', key, info.name)[2] end
-  if not bound or below(first, bound) then bound = first end
-end
-if not bound then return 0 end
-if ARGV[1] == 'MINID' then return redis.call('XTRIM', key, 'MINID', '~', bound, 'LIMIT', ARGV[2]) end
-local removed = 0
-for _, entry in ipairs(redis.call('XRANGE', key, '-', bound, 'COUNT', ARGV[2])) do
-  if entry[1] ~= bound then removed = removed + redis.call('XDEL', key, entry[1]) end
-end
-return removed`
-)
-
-/**
- * Removes a consumer that has nothing pending, after handing over a page of what it has, if somebody is named.
- *
- * KEYS stream; ARGV group, consumer, heir or "", count. Answers 1 if the consumer is gone, 0 if it has pending entries and
- * there is no heir, 2 if there is more to hand over.
- */
-export const removeConsumer = script(
-  "removeConsumer",
-  `
-local key, group, consumer, heir = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local pending = redis.call('XPENDING', key, group, '-', '+', ARGV[4], consumer)
-if #pending > 0 then
-  if heir == '' then return 0 end
-  for _, p in ipairs(pending) do
-    redis.call('XCLAIM', key, group, heir, 0, p[1], 'IDLE', p[3], 'JUSTID')
-  end
-  return 2
-end
-redis.call('XGROUP', 'DELCONSUMER', key, group, consumer)
-return 1`
 )
 
 /** The smallest id above this one. Exclusive ranges came only with 6.2. */

@@ -20,6 +20,8 @@ import * as scripts from "./scripts.js"
 
 export type Malformed = "dead-letter" | "fail"
 
+type Entry = readonly [id: Buffer, fields: ReadonlyArray<Buffer>]
+
 interface Raw {
   readonly id: string
   readonly attempt: number
@@ -49,7 +51,7 @@ export class Session<in out A> {
     return this.arrived.length > 0 || this.ready.length > 0
   }
 
-  arrive(bytes: Buffer, attempt: number, fields: ReadonlyArray<Buffer>): void {
+  private arrive(bytes: Buffer, attempt: number, fields: ReadonlyArray<Buffer>): void {
     const id = bytes.toString()
     const held = this.holder.inFlight.get(id)
     if (held !== undefined) {
@@ -71,8 +73,16 @@ export class Session<in out A> {
     })
   }
 
+  /** The reply of XREADGROUP for one stream, strings as bytes. */
+  readonly arriveNew = (reply: unknown): void => {
+    const stream = (reply as ReadonlyArray<readonly [Buffer, ReadonlyArray<Entry>]> | null)?.[0]
+    for (const [id, fields] of stream?.[1] ?? []) {
+      this.arrive(id, 1, fields)
+    }
+  }
+
   /** What a script has taken. Entries that were deleted while they were pending are reported, and gone. */
-  arrivePage([, entries, deleted]: scripts.Page): Effect.Effect<void> {
+  readonly arrivePage = ([, entries, deleted]: scripts.Page): Effect.Effect<void> => {
     const { labels, stream } = this.holder
     for (const [id, attempt, fields] of entries) {
       this.arrive(id, attempt, fields)
