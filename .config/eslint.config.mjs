@@ -16,7 +16,7 @@ const floors = {
     ["RedisError", "RedisStreamsMetrics"],
     ["Redis"],
     ["StreamEntry", "ConsumerGroup", "Delivery"],
-    ["StreamProducer", "StreamConsumer", "Reclaim", "DeadLetter"]
+    ["StreamProducer", "StreamConsumer", "Reclaim", "DeadLetter", "GroupMetrics"]
   ],
   worker: [["WorkerMetrics", "Disposition"], ["Worker", "OutboxRelay"]]
 }
@@ -59,7 +59,14 @@ export default tseslint.config(
         }
       }],
       "@effect/no-import-from-barrel-package": ["error", {
-        packageNames: ["effect", "@effect/sql", "@effect/sql-mysql2", "@effect/platform", "@effect/platform-node"]
+        packageNames: [
+          "effect",
+          "@effect/sql",
+          "@effect/sql-mysql2",
+          "@effect/platform",
+          "@effect/platform-node",
+          "@effect/opentelemetry"
+        ]
       }],
       "@typescript-eslint/array-type": ["error", { default: "generic", readonly: "generic" }],
       "@typescript-eslint/consistent-type-imports": "error",
@@ -75,7 +82,8 @@ export default tseslint.config(
           ...floorZones,
           onlyImports("mysql", []),
           onlyImports("redis-streams", []),
-          onlyImports("worker", ["mysql", "redis-streams"])
+          onlyImports("worker", ["mysql", "redis-streams"]),
+          onlyImports("opentelemetry", [])
         ]
       }],
       "no-console": "error",
