@@ -77,7 +77,8 @@ export const once = (messageId: string, group: string) =>
 > =>
   Effect.flatMap(Transaction, ({ commitOracle, session }) => {
     const row = { group: bytes.bounded(group, 255), messageId: bytes.bounded(messageId, 255) }
-    return Effect.matchEffect(session.write(insert, [row.group, row.messageId, commitOracle?.marker ?? null]), {
+    const values = [row.group, row.messageId, commitOracle?.marker ?? null]
+    return Effect.matchEffect(session.writeFirst(insert, values, asText), {
       onSuccess: () =>
         commitOracle === undefined
           ? Effect.asSome(effect)
@@ -108,6 +109,9 @@ export const purge = (options: {
 // ---------------------------------------------------------------------------------------------------------------------
 
 const insert = `INSERT INTO ${table} (consumer_group, message_id, commit_marker) VALUES (?, ?, ?)`
+
+const asText = (values: ReadonlyArray<unknown>): string =>
+  `INSERT INTO ${table} (consumer_group, message_id, commit_marker) VALUES (${values.map(bytes.literal).join(", ")})`
 
 /** Its row tells what became of the transaction, unless a nested `sql.withTransaction` may yet undo it. */
 const markedBy = (oracle: CommitOracle, row: NonNullable<CommitOracle["inbox"]>): Effect.Effect<void> =>

@@ -104,6 +104,8 @@ export interface Options {
 /**
  * Runs an effect in a transaction: COMMIT when it succeeds, ROLLBACK when it fails, dies or is interrupted.
  *
+ * BEGIN is sent with the first statement, in one packet where that is `Inbox.once`; a body without statements sends nothing.
+ *
  * An `SqlError` of the body comes out as the `MysqlError` that it stands for; every other error of the body comes out as
  * it is, also when ROLLBACK fails. A `Scope` in the body's requirements is closed before COMMIT, and a finalizer that
  * dies leads to ROLLBACK.
@@ -146,21 +148,29 @@ export const run: {
   options: Options = {}
 ): Effect.Effect<A, any, any> =>
   Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(open(options, restore), (transaction) =>
-      Effect.flatMap(Scope.make(), (scope) =>
-        Effect.flatMap(
-          Effect.exit(restore(inside(effect, transaction, scope))),
-          (result) =>
-            Effect.flatMap(Effect.exit(Scope.close(scope, result)), (closed): Effect.Effect<A, any> => {
-              const exit = Exit.zipLeft(result, closed)
-              return Exit.isSuccess(exit)
-                ? Effect.as(lifecycle.commit(transaction), exit.value)
-                : Effect.zipRight(
-                  lifecycle.rollback(transaction, exit.cause),
-                  Effect.failCause(Cause.map(exit.cause, MysqlError.refailError))
-                )
-            })
-        )))
+    Effect.flatMap(
+      open(options, restore, "lazily"),
+      (transaction) =>
+        Effect.flatMap(Scope.make(), (scope) =>
+          Effect.flatMap(
+            Effect.exit(restore(inside(effect, transaction, scope))),
+            (result) =>
+              Effect.flatMap(Effect.exit(Scope.close(scope, result)), (closed): Effect.Effect<A, any> => {
+                const exit = Exit.zipLeft(result, closed)
+                return Exit.isSuccess(exit)
+                  ? Effect.as(lifecycle.commit(transaction), exit.value)
+                  : Effect.zipRight(
+                    lifecycle.rollback(transaction, exit.cause),
+                    Effect.failCause(
+                      Cause.map(
+                        exit.cause,
+                        (error) => lifecycle.beginFailed(transaction, MysqlError.refailError(error))
+                      )
+                    )
+                  )
+              })
+          ))
+    )
   ))
 
 /**
@@ -176,7 +186,7 @@ export const make = (
 ): Effect.Effect<Transaction, TransactionError.BeginFailed, MysqlClient.MysqlClient | Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.tap(
-      open(options, restore),
+      open(options, restore, "at once"),
       (transaction) =>
         Effect.addFinalizer((exit) =>
           Exit.isSuccess(exit)
@@ -300,13 +310,14 @@ const inside = <A, E, R>(
 
 const open = (
   options: Options,
-  restore: lifecycle.Restore
+  restore: lifecycle.Restore,
+  when: "at once" | "lazily"
 ): Effect.Effect<Transaction, TransactionError.BeginFailed, MysqlClient.MysqlClient> =>
   Effect.contextWithEffect((context: Context.Context<MysqlClient.MysqlClient>) => {
     const refusal = ambient(context)
     return refusal === undefined
       ? Effect.map(
-        lifecycle.open(Context.get(context, MysqlClient.MysqlClient), options, restore),
+        lifecycle.open(Context.get(context, MysqlClient.MysqlClient), options, restore, when),
         (state): Transaction => ({ ...state, [TypeId]: TypeId })
       )
       : Effect.dieMessage(refusal)

@@ -2,8 +2,10 @@ import * as Reactivity from "@effect/experimental/Reactivity"
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
+import * as Inbox from "@safesync/mysql/Inbox"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import type { TcpProxy } from "@safesync/testkit/TcpProxy"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { accounts, add, balances, defect, failure, inDatabase, outside, tag, throughProxy } from "./support.js"
@@ -84,6 +86,79 @@ layer(MysqlServer.layer, { excludeTestServices: true })("COMMIT in doubt", (it) 
     })))
 })
 
+layer(MysqlServer.layer, { excludeTestServices: true })("BEGIN", (it) => {
+  const roundTrips = (proxy: TcpProxy, effect: Effect.Effect<unknown, unknown, MysqlClient.MysqlClient | SqlClient>) =>
+    Effect.gen(function*() {
+      // the connection is in the pool already
+      yield* Transaction.run(add(2, 0))
+      const before = (yield* proxy.counters).roundTrips
+      yield* effect
+      return (yield* proxy.counters).roundTrips - before
+    })
+
+  it.effect("it travels with the inbox's insert, and a transaction without a statement sends nothing", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* Effect.zipRight(accounts, Inbox.migration)
+      let told = 0
+      const counts = yield* throughProxy((proxy) =>
+        Effect.all([
+          roundTrips(proxy, Transaction.run(Inbox.once("m", "g")(Effect.void))),
+          roundTrips(proxy, Transaction.run(Inbox.once("m", "g")(Effect.void))),
+          roundTrips(proxy, Transaction.run(Transaction.afterCommit(Effect.sync(() => void told++)))),
+          roundTrips(proxy, Effect.exit(Transaction.run(Effect.fail("no"), { lockWaitTimeout: "1 second" })))
+        ])
+      )
+      expect(counts).toEqual([2, 2, 0, 0])
+      expect(told).toBe(1)
+    })))
+
+  for (const first of ["a plain statement", "the inbox's insert"]) {
+    it.effect(`no answer to it is BeginFailed, also when it travels with ${first}`, () =>
+      inDatabase(Effect.gen(function*() {
+        yield* Effect.zipRight(accounts, Inbox.migration)
+        const run = (options: Transaction.Options) =>
+          Effect.exit(
+            first === "a plain statement"
+              ? Transaction.run(Effect.asVoid(add(1, 1)), options)
+              : Transaction.run(Effect.asVoid(Inbox.once("m", "g")(add(1, 1))), options)
+          )
+        const exits = yield* throughProxy((proxy) =>
+          Effect.all([
+            Effect.zipRight(proxy.loseReplies("START TRANSACTION"), run({})),
+            Effect.zipRight(proxy.loseRequest("START TRANSACTION"), run({})),
+            Effect.zipRight(
+              proxy.loseReplies("START TRANSACTION", "hang"),
+              run({ controlTimeout: "200 millis", lockWaitTimeout: "1 second" })
+            ),
+            run({})
+          ])
+        )
+        expect(exits.map(tag)).toEqual(["BeginFailed", "BeginFailed", "BeginFailed", undefined])
+        expect(yield* balances).toEqual([1, 0, 0])
+      })))
+  }
+
+  it.effect("a body that has its own answer to that failure keeps it, and cannot go on as if nothing had happened", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const exits = yield* throughProxy((proxy) =>
+        Effect.all([
+          Effect.zipRight(
+            proxy.loseReplies("START TRANSACTION"),
+            Effect.exit(Transaction.run(Effect.mapError(add(1, 1), () => "mine" as const)))
+          ),
+          Effect.zipRight(
+            proxy.loseReplies("START TRANSACTION"),
+            Effect.exit(Transaction.run(Effect.ignore(add(1, 1))))
+          )
+        ])
+      )
+      expect(failure(exits[0])).toBe("mine")
+      expect(tag(exits[1])).toBe("TransactionAborted")
+      expect(yield* balances).toEqual([0, 0, 0])
+    })))
+})
+
 layer(MysqlServer.layerOwn(), { excludeTestServices: true, timeout: "3 minutes" })("COMMIT refused", (it) => {
   it.effect("L3: the server says no to COMMIT: CommitFailed, and nothing was written", () =>
     inDatabase(Effect.gen(function*() {
@@ -98,7 +173,11 @@ layer(MysqlServer.layerOwn(), { excludeTestServices: true, timeout: "3 minutes" 
           if (on === 0) yield* other`SET GLOBAL read_only = 0`
         }).pipe(Effect.scoped, Effect.provide(Reactivity.layer), outside)
       const exit = yield* Effect.exit(Transaction.run(Effect.zipRight(add(1, 10), readOnly(1))))
+      const refused = yield* Effect.exit(
+        Transaction.run(Effect.zipRight(Effect.ignore(balances), add(1, 10)), { accessMode: "read-write" })
+      )
       yield* readOnly(0)
+      expect(tag(refused)).toBe("TransactionAborted")
       expect(failure(exit)).toMatchObject({ _tag: "CommitFailed", cause: { _tag: "ReadOnlyServer" } })
       expect(yield* balances).toEqual([0, 0, 0])
       yield* Transaction.run(sql`UPDATE account SET balance = 1 WHERE id = 1`)

@@ -41,10 +41,15 @@ export interface State {
   committing: number
 }
 
+/**
+ * Takes a connection. BEGIN is sent at once, or `"lazily"` with the first statement, in one packet where that is possible; a
+ * failure of it is then the failure of that statement, and `beginFailed` tells.
+ */
 export const open = (
   client: MysqlClient,
   options: Options,
-  restore: Restore
+  restore: Restore,
+  when: "at once" | "lazily"
 ): Effect.Effect<State, TransactionError.BeginFailed> => {
   const began = performance.now()
   const controlMillis = Duration.toMillis(options.controlTimeout ?? Duration.seconds(30))
@@ -52,31 +57,48 @@ export const open = (
     ? undefined
     : CommitOracle.make(client.config, options.commitOracle)
   return Effect.matchEffect(reservation.make(client, restore), {
-    onFailure: (error) => beginFailed(error, began),
-    onSuccess: ({ scope, session }) =>
-      Effect.matchEffect(session.control(beginStatement(options), controlMillis), {
-        onFailure: ({ error }) => Effect.zipRight(reservation.release(session, scope), beginFailed(error, began)),
+    onFailure: (error) => neverBegan(error, began),
+    onSuccess: ({ scope, session }) => {
+      const opened = (): State => ({
+        client,
+        connectionId: session.connectionId,
+        session,
+        reservation: scope,
+        controlMillis,
+        commitOracle,
+        atEnd: options.lockWaitTimeout === undefined ? [] : ["SET innodb_lock_wait_timeout = DEFAULT"],
+        onEnd: [],
+        afterCommit: [],
+        savepoints: 0,
+        began,
+        committing: 0
+      })
+      const sql = beginStatement(options)
+      if (when === "lazily") {
+        const lockWaitMillis = Duration.toMillis(options.lockWaitTimeout ?? serversLockWaitTimeout)
+        session.beginLater({ sql, boundMillis: controlMillis, lockWaitMillis })
+        return Effect.sync(opened)
+      }
+      return Effect.matchEffect(session.control(sql, controlMillis), {
+        onFailure: ({ error }) => Effect.zipRight(reservation.release(session, scope), neverBegan(error, began)),
         onSuccess: () =>
-          Effect.sync((): State => {
+          Effect.sync(() => {
             session.phase = { _tag: "Open", transaction: true }
-            return {
-              client,
-              connectionId: session.connectionId,
-              session,
-              reservation: scope,
-              controlMillis,
-              commitOracle,
-              atEnd: options.lockWaitTimeout === undefined ? [] : ["SET innodb_lock_wait_timeout = DEFAULT"],
-              onEnd: [],
-              afterCommit: [],
-              savepoints: 0,
-              began,
-              committing: 0
-            }
+            return opened()
           })
       })
+    }
   })
 }
+
+/** `innodb_lock_wait_timeout` unless the server was configured otherwise. */
+const serversLockWaitTimeout = Duration.seconds(50)
+
+/** The failure of a transaction's body, as `BeginFailed` where it is BEGIN that failed. */
+export const beginFailed = <E>(state: State, error: E): E | TransactionError.BeginFailed =>
+  state.session.beginFailure !== undefined && error as unknown === state.session.beginFailure
+    ? new TransactionError.BeginFailed({ cause: error })
+    : error
 
 /** The upper half of the table: the body succeeded. */
 export const commit = (state: State): Effect.Effect<void, TransactionError.TransactionError> =>
@@ -92,20 +114,28 @@ export const commit = (state: State): Effect.Effect<void, TransactionError.Trans
       })
       return Effect.zipRight(undo(state), Effect.zipRight(ended(state, "aborted"), Effect.fail(aborted)))
     }
+    if (!session.hasBegun) {
+      session.phase = { _tag: "Idle" }
+      return settled(state)
+    }
     state.committing = performance.now()
     const statements = [...CommitOracle.statements(state.commitOracle), "COMMIT", ...state.atEnd]
     return Effect.matchEffect(session.control(statements.join("; "), controlMillis), {
       onSuccess: () => {
         session.phase = { _tag: "Idle" }
-        over(state)
-        return Effect.zipRight(
-          ended(state, "committed"),
-          Effect.zipRight(reservation.release(session, state.reservation), runAfterCommit(state))
-        )
+        return settled(state)
       },
       onFailure: (failure) => Effect.zipRight(undo(state), unanswered(state, failure))
     })
   })
+
+const settled = (state: State): Effect.Effect<void> => {
+  over(state)
+  return Effect.zipRight(
+    ended(state, "committed"),
+    Effect.zipRight(reservation.release(state.session, state.reservation), runAfterCommit(state))
+  )
+}
 
 /** The second table: what the answer to COMMIT, or its absence, means. */
 const unanswered = (
@@ -160,14 +190,17 @@ export const rollback = (state: State, cause: Cause.Cause<unknown>): Effect.Effe
     state.session.end()
     return Effect.zipRight(
       Cause.isInterrupted(cause) ? state.session.interruptRunning : Effect.void,
-      Effect.zipRight(undo(state), ended(state, "rolled_back"))
+      Effect.zipRight(
+        undo(state),
+        ended(state, state.session.beginFailure === undefined ? "rolled_back" : "begin_failed")
+      )
     )
   })
 
 const undo = (state: State): Effect.Effect<void> => {
   const { controlMillis, session } = state
   return Effect.zipRight(
-    session.phase._tag === "Lost"
+    session.phase._tag === "Lost" || !session.hasBegun
       ? Effect.void
       : Effect.matchEffect(session.control(["ROLLBACK", ...state.atEnd].join("; "), controlMillis), {
         onSuccess: () =>
@@ -228,7 +261,7 @@ const ended = (state: State, outcome: Outcome.Outcome): Effect.Effect<void> =>
     Outcome.ended(outcome, state.began)
   })
 
-const beginFailed = (
+const neverBegan = (
   cause: MysqlError.MysqlError,
   began: number
 ): Effect.Effect<never, TransactionError.BeginFailed> =>

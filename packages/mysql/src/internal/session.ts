@@ -50,6 +50,8 @@ interface Job {
   /** Called when its turn comes. */
   readonly start: () => void
   state: "queued" | "running" | "settled"
+  /** Its fiber has been interrupted: what it has not sent yet is not sent any more. */
+  cancelled?: true
 }
 
 type Row = Record<string, unknown>
@@ -68,6 +70,10 @@ export class Session implements Connection {
   onLost: ((cause: unknown) => void) | undefined
   /** What the open transaction has written, for the metrics. */
   readonly writes: Writes.Writes = new Writes.Writes()
+  /** Why the transaction could not begin, when that showed with its first statement. */
+  beginFailure: MysqlError.MysqlError | undefined
+  /** BEGIN, as long as it has not been sent: it goes along with the first statement. */
+  private unsent: Begin | undefined
   private ended = false
   private soiled = false
   private active: Job | undefined
@@ -134,6 +140,29 @@ export class Session implements Connection {
   /** How many rows a statement matched, and the id that it generated. */
   write(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<OkPacket, Failure> {
     return this.submit(asIs, "execute", sql, params, false) as Effect.Effect<OkPacket, Failure>
+  }
+
+  /**
+   * `write` for a statement that is often the first of its transaction: then BEGIN and `text`, the statement with its values
+   * in it, are sent in one packet.
+   */
+  writeFirst(
+    sql: string,
+    params: ReadonlyArray<unknown>,
+    text: (params: ReadonlyArray<unknown>) => string
+  ): Effect.Effect<OkPacket, Failure> {
+    return this.submit(asIs, "execute", sql, params, false, false, text) as Effect.Effect<OkPacket, Failure>
+  }
+
+  /** Opens the transaction with the first statement that is sent: one that sends none costs no round trip. */
+  beginLater(begin: Begin): void {
+    this.unsent = begin
+    this.phase = { _tag: "Open", transaction: true }
+  }
+
+  /** Whether the server has been told of the transaction. */
+  get hasBegun(): boolean {
+    return this.unsent === undefined
   }
 
   /**
@@ -248,7 +277,8 @@ export class Session implements Connection {
     sql: string,
     values: ReadonlyArray<unknown>,
     rowsAsArray: boolean,
-    leavesSessionAsItWas = false
+    leavesSessionAsItWas = false,
+    text?: (values: ReadonlyArray<unknown>) => string
   ): Effect.Effect<unknown, E> {
     return Effect.async<unknown, E>((resume) => {
       const job: Job = {
@@ -286,20 +316,53 @@ export class Session implements Connection {
             else if (mayEndTransaction(failure)) return this.probe(answer)
             answer()
           }
-          try {
-            ;(this.raw as unknown as Record<Method, (options: object, answer: Answer) => void>)[method](
-              { sql, values, rowsAsArray },
-              answered
-            )
-          } catch (error) {
-            // mysql2 throws at a value that it cannot bind: nothing was sent, and the next one has its turn.
-            answered(error, undefined)
+          const send = () => {
+            try {
+              ;(this.raw as unknown as Record<Method, (options: object, answer: Answer) => void>)[method](
+                { sql, values, rowsAsArray },
+                answered
+              )
+            } catch (error) {
+              // mysql2 throws at a value that it cannot bind: nothing was sent, and the next one has its turn.
+              answered(error, undefined)
+            }
           }
+          const begin = this.unsent
+          if (begin === undefined) return send()
+          if (text !== undefined) return this.sendBegin(begin, text(values), answered)
+          this.sendBegin(begin, undefined, (error, results) => {
+            if (error !== null) answered(error, results)
+            else if (job.cancelled === true) this.settle(job)
+            else send()
+          })
         }
       }
       this.enqueue(job)
       return Effect.async<void>((done) => this.cancel(job, () => done(Effect.void)))
     })
+  }
+
+  /** BEGIN, and a statement in the same packet where there is one; without it a failure is BEGIN's own. */
+  private sendBegin(begin: Begin, statement: string | undefined, answer: Answer): void {
+    this.unsent = undefined
+    let answered = false
+    const done: Answer = (error, results) => {
+      if (answered) return
+      answered = true
+      clearTimeout(bound)
+      if (error === null) return answer(null, statement === undefined ? results : lastOk(results))
+      const lost = driver.isConnectionLost(error)
+      if (statement !== undefined && !lost) return answer(error, null)
+      const failure = this.beginFailure = MysqlError.fromDriver(error, begin.sql)
+      if (lost) this.lose(failure)
+      else this.doom("ended-by-server", failure)
+      answer(failure, null)
+    }
+    const bound = setTimeout(() => {
+      this.abandon(new Error(`No answer to ${begin.sql} within ${begin.boundMillis} ms`))
+      done(Object.assign(new Error("No answer in time"), { code: "PROTOCOL_SEQUENCE_TIMEOUT", fatal: true }), null)
+    }, begin.boundMillis + (statement === undefined ? 0 : begin.lockWaitMillis))
+    this.raw.query({ sql: statement === undefined ? begin.sql : `${begin.sql}; ${statement}` }, done)
   }
 
   /** For the metrics of writes: only outside of a transaction is a statement its own commit. */
@@ -348,6 +411,7 @@ export class Session implements Connection {
       this.queue.splice(this.queue.indexOf(job), 1)
       return done()
     }
+    job.cancelled = true
     let unanswered = 2
     let finished = false
     const answered = () => {
@@ -410,6 +474,15 @@ export class Session implements Connection {
     const ok = lastOk(results)
     if (ok !== undefined && (ok.serverStatus & inTransaction) === 0) this.doom(reason)
   }
+}
+
+/** How a transaction is opened that begins with its first statement. */
+export interface Begin {
+  readonly sql: string
+  /** How long its answer is waited for. */
+  readonly boundMillis: number
+  /** How much longer when a statement that may wait for a lock goes with it. */
+  readonly lockWaitMillis: number
 }
 
 export interface ControlFailure {
