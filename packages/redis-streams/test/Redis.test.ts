@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { Redis as Client } from "ioredis"
 import * as Net from "node:net"
@@ -110,6 +111,59 @@ layer(RedisServer.layer, { excludeTestServices: true })("Redis", (it) => {
         const { error } = yield* failure({ url })
         assert.strictEqual(error._tag, "ServerTooOld")
       }).pipe(Effect.provide(RedisServer.layerOwn({ args: ["--rename-command", "XREADGROUP", ""] }))))
+  })
+
+  describe("TLS", () => {
+    it.scoped("a consumer works over TLS, with a server whose certificate is trusted", () =>
+      Effect.gen(function*() {
+        const { ca, url } = yield* RedisServer.RedisServer
+        const tls = { ca: Option.getOrThrow(ca) }
+        yield* Effect.gen(function*() {
+          const { group, send } = yield* freshGroup()
+          yield* send(3)
+          const held = yield* deliveries(group, 3)
+          yield* Effect.forEach(held, (delivery) => Delivery.use(delivery, () => Effect.void))
+          yield* expectNothingLeft(group)
+        }).pipe(Effect.scoped, Effect.provide(Redis.layer({ url, tls })))
+
+        // Nobody who cannot tell who answers is connected, nor anybody who believes to speak TLS and does not.
+        const { error } = yield* failure({ url })
+        assert.strictEqual(error._tag, "ConnectFailed")
+        assert.include(error.message, "self-signed")
+        const elsewhere = yield* failure({ url, tls: { ...tls, servername: "redis.example" } })
+        assert.strictEqual(elsewhere.error._tag, "ConnectFailed")
+        assert.include(elsewhere.error.message, "redis.example")
+        const plain = Redacted.make(Redacted.value(url).replace("rediss:", "redis:"))
+        const careless = yield* failure({ url: plain, tls })
+        assert.strictEqual(careless.error._tag, "ConnectFailed")
+        assert.include(careless.error.message, "rediss://")
+        assert.strictEqual((yield* failure({ url: plain, connectTimeout: "1 second" })).error._tag, "ConnectFailed")
+      }).pipe(Effect.provide(RedisServer.layerOwn({ tls: true }))))
+
+    it.scoped("a cluster is connected to with TLS as well", () =>
+      Effect.gen(function*() {
+        const { ca, url } = yield* RedisServer.RedisServer
+        const tls = { ca: Option.getOrThrow(ca) }
+        yield* Effect.gen(function*() {
+          const redis = yield* Redis.Redis
+          // Every slot on one node, and what it announces of itself.
+          const slots = Array.from({ length: 16_384 }, (_, slot) => String(slot))
+          yield* redis.command("CLUSTER", "ADDSLOTS", ...slots)
+          yield* until(redis.command("CLUSTER", "INFO"), (info) => /cluster_state:ok/.test(String(info)))
+        }).pipe(Effect.scoped, Effect.provide(Redis.layer({ url, tls })))
+        yield* Effect.gen(function*() {
+          const { group, send } = yield* freshGroup()
+          yield* send(2)
+          const held = yield* deliveries(group, 2)
+          yield* Effect.forEach(held, (delivery) => Delivery.use(delivery, () => Effect.void))
+          yield* expectNothingLeft(group)
+        }).pipe(Effect.scoped, Effect.provide(Redis.layerCluster([url], { tls })))
+        const distrust = yield* Effect.flip(Layer.build(Layer.fresh(Redis.layerCluster([url]))))
+        assert.strictEqual(distrust._tag, "ConnectFailed")
+      }).pipe(Effect.provide(RedisServer.layerOwn({
+        tls: true,
+        args: [...["--cluster-enabled", "yes", "--tls-cluster", "yes"], ...["--cluster-announce-ip", "127.0.0.1"]]
+      }))))
   })
 
   it.scoped("layerConfig takes its options from the configuration", () =>

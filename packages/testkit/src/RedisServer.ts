@@ -5,14 +5,16 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Binary from "./internal/binary.js"
+import * as Certificate from "./internal/certificate.js"
 import * as ContainerEngine from "./internal/containerEngine.js"
 import * as Debian from "./internal/debianPackages.js"
-import { launch } from "./internal/engine.js"
+import { launch, WayFailed } from "./internal/engine.js"
 import * as Find from "./internal/findServer.js"
 import * as RedisConnection from "./internal/redisConnection.js"
 import * as Redisd from "./internal/redisServer.js"
@@ -43,6 +45,8 @@ export class RedisServer extends Context.Tag("@safesync/testkit/RedisServer")<Re
   readonly origin: "url" | "path" | "docker" | "debian"
   /** The hand on the server; none when it was given by URL. */
   readonly control: Option.Option<ServerControl>
+  /** The certificate (PEM) that clients of a server with `tls` must trust; none for any other server. */
+  readonly ca: Option.Option<string>
 }>() {}
 
 /**
@@ -59,8 +63,12 @@ export const layer: Layer.Layer<RedisServer, ServerUnavailable> = Layer.scoped(
   Effect.flatMap(
     ServerUrl.given(urlVariable),
     Option.match({
-      onNone: () => own([]),
-      onSome: (url) => Find.first("Redis", [{ name: urlVariable, find: byUrl(url) }])
+      onNone: () => own([], false),
+      onSome: (url) =>
+        Effect.map(
+          Find.first("Redis", [{ name: urlVariable, find: byUrl(url) }]),
+          (found) => ({ ...found, ca: Option.none() })
+        )
     })
   )
 )
@@ -69,23 +77,37 @@ export const layer: Layer.Layer<RedisServer, ServerUnavailable> = Layer.scoped(
  * A server of its own, which a test may kill, stop and pause. What works first is taken: a `redis-server` of this machine, a
  * Docker engine, Debian packages unpacked into the cache folder (`SAFESYNC_CACHE_DIR`, by default `~/.cache/safesync`).
  *
- * It listens on loopback only, has no password, and is gone with all its data when the scope closes or this process dies.
+ * It listens on loopback only, has no password unless `args` ask for one, and is gone with all its data when the scope closes
+ * or this process dies.
+ *
+ * @example
+ * import * as RedisServer from "@safesync/testkit/RedisServer"
+ *
+ * // Its URL holds the password.
+ * const WithPassword = RedisServer.layerOwn({ args: ["--requirepass", "open sesame"] })
+ * // Its URL begins with rediss://, and a client trusts it with `tls: { ca }`.
+ * const WithTls = RedisServer.layerOwn({ tls: true })
  *
  * @since 0.1.0
  * @category layers
  */
 export const layerOwn = (options?: {
-  /** Arguments for redis-server, such as `["--maxmemory", "10mb"]`. */
+  /** Arguments for redis-server, such as `["--maxmemory", "10mb"]`. The password of a `--requirepass` is put into the URL. */
   readonly args?: ReadonlyArray<string> | undefined
   /** Writes every command to the append-only file and syncs it at once, so that a kill loses nothing. By default off. */
   readonly appendonly?: boolean | undefined
+  /**
+   * Speaks TLS and nothing else, with a certificate for 127.0.0.1 and localhost that is made with `openssl` and good for a day.
+   * Not in a container. By default off.
+   */
+  readonly tls?: boolean | undefined
 }): Layer.Layer<RedisServer, ServerUnavailable> =>
   Layer.scoped(
     RedisServer,
     own([
       ...(options?.appendonly === true ? ["--appendonly", "yes", "--appendfsync", "always"] : []),
       ...(options?.args ?? [])
-    ])
+    ], options?.tls === true)
   )
 
 /**
@@ -96,8 +118,8 @@ export const layerOwn = (options?: {
  */
 export const pending = (stream: string, group: string): Effect.Effect<number, never, RedisServer> =>
   Effect.gen(function*() {
-    const { url } = yield* RedisServer
-    const redis = yield* RedisConnection.connect(url)
+    const { ca, url } = yield* RedisServer
+    const redis = yield* RedisConnection.connect(url, Option.getOrUndefined(ca))
     const [count] = (yield* RedisConnection.call(redis, "XPENDING", stream, group)) as [number]
     return count
   }).pipe(
@@ -125,47 +147,70 @@ const debian: Debian.DebianServer = {
   keep: ["usr/bin/redis-check-rdb"]
 }
 
-const own = (args: ReadonlyArray<string>): Effect.Effect<Find.Found, ServerUnavailable, Scope.Scope> => {
-  // nothing is written to the disk unless the caller asks for it
-  const all = ["--save", "", ...args]
-  const started = (origin: Find.Found["origin"]) =>
-  (
-    { port, control }: { readonly port: number; readonly control: ServerControl }
-  ) => {
-    const url = Redisd.urlOf(port)
-    return Effect.map(
-      Redisd.identify(url, `127.0.0.1:${port}`),
-      ({ version }): Find.Found => ({ url, version, origin, control: Option.some(control) })
+const own = (
+  args: ReadonlyArray<string>,
+  tls: boolean
+): Effect.Effect<Context.Tag.Service<RedisServer>, ServerUnavailable, Scope.Scope> =>
+  Effect.gen(function*() {
+    // Each way that needs it then says why there is none.
+    const certificate = tls
+      ? yield* Effect.either(Effect.flatMap(ServerFolder.make("redis-tls"), Certificate.make))
+      : undefined
+    const setup = Effect.map(
+      certificate ?? Effect.succeed(undefined),
+      // nothing is written to the disk unless the caller asks for it
+      (certificate) => ({ args: ["--save", "", ...args], certificate })
     )
-  }
-  return Find.first("Redis", [
-    {
-      name: "redis-server on PATH",
-      find: Effect.gen(function*() {
+    const found = yield* Find.first("Redis", ownWays(setup), [{
+      way: urlVariable,
+      reason: "not set.",
+      hint: "Set it to redis://user:password@host:port to use a server of yours."
+    }])
+    const ca = certificate === undefined ? Option.none() : Option.map(Either.getRight(certificate), ({ pem }) => pem)
+    return { ...found, ca }
+  })
+
+const ownWays = (setup: Effect.Effect<Redisd.Setup, WayFailed>): ReadonlyArray<Find.Way> => {
+  const way = (
+    name: string,
+    origin: Find.Found["origin"],
+    start: (setup: Redisd.Setup) => Effect.Effect<Launched, WayFailed, Scope.Scope>
+  ): Find.Way => ({
+    name,
+    find: Effect.gen(function*() {
+      const how = yield* setup
+      const { control, port } = yield* start(how)
+      const { version } = yield* Redisd.identifyOwn(how, port)
+      return { url: Redisd.urlOf(how, port), version, origin, control: Option.some(control) }
+    })
+  })
+  return [
+    way("redis-server on PATH", "path", (setup) =>
+      Effect.gen(function*() {
         const program = yield* Binary.onPath("redis-server")
         const version = yield* Effect.flatMap(Binary.version([program]), Redisd.supported)
-        return yield* Redisd.start({ command: [program], usr: undefined, version }, all)
-      }).pipe(Effect.flatMap(started("path")))
-    },
-    {
-      name: "Docker",
-      find: Effect.gen(function*() {
+        return yield* Redisd.start({ command: [program], usr: undefined, version }, setup)
+      })),
+    way("Docker", "docker", (setup) =>
+      Effect.gen(function*() {
+        if (setup.certificate !== undefined) {
+          return yield* new WayFailed({ reason: "the certificate does not reach a container.", hint: "" })
+        }
         yield* ContainerEngine.available(image)
         const folder = yield* ServerFolder.make("redis")
-        const engine = ContainerEngine.make(folder, { image, port: 6379, env: [], args: ["redis-server", ...all] })
-        return yield* launch("Redis", engine, (port) => Redisd.identify(Redisd.urlOf(port), `127.0.0.1:${port}`))
-      }).pipe(Effect.flatMap(started("docker")))
-    },
-    {
-      name: "Debian packages",
-      find: Effect.gen(function*() {
+        const args = ["redis-server", ...setup.args]
+        const engine = ContainerEngine.make(folder, { image, port: 6379, env: [], args })
+        return yield* launch("Redis", engine, (port) => Redisd.identifyOwn(setup, port))
+      })),
+    way("Debian packages", "debian", (setup) =>
+      Effect.gen(function*() {
         const { command, usr } = yield* Debian.install(debian)
-        return yield* Redisd.start({ command, usr, version: yield* Binary.version(command) }, all)
-      }).pipe(Effect.flatMap(started("debian")))
-    }
-  ], [{
-    way: urlVariable,
-    reason: "not set.",
-    hint: "Set it to redis://user:password@host:port to use a server of yours."
-  }])
+        return yield* Redisd.start({ command, usr, version: yield* Binary.version(command) }, setup)
+      }))
+  ]
+}
+
+interface Launched {
+  readonly port: number
+  readonly control: ServerControl
 }

@@ -5,6 +5,7 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { randomUUID } from "node:crypto"
 import { once } from "node:events"
@@ -76,6 +77,37 @@ it.scopedLive("a server with a password that the URL does not give", () =>
     const right = new URL(Redacted.value(url))
     right.password = "s3cret"
     assert.strictEqual((yield* given(right.href)).origin, "url")
+  }))
+
+it.scopedLive("a server of its own with a password becomes ready, and its URL holds it", () =>
+  Effect.gen(function*() {
+    const password = "open sesame/@:%"
+    const own = yield* Layer.build(RedisServer.layerOwn({ args: ["--requirepass", password] }))
+    const { control, url } = Context.get(own, RedisServer.RedisServer)
+    const redis = yield* RedisConnection.connect(url)
+    assert.strictEqual(yield* RedisConnection.call(redis, "PING"), "PONG")
+    const bare = new URL(Redacted.value(url))
+    bare.password = ""
+    assert.include((yield* failureFor(bare.href)).message, "refused the login")
+    assert.strictEqual(yield* Effect.provide(RedisServer.pending("none", "g"), own), 0)
+    // Starting it again asks it as well.
+    const { kill, start } = Option.getOrThrow(control)
+    yield* Effect.zipRight(kill, start)
+    yield* RedisConnection.connect(url)
+  }))
+
+it.scopedLive("a server of its own with TLS is there for those who trust its certificate, and for nobody else", () =>
+  Effect.gen(function*() {
+    const own = yield* Layer.build(RedisServer.layerOwn({ tls: true, args: ["--requirepass", "s3cret"] }))
+    const { ca, url } = Context.get(own, RedisServer.RedisServer)
+    assert.match(Redacted.value(url), /^rediss:\/\/:s3cret@127\.0\.0\.1:\d+$/)
+    const redis = yield* RedisConnection.connect(url, Option.getOrThrow(ca))
+    assert.strictEqual(yield* RedisConnection.call(redis, "PING"), "PONG")
+    assert.strictEqual(yield* Effect.provide(RedisServer.pending("none", "g"), own), 0)
+    const distrust = yield* Effect.flip(RedisConnection.connect(url))
+    assert.match(distrust.message, /self.signed/)
+    const plain = Redacted.make(Redacted.value(url).replace("rediss:", "redis:"))
+    assert.isFalse(Option.isSome(yield* Effect.option(RedisConnection.connect(plain))))
   }))
 
 it.live.each([

@@ -15,8 +15,11 @@ const refused = (cause: unknown): RedisRefused => {
   return new RedisRefused({ code, message: message ?? String(cause) })
 }
 
-/** One connection of our own that never reconnects. */
-export const connect = (url: Redacted.Redacted<string>): Effect.Effect<Redis, RedisRefused, Scope.Scope> =>
+/** One connection of our own that never reconnects. `ca`: what a server's certificate may be signed by, beside the usual. */
+export const connect = (
+  url: Redacted.Redacted<string>,
+  ca?: string | undefined
+): Effect.Effect<Redis, RedisRefused, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() =>
       new Redis(Redacted.value(url), {
@@ -25,7 +28,8 @@ export const connect = (url: Redacted.Redacted<string>): Effect.Effect<Redis, Re
         commandTimeout: 15_000,
         retryStrategy: () => null,
         maxRetriesPerRequest: 0,
-        enableOfflineQueue: false
+        enableOfflineQueue: false,
+        ...(ca === undefined ? {} : { tls: { ca } })
       })
     ),
     (redis) => Effect.sync(() => redis.disconnect())

@@ -4,6 +4,7 @@ import * as Redacted from "effect/Redacted"
 import { mkdirSync } from "node:fs"
 import { join } from "node:path"
 import type { Binary } from "./binary.js"
+import type { Certificate } from "./certificate.js"
 import { launch, type Ready, WayFailed } from "./engine.js"
 import * as ProcessEngine from "./processEngine.js"
 import * as RedisConnection from "./redisConnection.js"
@@ -23,9 +24,13 @@ export const supported = (version: string): Effect.Effect<string, WayFailed> =>
     new WayFailed({ reason: `Redis ${version} is too old.`, hint: "Redis 5.0 or later is needed." })
 
 /** Logs in, asks who it is, and says in the user's terms what is wrong. */
-export const identify = (url: Redacted.Redacted<string>, where: string): Effect.Effect<RedisIdentity, WayFailed> =>
+export const identify = (
+  url: Redacted.Redacted<string>,
+  where: string,
+  ca?: string | undefined
+): Effect.Effect<RedisIdentity, WayFailed> =>
   Effect.gen(function*() {
-    const redis = yield* RedisConnection.connect(url)
+    const redis = yield* RedisConnection.connect(url, ca)
     const info = String(yield* RedisConnection.call(redis, "INFO", "server"))
     const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(info)?.[1] ?? ""
     return { version: field("redis_version"), pid: Number(field("process_id")) }
@@ -51,11 +56,27 @@ export const identify = (url: Redacted.Redacted<string>, where: string): Effect.
     })
   )
 
-/** The URL of a server that was started by us. */
-export const urlOf = (port: number): Redacted.Redacted<string> => Redacted.make(`redis://127.0.0.1:${port}`)
+/** How a server of our own is run, and how it is spoken to. */
+export interface Setup {
+  readonly args: ReadonlyArray<string>
+  /** With it the server speaks TLS and nothing else. */
+  readonly certificate: Certificate | undefined
+}
+
+/** The URL of a server that was started by us, with the password that its arguments ask for. */
+export const urlOf = ({ args, certificate }: Setup, port: number): Redacted.Redacted<string> => {
+  const at = args.lastIndexOf("--requirepass")
+  const password = at < 0 ? undefined : args[at + 1]
+  const login = password === undefined || password === "" ? "" : `:${encodeURIComponent(password)}@`
+  return Redacted.make(`${certificate === undefined ? "redis" : "rediss"}://${login}127.0.0.1:${port}`)
+}
+
+/** Asks a server of our own who it is. */
+export const identifyOwn = (setup: Setup, port: number): Effect.Effect<RedisIdentity, WayFailed> =>
+  identify(urlOf(setup, port), `127.0.0.1:${port}`, setup.certificate?.pem)
 
 /** A server of our own with this program, on loopback, with a data folder that goes with the scope. */
-export const start = (binary: Binary, args: ReadonlyArray<string>) =>
+export const start = (binary: Binary, setup: Setup) =>
   Effect.gen(function*() {
     const folder = yield* ServerFolder.make("redis")
     const data = join(folder, "data")
@@ -64,17 +85,25 @@ export const start = (binary: Binary, args: ReadonlyArray<string>) =>
       ...binary.command,
       "--bind",
       "127.0.0.1",
-      "--port",
-      String(port),
+      ...listening(setup, String(port)),
       "--dir",
       data,
-      ...args
+      ...setup.args
     ])
     const ready: Ready = (port, pid) =>
       Effect.filterOrFail(
-        identify(urlOf(port), `127.0.0.1:${port}`),
+        identifyOwn(setup, port),
         (identity) => Option.contains(pid, identity.pid),
         () => ({ reason: "another server answers at its port" })
       )
     return yield* launch("Redis", engine, ready)
   })
+
+// internal
+
+const listening = ({ certificate }: Setup, port: string): ReadonlyArray<string> =>
+  certificate === undefined ? ["--port", port] : [
+    ...["--port", "0", "--tls-port", port, "--tls-auth-clients", "no"],
+    ...["--tls-cert-file", certificate.certFile, "--tls-key-file", certificate.keyFile],
+    ...["--tls-ca-cert-file", certificate.certFile]
+  ]
