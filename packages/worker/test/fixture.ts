@@ -1,5 +1,6 @@
 import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Inbox from "@safesync/mysql/Inbox"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Reclaim from "@safesync/redis-streams/Reclaim"
@@ -10,6 +11,7 @@ import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type { Scope } from "effect/Scope"
@@ -81,5 +83,12 @@ export const balance = (account: number) =>
   )
 
 /** Asks again and again until the answer is yes: the servers' state is the latch. */
-export const until = <A, E, R>(ask: Effect.Effect<A, E, R>, yes: (a: A) => boolean) =>
-  Effect.repeat(ask, { until: yes })
+export const until = <A, E, R>(ask: Effect.Effect<A, E, R>, yes: (a: A) => boolean): Effect.Effect<A, E, R> =>
+  Effect.flatMap(ask, (a) => yes(a) ? Effect.succeed(a) : Effect.delay(until(ask, yes), "5 millis"))
+
+/** Everything has been read, and all that was read is settled. */
+export const worked = <A>(group: ConsumerGroup.ConsumerGroup<A>) =>
+  until(ConsumerGroup.info(group), ({ lag, pending }) => Option.contains(lag, 0) && pending === 0)
+
+/** A message that fails, where others are credited. */
+export const refuse = (reason: string): Effect.Effect<never, string | SqlError, SqlClient> => Effect.fail(reason)

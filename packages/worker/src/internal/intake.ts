@@ -41,6 +41,8 @@ export class Intake<in out A> {
   readonly held: Held = new Held()
   private readonly lanes = new Map<string, Array<Waiting<A>>>()
   private readonly room = Effect.unsafeMakeLatch(true)
+  /** Open while somebody stands behind another message. */
+  private readonly standing = Effect.unsafeMakeLatch(false)
   private readyCount = 0
   private waitingCount = 0
   private sourceEnded = false
@@ -120,19 +122,23 @@ export class Intake<in out A> {
   })
 
   /** Renews the leases of those that have stood for long. */
-  readonly keepLeases: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
-    const now = performance.now()
-    let next = 1_000
-    const kept: Array<Effect.Effect<void>> = []
-    for (const lane of this.lanes.values()) {
-      for (const waiting of lane) {
-        const due = Duration.toMillis(Delivery.minIdle(waiting.delivery)) / 6
-        next = Math.min(next, due)
-        if (!waiting.kept && now - waiting.since >= due) kept.push(this.keep(waiting, lane))
+  readonly keepLeases: Effect.Effect<never> = Effect.forever(Effect.zipRight(
+    this.standing.await,
+    Effect.suspend(() => {
+      const now = performance.now()
+      const kept: Array<Effect.Effect<void>> = []
+      let next = Infinity
+      for (const lane of this.lanes.values()) {
+        for (const waiting of lane) {
+          const due = Duration.toMillis(Delivery.minIdle(waiting.delivery)) / 6
+          next = Math.min(next, due)
+          if (!waiting.kept && now - waiting.since >= due) kept.push(this.keep(waiting, lane))
+        }
       }
-    }
-    return Effect.zipRight(Effect.all(kept, { discard: true }), Effect.sleep(Math.max(next, 5)))
-  }))
+      if (next === Infinity) this.standing.unsafeClose()
+      return Effect.zipRight(Effect.all(kept, { discard: true }), Effect.sleep(next === Infinity ? 0 : next))
+    })
+  ))
 
   private keep(waiting: Waiting<A>, lane: Array<Waiting<A>>): Effect.Effect<void> {
     waiting.kept = true
@@ -156,6 +162,7 @@ export class Intake<in out A> {
       while (at > 0 && compareIds(lane[at - 1]!.delivery.id, delivery.id) > 0) at--
       lane.splice(at, 0, { delivery, key, since: performance.now(), kept: false })
       this.waitingCount++
+      this.standing.unsafeOpen()
       return
     }
     if (key !== undefined) this.lanes.set(key, [])

@@ -1,0 +1,82 @@
+import { expect, layer } from "@effect/vitest"
+import * as Disposition from "@safesync/worker/Disposition"
+import * as Worker from "@safesync/worker/Worker"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { balance, bench, credit, payments, refuse, Servers, source, until, worked } from "./fixture.js"
+
+const plain = { concurrency: 4, inbox: "message-id", onFailure: () => Disposition.discard } as const
+const one = { account: 1, pence: 1 }
+
+layer(Servers, { excludeTestServices: true })("Worker as a value", (it) => {
+  it.effect("L26: status tells running, draining and stopped, what is in flight, and how it went", () =>
+    bench(Effect.gen(function*() {
+      const { group, send } = yield* payments()
+      const scope = yield* Scope.make()
+      const go = yield* Deferred.make<void>()
+      const worker = yield* Scope.extend(
+        Worker.make(source(group, "a"), (payment) =>
+          payment.account === 1
+            ? Effect.zipRight(Deferred.await(go), credit(payment))
+            : refuse("no such account"), plain),
+        scope
+      )
+      expect(yield* worker.status).toEqual({
+        state: "running",
+        inFlight: 0,
+        waiting: 0,
+        lastSuccess: Option.none(),
+        lastFailure: Option.none(),
+        lag: Option.none()
+      })
+      yield* send(one, { account: 2, pence: 1 })
+      const busy = yield* until(
+        worker.status,
+        ({ inFlight, lastFailure }) => inFlight === 1 && Option.isSome(lastFailure)
+      )
+      expect(Option.map(busy.lastFailure, ({ cause }) => Cause.failureOption(cause))).toEqual(
+        Option.some(Option.some("no such account"))
+      )
+      expect(Option.isSome(busy.lag)).toBe(true)
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      const draining = yield* until(worker.status, ({ state }) => state !== "running")
+      expect(draining).toMatchObject({ state: "draining", inFlight: 1 })
+      yield* Deferred.succeed(go, undefined)
+      yield* Fiber.join(closing)
+      const last = yield* worker.status
+      expect(last).toMatchObject({ state: "stopped", inFlight: 0 })
+      expect(Option.isSome(last.lastSuccess)).toBe(true)
+      // closed by its owner, it has ended well
+      yield* worker.await
+      yield* worked(group)
+      expect(yield* balance(1)).toBe(1)
+    })))
+
+  it.effect("a worker that fails is stopped, and await tells why", () =>
+    bench(Effect.scoped(Effect.gen(function*() {
+      const worker = yield* Worker.make(Stream.fail("gone" as const), credit, plain)
+      expect(yield* Effect.exit(worker.await)).toEqual(Exit.fail("gone"))
+      expect((yield* worker.status).state).toBe("stopped")
+    }))))
+
+  it.effect("layer: a worker under a tag lives as long as its layer", () =>
+    bench(Effect.gen(function*() {
+      class Billing extends Context.Tag("Billing")<Billing, Worker.Worker<unknown>>() {}
+      const { group, send } = yield* payments()
+      yield* send(one, one)
+      const worker = yield* Effect.provide(
+        Effect.zipLeft(Billing, worked(group)),
+        Layer.provide(Worker.layer(Billing, source(group, "a"), credit, plain), Layer.context<never>())
+      )
+      expect((yield* worker.status).state).toBe("stopped")
+      expect(yield* balance(1)).toBe(2)
+    })))
+})
