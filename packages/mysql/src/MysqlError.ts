@@ -62,6 +62,9 @@ const describe = (
  * 1213: InnoDB chose this transaction as the victim and has rolled all of it back. Running the transaction again from
  * its start is safe.
  *
+ * Told as the same, since it means the same: 3101 and 1180 with the engine's error 149, by which a member of a Group
+ * Replication says at COMMIT that a transaction on another member was first, and 1614, which ends an XA branch.
+ *
  * @since 0.1.0
  * @category errors
  */
@@ -73,8 +76,8 @@ export class Deadlock extends Schema.TaggedError<Deadlock>("@safesync/mysql/Dead
 }
 
 /**
- * 1205, and 3024 where a lock wait was bounded below one second: the row lock was not granted in time. By default only
- * the statement is rolled back, the transaction stays open.
+ * 1205, and 3024 where the wait for a row lock was bounded by a Duration: the lock, on a row or on the table's definition,
+ * was not granted in time. By default only the statement is rolled back, the transaction stays open.
  *
  * @since 0.1.0
  * @category errors
@@ -154,13 +157,17 @@ export class DuplicateKey extends Schema.TaggedError<DuplicateKey>("@safesync/my
 }
 
 /**
- * 1451, 1452: the statement would leave a foreign key without its row.
+ * 1451, 1452: the statement would leave a foreign key without its row. 1761, 1762: a cascade of it would write a duplicate.
  *
  * @since 0.1.0
  * @category errors
  */
 export class ForeignKeyViolation
-  extends Schema.TaggedError<ForeignKeyViolation>("@safesync/mysql/ForeignKeyViolation")("ForeignKeyViolation", fields)
+  extends Schema.TaggedError<ForeignKeyViolation>("@safesync/mysql/ForeignKeyViolation")("ForeignKeyViolation", {
+    ...fields,
+    /** The name of the constraint; absent when the account may not know the other table. */
+    constraint: Schema.optional(Schema.String)
+  })
 {
   readonly [TypeId]: TypeId = TypeId
   override get message() {
@@ -175,7 +182,11 @@ export class ForeignKeyViolation
  * @category errors
  */
 export class CheckViolation
-  extends Schema.TaggedError<CheckViolation>("@safesync/mysql/CheckViolation")("CheckViolation", fields)
+  extends Schema.TaggedError<CheckViolation>("@safesync/mysql/CheckViolation")("CheckViolation", {
+    ...fields,
+    /** The name of the constraint. */
+    constraint: Schema.optional(Schema.String)
+  })
 {
   readonly [TypeId]: TypeId = TypeId
   override get message() {
@@ -184,8 +195,8 @@ export class CheckViolation
 }
 
 /**
- * 1290, 1792, 1836: the server, or this transaction, takes no writes. After a failover this connection may still reach
- * the old primary.
+ * 1290 with `--read-only` or `--super-read-only`, 1036, 1792, 1836, 1874, 3989, and 1015 with the engine's error 165: the
+ * server, the schema or this transaction takes no writes. After a failover this connection may still reach the old primary.
  *
  * @since 0.1.0
  * @category errors
@@ -195,12 +206,13 @@ export class ReadOnlyServer
 {
   readonly [TypeId]: TypeId = TypeId
   override get message() {
-    return describe("The server or the transaction is read-only", this, "is this still the primary?")
+    return describe("The server, the schema or the transaction is read-only", this, "is this still the primary?")
   }
 }
 
 /**
- * The connection could not be had, or is gone; a transaction on it was rolled back by the server.
+ * The connection could not be had (nobody answers, the server is full or offline, the login was refused, the pool is closed
+ * or its queue full), or is gone; a transaction on it was rolled back by the server.
  *
  * @since 0.1.0
  * @category errors
@@ -215,7 +227,7 @@ export class ConnectionLost
 }
 
 /**
- * Everything else: a syntax error, a missing table, a value out of range.
+ * Everything else: a syntax error, a missing table, a value out of range, a value that cannot be bound.
  *
  * @since 0.1.0
  * @category errors
@@ -297,7 +309,11 @@ export const isRetryable = (u: unknown): u is Deadlock | LockWaitTimeout | LockN
 
 /**
  * The one table from errno and from the driver's own codes to tags.
- * Source: the server's error message reference, and `mysql2` for what it raises itself.
+ *
+ * Sources: https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html, and `mysql2` for what it raises itself.
+ * Left as `StatementFailed`, since there is nothing to do about them at run time, or nothing that all callers would:
+ * 1206 and 1637 (the server is out of locks or of transactions), 1223 (a read lock of one's own), 1461 (prepared
+ * statements), 3058 (a deadlock of advisory locks: `AdvisoryLock` has a tag for it), 3100 (a replication plugin's hook).
  *
  * @since 0.1.0
  * @category constructors
@@ -309,13 +325,15 @@ export const fromDriver = (cause: unknown, statement?: string | undefined): Mysq
   switch (error.errno) {
     case 1213:
     case 1614:
+    case 3101:
       return new Deadlock(props, trusted)
+    case 1180:
+      return driver.engineErrno(cause) === 149 ? new Deadlock(props, trusted) : new StatementFailed(props, trusted)
     case 1205:
       return new LockWaitTimeout(props, trusted)
     case 3572:
       return new LockNotAvailable(props, trusted)
     case 3024:
-    case 1969: // MariaDB
       return new StatementTimeout(props, trusted)
     case 1317:
       return new StatementInterrupted(props, trusted)
@@ -326,14 +344,23 @@ export const fromDriver = (cause: unknown, statement?: string | undefined): Mysq
     case 1217:
     case 1451:
     case 1452:
-      return new ForeignKeyViolation(props, trusted)
+    case 1761:
+    case 1762:
+      return new ForeignKeyViolation({ ...props, constraint: driver.constraint(cause) }, trusted)
     case 3819:
-    case 4025: // MariaDB
-      return new CheckViolation(props, trusted)
-    case 1290:
+      return new CheckViolation({ ...props, constraint: driver.constraint(cause) }, trusted)
+    case 1036:
     case 1792:
     case 1836:
+    case 1874:
+    case 3989:
       return new ReadOnlyServer(props, trusted)
+    case 1290:
+      return driver.namesReadOnly(cause) ? new ReadOnlyServer(props, trusted) : new StatementFailed(props, trusted)
+    case 1015:
+      return driver.engineErrno(cause) === 165
+        ? new ReadOnlyServer(props, trusted)
+        : new StatementFailed(props, trusted)
     default:
       return driver.isConnectionLost(cause) ? new ConnectionLost(props, trusted) : new StatementFailed(props, trusted)
   }
@@ -345,7 +372,13 @@ export const fromDriver = (cause: unknown, statement?: string | undefined): Mysq
  * @since 0.1.0
  * @category constructors
  */
-export const classify = (error: SqlError): MysqlError => fromDriver(error.cause ?? error)
+export const classify = (error: SqlError): MysqlError =>
+  connecting.has(error.message) && !isMysqlError(error.cause)
+    ? new ConnectionLost(driver.read(error.cause), trusted)
+    : fromDriver(error.cause ?? error)
+
+/** What @effect/sql-mysql2 says when there was no connection for a statement to fail on, whatever the server's reason. */
+const connecting = new Set(["Failed to acquire connection", "MysqlClient: Failed to connect"])
 
 /**
  * Turns the `SqlError`s of an effect into what they stand for: a `MysqlError`, or `TransactionAborted` for a statement

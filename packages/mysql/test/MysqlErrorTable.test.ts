@@ -1,0 +1,122 @@
+/** The table from errno and the driver's codes to tags, without a server. */
+import { SqlError } from "@effect/sql/SqlError"
+import { describe, expect, it } from "@effect/vitest"
+import * as MysqlError from "@safesync/mysql/MysqlError"
+
+describe("MysqlError, without a server", () => {
+  const tags: Record<string, ReadonlyArray<number | readonly [number, string]>> = {
+    Deadlock: [1213, 1614, 3101, [1180, "Got error 149 - 'Lock deadlock; Retry transaction' during COMMIT"]],
+    LockWaitTimeout: [1205],
+    LockNotAvailable: [3572],
+    StatementTimeout: [3024],
+    StatementInterrupted: [1317],
+    DuplicateKey: [1062, 1586],
+    ForeignKeyViolation: [1216, 1217, 1451, 1452, 1761, 1762],
+    CheckViolation: [3819],
+    ReadOnlyServer: [
+      ...[1036, 1792, 1836, 1874, 3989],
+      [1290, "The MySQL server is running with the --read-only option so it cannot execute this statement"],
+      [1290, "The MySQL server is running with the --super-read-only option so it cannot execute this statement"],
+      [1015, "Can't lock file (errno: 165 - Table is read only)"]
+    ],
+    ConnectionLost: [
+      ...[1040, 1042, 1043, 1053, 1129, 1130, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1862, 1927, 2006, 2013, 2055],
+      ...[3032, 3118, 3159, 3168, 3169, 4031, 4081, 4082]
+    ],
+    StatementFailed: [
+      ...[1045, 1054, 1064, 1146, 1153, 1206, 1223, 1264, 1366, 1406, 1461, 1637, 1644, 3058, 3100, 9999],
+      [1180, "Got error 5 - 'Input/output error' during COMMIT"],
+      [1290, "The MySQL server is running with the --secure-file-priv option so it cannot execute this statement"],
+      [1015, "Can't lock file (errno: 11 - Resource temporarily unavailable)"]
+    ]
+  }
+  for (const [tag, errnos] of Object.entries(tags)) {
+    it(`L6: ${tag}`, () => {
+      for (const [errno, message] of errnos.map((_) => typeof _ === "number" ? [_, "text"] as const : _)) {
+        const driver = Object.assign(new Error(message), {
+          errno,
+          code: "ER_X",
+          sqlState: "HY000",
+          sqlMessage: message
+        })
+        expect(MysqlError.fromDriver(driver, "SELECT ?")).toMatchObject({
+          _tag: tag,
+          errno,
+          code: "ER_X",
+          sqlState: "HY000",
+          statement: "SELECT ?"
+        })
+        expect(MysqlError.classify(new SqlError({ cause: driver }))).toMatchObject({ _tag: tag, errno })
+      }
+    })
+  }
+
+  const lost: ReadonlyArray<object> = [
+    ...[
+      "PROTOCOL_CONNECTION_LOST",
+      "PROTOCOL_ENQUEUE_AFTER_FATAL_ERROR",
+      "PROTOCOL_SEQUENCE_TIMEOUT",
+      "PROTOCOL_ERROR"
+    ],
+    ...["HANDSHAKE_NO_SSL_SUPPORT", "HANDSHAKE_SSL_ERROR", "HANDSHAKE_UNKNOWN_ERROR", "AUTH_SWITCH_PLUGIN_ERROR"],
+    ...["ECONNRESET", "ECONNREFUSED", "ECONNABORTED", "EPIPE", "ETIMEDOUT", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH"],
+    "ENETUNREACH"
+  ].map((code) => ({ code }))
+  it("L6: ConnectionLost, by what the driver says", () => {
+    for (const fields of [...lost, { fatal: true }, { errno: -104, code: "ECONNRESET" }, { code: 4031, fatal: true }]) {
+      expect(MysqlError.fromDriver(Object.assign(new Error("text"), fields))).toMatchObject({ _tag: "ConnectionLost" })
+    }
+    for (
+      const message of [
+        "Can't add new command when connection is in closed state",
+        "Pool is closed.",
+        "No connections available.",
+        "Queue limit reached.",
+        "connection timeout"
+      ]
+    ) {
+      expect(MysqlError.fromDriver(new Error(message))).toMatchObject({ _tag: "ConnectionLost", detail: message })
+    }
+    // What somebody else's code says is not the driver's word.
+    expect(MysqlError.fromDriver({ code: "E_OTHER", message: "Pool is closed." })._tag).toBe("StatementFailed")
+    expect(MysqlError.fromDriver("what is this")).toMatchObject({ _tag: "StatementFailed", code: "UNKNOWN" })
+  })
+
+  it("an error that is classified already stays as it is", () => {
+    const error = MysqlError.fromDriver(Object.assign(new Error(), { errno: 1213 }))
+    expect(MysqlError.fromDriver(error)).toBe(error)
+    expect(MysqlError.classify(new SqlError({ cause: error, message: "Failed to acquire connection" }))).toBe(error)
+    expect(MysqlError.refailError("mine")).toBe("mine")
+  })
+
+  it("what may be tried again", () => {
+    const retryable = Object.keys(tags).filter((tag) => {
+      const [first] = tags[tag]!
+      return MysqlError.isRetryable(MysqlError.fromDriver({ errno: first }))
+    })
+    expect(retryable).toEqual(["Deadlock", "LockWaitTimeout", "LockNotAvailable"])
+    expect(MysqlError.isRetryable({ _tag: "Deadlock" })).toBe(false)
+  })
+
+  it("a message names the problem, the number, what the server said, a hint and the statement", () => {
+    const driver = Object.assign(new Error("Lock wait timeout exceeded"), { errno: 1205, code: "ER_LOCK_WAIT_TIMEOUT" })
+    expect(MysqlError.fromDriver(driver, "UPDATE t").message).toBe(
+      "A lock was not granted in time (1205 ER_LOCK_WAIT_TIMEOUT). Lock wait timeout exceeded. " +
+        "Hint: another transaction holds it: keep transactions short. Statement: UPDATE t"
+    )
+    expect(MysqlError.fromDriver(Object.assign(new Error(), { code: "EPIPE" })).message).toBe(
+      "There is no connection to the server (EPIPE)"
+    )
+  })
+
+  it("names of indexes and constraints are read from the right, whatever the values are", () => {
+    const key = (message: string) => MysqlError.fromDriver({ errno: 1062, message })
+    expect(key("Duplicate entry 'a' for key 'b.c' for key 't.the key'")).toMatchObject({ key: "the key" })
+    expect(key("Duplicate entry 'a\nb' for key 't.PRIMARY'")).toMatchObject({ key: "PRIMARY" })
+    expect(key("Duplicate entry 'a' for key 'PRIMARY'")).toMatchObject({ key: "PRIMARY" })
+    expect(key("Doppelt")).toMatchObject({ key: "" })
+    const constraint = (errno: number, message: string) => MysqlError.fromDriver({ errno, message })
+    expect(constraint(1452, "fails (`d`.`t`, CONSTRAINT `a``b` FOREIGN KEY (`c`)")).toMatchObject({ constraint: "a`b" })
+    expect(constraint(3819, "Check constraint 'it's' is violated.")).toMatchObject({ constraint: "it's" })
+  })
+})
