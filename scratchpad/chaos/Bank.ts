@@ -78,6 +78,81 @@ export const open = (accounts: number): Effect.Effect<void, SqlError, SqlClient.
   })
 
 /**
+ * Writes a leg into the ledger.
+ *
+ * @since 0.1.0
+ * @category statements
+ */
+export const book = (
+  number: number,
+  { amount, credit, debit, leg }: Leg
+): Effect.Effect<unknown, SqlError, SqlClient.SqlClient> =>
+  Effect.flatMap(
+    SqlClient.SqlClient,
+    (sql) =>
+      sql`INSERT INTO ledger (transfer, leg, debit, credit, amount) VALUES (${number}, ${leg}, ${debit}, ${credit}, ${amount})`
+  )
+
+/**
+ * Changes a balance on the server.
+ *
+ * @since 0.1.0
+ * @category statements
+ */
+export const change = (id: number, by: number): Effect.Effect<unknown, SqlError, SqlClient.SqlClient> =>
+  Effect.flatMap(SqlClient.SqlClient, (sql) => sql`UPDATE account SET balance = balance + ${by} WHERE id = ${id}`)
+
+/**
+ * A leg whose balances are computed on the server; the rows are written in the order of their ids.
+ *
+ * @since 0.1.0
+ * @category statements
+ */
+export const move = (number: number, leg: Leg): Effect.Effect<unknown, SqlError, SqlClient.SqlClient> => {
+  const writes = [change(leg.debit, -leg.amount), change(leg.credit, leg.amount)]
+  return Effect.all([...leg.debit < leg.credit ? writes : writes.reverse(), book(number, leg)], { discard: true })
+}
+
+/**
+ * A leg whose balances are computed here, from what was read under a lock: without the lock updates are lost.
+ *
+ * @since 0.1.0
+ * @category statements
+ */
+export const write = (
+  number: number,
+  leg: Leg,
+  balances: { readonly debit: unknown; readonly credit: unknown }
+): Effect.Effect<unknown, SqlError, SqlClient.SqlClient> =>
+  Effect.flatMap(SqlClient.SqlClient, (sql) =>
+    Effect.all([
+      sql`UPDATE account SET balance = ${Number(balances.debit) - leg.amount} WHERE id = ${leg.debit}`,
+      sql`UPDATE account SET balance = ${Number(balances.credit) + leg.amount} WHERE id = ${leg.credit}`,
+      book(number, leg)
+    ], { discard: true }))
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Account {
+  readonly balance: unknown
+  readonly version: number
+}
+
+/**
+ * Reads an account without a lock.
+ *
+ * @since 0.1.0
+ * @category statements
+ */
+export const read = (id: number): Effect.Effect<Account, SqlError, SqlClient.SqlClient> =>
+  Effect.flatMap(
+    SqlClient.SqlClient,
+    (sql) => Effect.map(sql<Account>`SELECT balance, version FROM account WHERE id = ${id}`, ([row]) => row!)
+  )
+
+/**
  * @since 0.1.0
  * @category models
  */

@@ -18,6 +18,7 @@ import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import * as Moments from "./Moments.js"
+import * as Report from "./Report.js"
 import type { Outcome, Scenario, Settings } from "./Scenario.js"
 import * as Seeded from "./Seeded.js"
 import * as ServerState from "./ServerState.js"
@@ -61,7 +62,7 @@ const run = (settings: Settings): Effect.Effect<Outcome, Error, Database | Mysql
           const random = Seeded.make(settings.seed, kind, n)
           took.push(yield* once(`${kind}, ${n + 1}`, wait, random, observer, failures))
         }
-        figures.push([`${kind}: ${summaryNames}`, summary(took)])
+        figures.push([`${kind}: ${Report.spreadNames}`, Report.spread(took)])
         late(kind, took, failures)
       }
     }))
@@ -72,7 +73,7 @@ const run = (settings: Settings): Effect.Effect<Outcome, Error, Database | Mysql
       settings.progress.update(n, "the pool")
       took.push(yield* exhausted(`the pool, ${n + 1}`, Seeded.make(settings.seed, "pool", n), failures))
     }
-    figures.push([`a connection of an exhausted pool: ${summaryNames}`, summary(took)])
+    figures.push([`a connection of an exhausted pool: ${Report.spreadNames}`, Report.spread(took)])
     late("a connection of an exhausted pool", took, failures)
 
     turns.disable()
@@ -211,17 +212,9 @@ const late = (kind: string, took: ReadonlyArray<number>, failures: Array<string>
   const over = took.filter((millis) => millis >= boundMillis)
   if (over.length > 0) {
     failures.push(
-      `${kind}: ${over.length} of ${took.length} took ${boundMillis} ms or more, the longest ${ms(Math.max(...over))}`
+      `${kind}: ${over.length} of ${took.length} took ${boundMillis} ms or more, the longest ${
+        Math.max(...over).toFixed(0)
+      } ms`
     )
   }
 }
-
-const summaryNames = "median, p99, max"
-
-const summary = (took: ReadonlyArray<number>): string => {
-  const sorted = took.toSorted((a, b) => a - b)
-  const at = (share: number) => ms(sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)]!)
-  return `${at(0.5)}, ${at(0.99)}, ${at(1)}`
-}
-
-const ms = (millis: number): string => `${millis.toFixed(1)} ms`

@@ -16,9 +16,11 @@ import * as Option from "effect/Option"
 import * as Bank from "./Bank.js"
 import * as Fate from "./Fate.js"
 import * as Moments from "./Moments.js"
+import * as Report from "./Report.js"
 import type { Outcome, Scenario, Settings } from "./Scenario.js"
 import * as Seeded from "./Seeded.js"
 import * as ServerState from "./ServerState.js"
+import * as TransferKinds from "./TransferKinds.js"
 import * as Transfers from "./Transfers.js"
 
 /**
@@ -51,7 +53,7 @@ const expected = new Set([
   "VersionConflict",
   "AdvisoryLockTimeout",
   "TransactionAborted: deadlock",
-  `defect: ${Transfers.defect}`
+  `defect: ${TransferKinds.defect}`
 ])
 
 const run = (settings: Settings) =>
@@ -62,11 +64,10 @@ const run = (settings: Settings) =>
     const discarded = yield* thrownAway
     const failures: Array<string> = []
     const told: Array<Bank.Told> = []
-    const hits = { begin: 0, body: 0, end: 0 }
+    const hits: Record<"begin" | "body" | "end", Array<number>> = { begin: [], body: [], end: [] }
     const ways = new Map<string, number>()
     let interrupted = 0
     let begun = 0
-    let slowest = 0
     // Two at a time: each needs a second connection while it holds one, and more of them could take the whole pool.
     const around = yield* Effect.makeSemaphore(2)
 
@@ -102,8 +103,7 @@ const run = (settings: Settings) =>
         exit = ended.value
         if (running) {
           interrupted++
-          hits[at]++
-          slowest = Math.max(slowest, performance.now() - start)
+          hits[at].push(performance.now() - start)
           settings.progress.update(interrupted, `${begun} transactions`)
         }
       }
@@ -142,14 +142,16 @@ const run = (settings: Settings) =>
     const outcome: Outcome = {
       figures: [
         ["transactions", begun],
-        ["interrupted before their body (waiting for a connection, BEGIN)", hits.begin],
-        ["interrupted in their body", hits.body],
-        ["interrupted after their body (COMMIT, ROLLBACK)", hits.end],
+        ["interrupted before their body (waiting for a connection, BEGIN)", hits.begin.length],
+        ["interrupted in their body", hits.body.length],
+        ["interrupted after their body (COMMIT, ROLLBACK)", hits.end.length],
         ...[...ways].sort((a, b) => b[1] - a[1]).map(([way, count]) => [`ended with ${way}`, count] as const),
         ["interrupted and yet committed, as a whole", either.there],
         ["legs in the ledger", yield* Bank.booked],
         ["connections thrown away", (yield* thrownAway) - discarded],
-        ["longest from interruption to the end, ms", slowest.toFixed(0)]
+        [`until it had ended, interrupted before its body: ${Report.spreadNames}`, Report.spread(hits.begin)],
+        [`until it had ended, interrupted in its body: ${Report.spreadNames}`, Report.spread(hits.body)],
+        [`until it had ended, interrupted after its body: ${Report.spreadNames}`, Report.spread(hits.end)]
       ],
       failures
     }

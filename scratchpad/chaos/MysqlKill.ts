@@ -1,13 +1,16 @@
 /**
- * MySQL is killed with SIGKILL under load and started again, two hundred times. What callers were told is what is in the database.
+ * MySQL is killed with SIGKILL under load and started again, two hundred times. What callers were told is what is in the database;
+ * every second time they have the commit-outcome oracle, and then nobody is told that the outcome is unknown.
  *
  * @since 0.1.0
  */
 import * as SqlClient from "@effect/sql/SqlClient"
+import * as CommitOracle from "@safesync/mysql/CommitOracle"
 import * as Inbox from "@safesync/mysql/Inbox"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Bank from "./Bank.js"
 import * as Moments from "./Moments.js"
 import type { Outcome, Scenario, Settings } from "./Scenario.js"
@@ -37,7 +40,7 @@ const accounts = 400
  * How long a COMMIT waits for company before the binary log is synced, in microseconds: with it there is nearly always one on its
  * way. Those that wait are in the log already and are found there at the restart; so that others are hit too, not always.
  */
-const commitDelays = [0, 3_000, 20_000]
+const commitDelays = [0, 3_000, 10_000, 30_000]
 
 /** Those that spend their time in COMMIT. */
 const kinds: ReadonlyArray<Kind> = [
@@ -53,14 +56,22 @@ const kinds: ReadonlyArray<Kind> = [
   "fails"
 ]
 
+/** The server is back within seconds. */
+const untilItAnswers = Schedule.intersect(Schedule.spaced("100 millis"), Schedule.recurs(200))
+
+/** An answer that comes later than this after the kill was not the server's: the oracle has given it, from the next one. */
+const onTheWayMillis = 300
+
 const run = (settings: Settings) =>
   Effect.gen(function*() {
     const control = Option.getOrThrow((yield* MysqlServer.MysqlServer).control)
     yield* Bank.open(accounts)
     yield* Inbox.migration
+    yield* CommitOracle.migration
     const storm = Storm.make({ seed: settings.seed, fibers, accounts, kinds })
     const failures: Array<string> = []
     const unknown = { there: 0, absent: 0, rounds: 0 }
+    const resolved = { committed: 0, not: 0, rounds: 0 }
     const down: Array<number> = []
 
     for (let n = 0; n < settings.runs && failures.length + storm.failures.length < 20; n++) {
@@ -71,27 +82,41 @@ const run = (settings: Settings) =>
         (sql) => sql`SET GLOBAL binlog_group_commit_sync_delay = ${sql.literal(String(delay))}`
       ))
       let killed = 0
+      const asks = n % 2 === 1
       const told = yield* storm.round((load) =>
         Effect.gen(function*() {
           yield* load.ended(random.between(0, 150))
-          if (random.chance(0.5)) yield* load.ending
-          yield* Moments.pass(Moments.draw(random, 10))
+          if (random.chance(0.8)) yield* load.ending(random.between(1, 8))
+          yield* Moments.pass(Moments.draw(random, 5))
           yield* load.stop
           killed = performance.now()
           yield* control.kill
-          // Nobody may need the server to learn that it is gone.
-          yield* load.settled
+          // Without the oracle nobody may need the server to learn that it is gone; with it they wait for the answer.
+          if (!asks) yield* load.settled
           yield* control.start
-        })
-      )
+          yield* load.settled
+        }), asks ? { commitOracle: untilItAnswers } : {})
       down.push(performance.now() - killed)
       const audit = yield* onFreshConnection(Bank.auditTransfers(told))
       failures.push(...audit.wrong.map((wrong) => `kill ${n + 1}: ${wrong}`))
       unknown.there += audit.either.there
       unknown.absent += audit.either.absent
       if (audit.either.there + audit.either.absent > 0) unknown.rounds++
+      const late = told.filter(({ at }) => at > killed + onTheWayMillis)
+      const [committed, not] = ["success", "CommitFailed"].map((way) => late.filter(({ as }) => as === way).length)
+      resolved.committed += committed!
+      resolved.not += not!
+      if (committed! + not! > 0) resolved.rounds++
+      if (asks && told.some(({ as }) => as === "CommitOutcomeUnknown")) {
+        failures.push(`kill ${n + 1}: the oracle could be asked, and yet the outcome stayed unknown`)
+      }
       if (n % 20 === 19) failures.push(...yield* onFreshConnection(Bank.auditBalances))
-      settings.progress.update(n + 1, `${storm.tally.transfers} transfers, ${unknown.there + unknown.absent} unknown`)
+      settings.progress.update(
+        n + 1,
+        `${storm.tally.transfers} transfers, ${unknown.there + unknown.absent} unknown, ${
+          resolved.committed + resolved.not
+        } resolved`
+      )
     }
 
     failures.push(...storm.failures, ...yield* onFreshConnection(Bank.auditBalances))
@@ -103,9 +128,12 @@ const run = (settings: Settings) =>
     const outcome: Outcome = {
       figures: [
         ...Storm.figures(storm.tally),
-        ["kills that left a COMMIT unknown", unknown.rounds],
-        ["of the unknown, committed as a whole", unknown.there],
-        ["of the unknown, not there at all", unknown.absent],
+        ["without the oracle: kills that left a COMMIT unknown", unknown.rounds],
+        ["- unknown, and committed as a whole", unknown.there],
+        ["- unknown, and not there at all", unknown.absent],
+        ["with the oracle: kills after which it was asked", resolved.rounds],
+        ["- found to be committed", resolved.committed],
+        ["- found not to be committed", resolved.not],
         ["legs in the ledger", yield* Bank.booked],
         ["from kill to answering again, median ms", down.toSorted((a, b) => a - b)[down.length >> 1]?.toFixed(0) ?? ""]
       ],

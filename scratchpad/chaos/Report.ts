@@ -87,6 +87,27 @@ export const toTable = (report: Report): string => {
   ].join("\n")
 }
 
+/**
+ * The names of what `spread` gives.
+ *
+ * @since 0.1.0
+ * @category output
+ */
+export const spreadNames = "median, p99, max"
+
+/**
+ * Milliseconds that were measured, as one figure of a report.
+ *
+ * @since 0.1.0
+ * @category output
+ */
+export const spread = (millis: ReadonlyArray<number>): string => {
+  if (millis.length === 0) return "none"
+  const sorted = millis.toSorted((a, b) => a - b)
+  const at = (share: number) => sorted[Math.ceil(sorted.length * share) - 1]!
+  return [at(0.5), at(0.99), at(1)].map((value) => value.toFixed(1)).join(", ") + " ms"
+}
+
 // internal
 
 const shown = 20

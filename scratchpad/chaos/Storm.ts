@@ -26,11 +26,21 @@ export interface Storm {
    * round.
    */
   readonly round: <E, R>(
-    fault: (load: Load) => Effect.Effect<void, E, R>
-  ) => Effect.Effect<ReadonlyArray<Bank.Told>, E, R | MysqlClient | SqlClient>
+    fault: (load: Load) => Effect.Effect<void, E, R>,
+    transaction?: Transaction.Options | undefined
+  ) => Effect.Effect<ReadonlyArray<Told>, E, R | MysqlClient | SqlClient>
   readonly tally: Tally
   /** What was told that nobody should ever be told. */
   readonly failures: Array<string>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Told extends Bank.Told {
+  /** `performance.now()` when it was told. */
+  readonly at: number
 }
 
 /**
@@ -42,8 +52,8 @@ export interface Storm {
 export interface Load {
   /** Waits until so many transfers of this round have ended, or for three seconds. */
   readonly ended: (count: number) => Effect.Effect<void>
-  /** Waits until a COMMIT or ROLLBACK is on its way, or for three seconds. */
-  readonly ending: Effect.Effect<void>
+  /** Waits until so many transactions are in COMMIT or ROLLBACK at a time, or for three seconds. */
+  readonly ending: (count: number) => Effect.Effect<void>
   /** Nobody begins another transfer. */
   readonly stop: Effect.Effect<void>
   /** Waits until what runs has ended; when it does not within 30 seconds, that is a failure. */
@@ -70,21 +80,20 @@ export const make = (options: {
   readonly fibers: number
   readonly accounts: number
   readonly kinds: ReadonlyArray<Transfers.Kind>
-  readonly transaction?: Transaction.Options | undefined
 }): Storm => {
   const tally: Tally = { transfers: 0, ways: new Map() }
   const failures: Array<string> = []
 
-  const round: Storm["round"] = (fault) =>
+  const round: Storm["round"] = (fault, transaction) =>
     Effect.gen(function*() {
-      const told: Array<Bank.Told> = []
+      const told: Array<Told> = []
       const running = new Set<Transfers.Transfer>()
       let stopped = false
 
       const one = Effect.gen(function*() {
         const number = ++tally.transfers
         const random = Seeded.make(options.seed, "transfer", number)
-        const transfer = Transfers.draw({ ...options, random, number })
+        const transfer = Transfers.draw({ ...options, random, number, transaction })
         running.add(transfer)
         const fate = Fate.of(yield* Effect.exit(transfer.run))
         running.delete(transfer)
@@ -97,6 +106,7 @@ export const make = (options: {
           kind: transfer.kind,
           legs: transfer.legs,
           afterCommit: transfer.trace.afterCommit,
+          at: performance.now(),
           ...fate
         })
         // Without a server they fail by the thousand.
@@ -128,7 +138,7 @@ export const make = (options: {
       })
       yield* fault({
         ended: (count) => until(() => told.length >= count),
-        ending: until(() => [...running].some(({ trace }) => trace.at === "end")),
+        ending: (count) => until(() => [...running].filter(({ trace }) => trace.at === "end").length >= count),
         stop,
         settled
       })

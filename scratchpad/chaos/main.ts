@@ -22,6 +22,7 @@ import * as Schema from "effect/Schema"
 import * as Interrupt from "./Interrupt.js"
 import * as Interruptions from "./Interruptions.js"
 import * as MysqlKill from "./MysqlKill.js"
+import * as MysqlNetwork from "./MysqlNetwork.js"
 import * as Progress from "./Progress.js"
 import * as Report from "./Report.js"
 import type { Scenario } from "./Scenario.js"
@@ -29,7 +30,8 @@ import type { Scenario } from "./Scenario.js"
 const scenarios = [
   Interrupt.scenario,
   Interruptions.scenario,
-  MysqlKill.scenario
+  MysqlKill.scenario,
+  MysqlNetwork.scenario
 ] as const satisfies ReadonlyArray<Scenario>
 
 const options = (scenario: Scenario) => ({
