@@ -15,7 +15,7 @@ const floors = {
   "redis-streams": [
     ["RedisError", "RedisStreamsMetrics"],
     ["Redis"],
-    ["StreamEntry", "ConsumerGroup", "Delivery"],
+    ["StreamEntry", "TraceContext", "ConsumerGroup", "Delivery"],
     ["StreamProducer", "StreamConsumer", "Reclaim", "DeadLetter", "GroupMetrics"]
   ],
   worker: [["WorkerMetrics", "Disposition"], ["Worker", "OutboxRelay"]]

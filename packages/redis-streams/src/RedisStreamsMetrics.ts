@@ -11,6 +11,9 @@ import * as MetricLabel from "effect/MetricLabel"
 const counter = (name: string, description: string): Metric.Metric.Counter<number> =>
   Metric.counter(`coti_safesync_queue_${name}_total`, { description, incremental: true })
 
+const gauge = (name: string, description: string): Metric.Metric.Gauge<number> =>
+  Metric.gauge(`coti_safesync_queue_${name}`, { description })
+
 /**
  * Entries sent to a stream. Label: `stream`.
  *
@@ -80,6 +83,26 @@ export const messagesDeleted: Metric.Metric.Counter<number> = counter(
 )
 
 /**
+ * Deliveries made to this process, by how often the server has delivered the entry, this time included. Labels: `stream`
+ * and `attempt`: `1` to `5`, and `more`.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const deliveries: Metric.Metric.Counter<number> = counter("deliveries", "Deliveries, by the entry's attempt")
+
+/**
+ * Leases that were renewed while their handlers ran, once for each entry and renewal. Label: `stream`.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const leaseRenewals: Metric.Metric.Counter<number> = counter(
+  "lease_renewals",
+  "Leases renewed while their handlers ran"
+)
+
+/**
  * Deliveries that were taken over by another consumer while they were held here. Label: `stream`.
  *
  * @category metrics
@@ -122,21 +145,101 @@ export const readLatency: Metric.Metric.Histogram<number> = Metric.histogram(
 )
 
 /**
- * The labels of a stream's metrics.
+ * Entries that were delivered to the group and not acked. Labels: `stream`, `group`. This and the gauges below are what
+ * `GroupMetrics` has last seen.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const pending: Metric.Metric.Gauge<number> = gauge("pending", "Entries delivered to the group and not acked")
+
+/**
+ * Entries of the stream that were not yet delivered to the group. Labels: `stream`, `group`. It is not set as long as the
+ * server cannot tell (before Redis 7.0, or after entries were deleted).
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const lag: Metric.Metric.Gauge<number> = gauge("lag", "Entries not yet delivered to the group")
+
+/**
+ * How long ago the oldest pending entry was sent, in seconds, by the server's clock; 0 if nothing is pending. Labels:
+ * `stream`, `group`. However often it was tried since: an entry that fails again and again makes this grow.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const oldestPending: Metric.Metric.Gauge<number> = gauge(
+  "oldest_pending_seconds",
+  "Seconds since the oldest pending entry was sent"
+)
+
+/**
+ * Entries in the group's dead-letter stream, which groups of one stream may share. Labels: `stream`, `group`.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const deadLetters: Metric.Metric.Gauge<number> = gauge("dead_letters", "Entries in the dead-letter stream")
+
+/**
+ * The labels of a stream's metrics: the same array for the same stream, by which a metric finds its state without hashing.
  *
  * @category labels
  * @since 0.1.0
  */
-export const labels = (stream: string): ReadonlyArray<MetricLabel.MetricLabel> => {
-  let labels = known.get(stream)
+export const labels = (stream: string): Labels => {
+  let labels = byStream.get(stream)
   if (labels === undefined) {
     labels = [MetricLabel.make("stream", stream)]
-    known.set(stream, labels)
+    byStream.set(stream, labels)
+    // An exporter must have shown 0 once for the first increment to be seen as one.
+    for (const counter of rare) counter.unsafeUpdate(0, labels)
   }
   return labels
 }
 
+/**
+ * The labels of a group's gauges.
+ *
+ * @category labels
+ * @since 0.1.0
+ */
+export const groupLabels = (stream: string, group: string): Labels => {
+  const key = `${stream}\0${group}`
+  let labels = byGroup.get(key)
+  if (labels === undefined) {
+    labels = [MetricLabel.make("stream", stream), MetricLabel.make("group", group)]
+    byGroup.set(key, labels)
+  }
+  return labels
+}
+
+/**
+ * The labels of `deliveries`.
+ *
+ * @category labels
+ * @since 0.1.0
+ */
+export const attemptLabels = (stream: string, attempt: number): Labels => {
+  let labels = byAttempt.get(stream)
+  if (labels === undefined) {
+    labels = ["1", "2", "3", "4", "5", "more"].map((attempt) => [
+      MetricLabel.make("stream", stream),
+      MetricLabel.make("attempt", attempt)
+    ])
+    byAttempt.set(stream, labels)
+  }
+  return labels[Math.min(attempt, labels.length) - 1] ?? labels[0]!
+}
+
 // internal
 
-/** The registry of metrics keeps one entry for each stream anyway, so this map grows no faster than it. */
-const known = new Map<string, ReadonlyArray<MetricLabel.MetricLabel>>()
+type Labels = ReadonlyArray<MetricLabel.MetricLabel>
+
+/** The registry of metrics keeps one entry for each of them anyway, so these maps grow no faster than it. */
+const byStream = new Map<string, Labels>()
+const byGroup = new Map<string, Labels>()
+const byAttempt = new Map<string, ReadonlyArray<Labels>>()
+
+const rare = [messagesDeadLettered, messagesDeleted, leasesLost, reconnects, groupsRecreated]

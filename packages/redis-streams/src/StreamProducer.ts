@@ -7,12 +7,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { ParseError } from "effect/ParseResult"
 import type * as Schema from "effect/Schema"
+import type * as Tracer from "effect/Tracer"
 import * as options from "./internal/options.js"
 import * as upkeep from "./internal/upkeep.js"
 import * as Redis from "./Redis.js"
 import type { InvalidOptions, RedisError } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
 import * as StreamEntry from "./StreamEntry.js"
+import * as TraceContext from "./TraceContext.js"
 
 /**
  * How a stream is kept from growing without end: each `send` drops the oldest entries beyond so many (`maxLength`), or
@@ -39,10 +41,15 @@ export interface StreamProducer<in out A> {
   readonly stream: string
   readonly entry: StreamEntry.StreamEntry<A>
   readonly trim: Trim | undefined
+  readonly traceContext: boolean
 }
 
 /**
  * Describes a stream to send to. Without `trim` it keeps all entries.
+ *
+ * With `traceContext` each entry has the header `traceparent` if it is sent inside of a span and spans are collected, so
+ * that whoever handles it can go on with the trace. Not by default: consumers of COTI SafeSync for Python refuse an entry
+ * that has headers.
  *
  * @category constructors
  * @since 0.1.0
@@ -51,6 +58,7 @@ export const make = <A, I>(settings: {
   readonly stream: string
   readonly schema: Schema.Schema<A, I>
   readonly trim?: Trim | undefined
+  readonly traceContext?: boolean | undefined
 }): Effect.Effect<StreamProducer<A>, InvalidOptions> =>
   Effect.gen(function*() {
     const { trim } = settings
@@ -62,7 +70,8 @@ export const make = <A, I>(settings: {
     return {
       stream: yield* options.nonEmpty("stream", settings.stream),
       entry: StreamEntry.make(settings.schema),
-      trim
+      trim,
+      traceContext: settings.traceContext === true
     }
   })
 
@@ -78,15 +87,17 @@ export const send = <A>(
   value: A,
   settings?: { readonly headers?: StreamEntry.Headers | undefined }
 ): Effect.Effect<string, RedisError | ParseError, Redis.Redis> =>
-  Effect.flatMap(
-    Redis.Redis,
-    (redis) =>
-      Effect.flatMap(self.entry.encode(value, settings?.headers), (fields) =>
-        Effect.map(redis.command(...add(self, fields)), (id) => {
-          Metrics.messagesSent.unsafeUpdate(1, Metrics.labels(self.stream))
-          return id as string
-        }))
-  )
+  sending(self, (span) =>
+    Effect.flatMap(
+      Redis.Redis,
+      (redis) =>
+        Effect.flatMap(encode(self, value, settings?.headers), (fields) =>
+          Effect.map(redis.command(...add(self, fields)), (id) => {
+            Metrics.messagesSent.unsafeUpdate(1, Metrics.labels(self.stream))
+            span?.attribute("messaging.message.id", id)
+            return id as string
+          }))
+    ))
 
 /**
  * Sends many values in order and answers with their ids in order. They go out in pipelined batches, a bounded number
@@ -99,32 +110,34 @@ export const sendAll = <A>(
   self: StreamProducer<A>,
   values: Iterable<A>
 ): Effect.Effect<ReadonlyArray<string>, RedisError | ParseError, Redis.Redis> =>
-  Effect.gen(function*() {
-    const redis = yield* Redis.Redis
-    const labels = Metrics.labels(self.stream)
-    const ids: Array<string> = []
-    let batch: Array<Redis.Command> = []
-    const flush = Effect.suspend(() => {
-      const commands = batch
-      batch = []
-      return Effect.map(redis.commands(commands), (replies) => {
-        Metrics.messagesSent.unsafeUpdate(replies.length, labels)
-        for (const id of replies) {
-          ids.push(id as string)
-        }
+  sending(self, (span) =>
+    Effect.gen(function*() {
+      const redis = yield* Redis.Redis
+      const labels = Metrics.labels(self.stream)
+      const ids: Array<string> = []
+      let batch: Array<Redis.Command> = []
+      const flush = Effect.suspend(() => {
+        const commands = batch
+        batch = []
+        return Effect.map(redis.commands(commands), (replies) => {
+          Metrics.messagesSent.unsafeUpdate(replies.length, labels)
+          for (const id of replies) {
+            ids.push(id as string)
+          }
+        })
       })
-    })
-    for (const value of values) {
-      batch.push(add(self, yield* self.entry.encode(value)))
-      if (batch.length === batchSize) {
+      for (const value of values) {
+        batch.push(add(self, yield* encode(self, value, undefined)))
+        if (batch.length === batchSize) {
+          yield* flush
+        }
+      }
+      if (batch.length > 0) {
         yield* flush
       }
-    }
-    if (batch.length > 0) {
-      yield* flush
-    }
-    return ids
-  })
+      span?.attribute("messaging.batch.message_count", ids.length)
+      return ids
+    }))
 
 /**
  * Drops the entries that every consumer group of the stream has acked, and nothing else; without a group it drops
@@ -148,6 +161,25 @@ export const trimAcked = <A>(self: StreamProducer<A>): Effect.Effect<number, Red
   })
 
 // internal
+
+const sending = <A, B, E, R>(
+  { stream }: StreamProducer<A>,
+  body: (span: Tracer.Span | undefined) => Effect.Effect<B, E, R>
+): Effect.Effect<B, E, R> =>
+  TraceContext.useSpan(
+    `send ${stream}`,
+    () => ({ kind: "producer", attributes: TraceContext.attributes(stream, "send") }),
+    body
+  )
+
+const encode = <A>(
+  { entry, traceContext }: StreamProducer<A>,
+  value: A,
+  headers: StreamEntry.Headers | undefined
+): Effect.Effect<StreamEntry.Fields, ParseError> =>
+  traceContext
+    ? Effect.flatMap(TraceContext.inject(headers), (headers) => entry.encode(value, headers))
+    : entry.encode(value, headers)
 
 const add = <A>({ stream, trim }: StreamProducer<A>, fields: StreamEntry.Fields): Redis.Command => {
   if (trim === undefined) {

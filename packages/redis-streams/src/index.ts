@@ -38,6 +38,15 @@ export * as DeadLetter from "./DeadLetter.js"
 export * as Delivery from "./Delivery.js"
 
 /**
+ * The gauges of a consumer group: what is pending, how far it lags, how old its oldest pending entry is, what is dead.
+ *
+ * They are the server's own numbers, so one process a group is enough to report them; several do no harm.
+ *
+ * @since 0.1.0
+ */
+export * as GroupMetrics from "./GroupMetrics.js"
+
+/**
  * Taking over what has been pending for too long: entries of consumers that died, were handed back, or wait for a retry.
  *
  * @since 0.1.0
@@ -73,7 +82,7 @@ export * as RedisError from "./RedisError.js"
 export * as RedisStreamsMetrics from "./RedisStreamsMetrics.js"
 
 /**
- * Reading a stream as one consumer of a group.
+ * Reading a stream as one consumer of a group: as a `Stream`, or one entry at a time with `next`.
  *
  * @since 0.1.0
  */
@@ -96,3 +105,14 @@ export * as StreamEntry from "./StreamEntry.js"
  * @since 0.1.0
  */
 export * as StreamProducer from "./StreamProducer.js"
+
+/**
+ * The trace that a message belongs to, in its headers as W3C Trace Context, and the spans of sending, receiving, handling
+ * and acking it, by OpenTelemetry's conventions for messaging.
+ *
+ * Spans are made only while somebody collects them: a tracer other than Effect's own is there, and what goes on is recorded
+ * at all. Otherwise their cost is one comparison.
+ *
+ * @since 0.1.0
+ */
+export * as TraceContext from "./TraceContext.js"

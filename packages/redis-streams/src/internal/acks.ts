@@ -1,6 +1,7 @@
 /** The acks of one turn of the event loop share one XACK per group. Each waits for the server's answer. */
 import * as Effect from "effect/Effect"
 import type { RedisError } from "../RedisError.js"
+import * as Metrics from "../RedisStreamsMetrics.js"
 import type { Callback } from "./connection.js"
 
 export class Acks {
@@ -26,6 +27,10 @@ export class Acks {
     const batch = this.open.get(key)!
     this.open.delete(key)
     this.send("XACK", batch.args, (error, reply) => {
+      // What somebody else had acked before is not in the server's count.
+      if (typeof reply === "number") {
+        Metrics.messagesAcked.unsafeUpdate(reply, Metrics.labels(batch.args[0]!))
+      }
       for (const waiting of batch.waiting) {
         waiting(error, reply)
       }

@@ -29,6 +29,7 @@ import type { Service } from "../Redis.js"
 import { LeaseLost, type RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
 import { type Headers, messageIdHeader } from "../StreamEntry.js"
+import * as TraceContext from "../TraceContext.js"
 import type { Entries, Held } from "./inFlight.js"
 import { renew } from "./renewal.js"
 import * as scripts from "./scripts.js"
@@ -134,6 +135,17 @@ export class Lease<out A> extends Pipeable.Class() implements Held {
     this.fiber?.unsafeInterruptAsFork(FiberId.none)
   }
 
+  private get acked(): Effect.Effect<void, RedisError> {
+    return TraceContext.useSpan(
+      `ack ${this.stream}`,
+      () => ({
+        kind: "client",
+        attributes: TraceContext.attributes(this.stream, "ack", { group: this.group, messageId: this.id })
+      }),
+      () => this.holder.redis.acks.ack(this.stream, this.group, this.id)
+    )
+  }
+
   /** The table above, for a handler that has ended. */
   end<B, E>(exit: Exit.Exit<B, E>): Effect.Effect<B, E | RedisError> {
     // From here on its absence from the pending list is no sign of a lost lease.
@@ -151,14 +163,13 @@ export class Lease<out A> extends Pipeable.Class() implements Held {
     if (this.state === "settled") {
       return exit
     }
-    return Effect.matchEffect(this.holder.redis.acks.ack(this.stream, this.group, this.id), {
+    return Effect.matchEffect(this.acked, {
       onFailure: (error) => {
         this.leave("released")
         return Effect.fail(error)
       },
       onSuccess: () => {
         this.leave("settled")
-        Metrics.messagesAcked.unsafeUpdate(1, this.holder.labels)
         return exit
       }
     })

@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import type { RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
+import * as TraceContext from "../TraceContext.js"
 import type { Blocking } from "./blocking.js"
 import * as scripts from "./scripts.js"
 import type { Session } from "./session.js"
@@ -60,12 +61,22 @@ const readArgs = <A>({ holder }: Session<A>, count: number, ...block: ReadonlyAr
 const measured = <A>(session: Session<A>, read: Effect.Effect<void, RedisError>): Effect.Effect<void, RedisError> =>
   Effect.suspend(() => {
     const start = performance.now()
-    return Effect.map(read, () => {
+    return Effect.flatMap(read, () => {
       const count = session.arrivedCount
-      if (count > 0) {
-        const { labels } = session.holder
-        Metrics.messagesRead.unsafeUpdate(count, labels)
-        Metrics.readLatency.unsafeUpdate((performance.now() - start) / 1000, labels)
+      if (count === 0) {
+        return Effect.void
       }
+      const { consumer, group, labels, stream } = session.holder
+      const millis = performance.now() - start
+      Metrics.messagesRead.unsafeUpdate(count, labels)
+      Metrics.readLatency.unsafeUpdate(millis / 1000, labels)
+      return TraceContext.record(
+        `receive ${stream}`,
+        () => ({
+          kind: "client",
+          attributes: TraceContext.attributes(stream, "receive", { group, consumer, count })
+        }),
+        millis
+      )
     })
   })

@@ -76,6 +76,7 @@ const renewPage = (
       holder.running.delete(leases.get(id)!)
     }
     Metrics.messagesDeleted.unsafeUpdate(deleted.length, labels)
+    Metrics.leaseRenewals.unsafeUpdate((args.length - 4) / 2 - lost.length - deleted.length, labels)
     return Effect.zipRight(
       report(revoked, `of ${stream} were taken from ${consumer} while their handlers ran; those are interrupted`),
       report(deleted, `of ${stream} were deleted while their handlers ran`)

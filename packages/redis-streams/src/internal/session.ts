@@ -132,6 +132,7 @@ export class Session<in out A> {
   })
 
   private makeReady(raw: Raw, decoded: Decoded<A>, now: number): void {
+    Metrics.deliveries.unsafeUpdate(1, Metrics.attemptLabels(this.holder.stream, raw.attempt))
     this.ready.push(new Lease(this.holder, raw.id, raw.attempt, decoded.value, decoded.headers, this.unbegun, now))
   }
 

@@ -1,0 +1,153 @@
+/**
+ * The trace that a message belongs to, in its headers as W3C Trace Context, and the spans of sending, receiving, handling
+ * and acking it, by OpenTelemetry's conventions for messaging.
+ *
+ * Spans are made only while somebody collects them: a tracer other than Effect's own is there, and what goes on is recorded
+ * at all. Otherwise their cost is one comparison.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Tracer from "effect/Tracer"
+import type { Headers } from "./StreamEntry.js"
+
+/**
+ * The header that holds the trace: https://www.w3.org/TR/trace-context/#traceparent-header
+ *
+ * @category headers
+ * @since 0.1.0
+ */
+export const header = "traceparent"
+
+/**
+ * The headers that hand a span on to whoever reads the message.
+ *
+ * @category headers
+ * @since 0.1.0
+ */
+export const toHeaders = (span: Tracer.AnySpan): Headers => ({
+  [header]: `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}`
+})
+
+/**
+ * The span that a message's headers hand on; none if there is none, or one that nobody can have written.
+ *
+ * @category headers
+ * @since 0.1.0
+ */
+export const fromHeaders = (headers: Headers): Option.Option<Tracer.ExternalSpan> => {
+  const found = /^(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})/.exec(
+    headers[header] ?? ""
+  )
+  return found === null ? Option.none() : Option.some(Tracer.externalSpan({
+    traceId: found[1]!,
+    spanId: found[2]!,
+    sampled: (Number.parseInt(found[3]!, 16) & 1) === 1
+  }))
+}
+
+/**
+ * The given headers with those of the span that is open, if there is one and spans are collected.
+ *
+ * @category headers
+ * @since 0.1.0
+ */
+export const inject = (headers: Headers | undefined): Effect.Effect<Headers | undefined> =>
+  Effect.withFiberRuntime((fiber) => {
+    const span = isCollected(fiber) ? openSpan(fiber) : undefined
+    return Effect.succeed(span === undefined ? headers : { ...headers, ...toHeaders(span) })
+  })
+
+/**
+ * Runs an effect in a span of its own, which it is given; in none where spans are not collected or what is open is not
+ * recorded. `options` are asked for only if there is a span.
+ *
+ * @category spans
+ * @since 0.1.0
+ */
+export const useSpan = <A, E, R>(
+  name: string,
+  options: () => Tracer.SpanOptions,
+  body: (span: Tracer.Span | undefined) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  Effect.withFiberRuntime((fiber) => {
+    if (!isCollected(fiber)) {
+      return body(undefined)
+    }
+    const given = { captureStackTrace: false, ...options() }
+    const parent = given.parent ?? (given.root === true ? undefined : openSpan(fiber))
+    return parent?.sampled === false
+      ? given.parent === undefined ? body(undefined) : inSpan(body(undefined), given.parent)
+      : Effect.useSpan(name, given, (span) => inSpan(body(span), span))
+  })
+
+/**
+ * Records something that is over as a span that began so many milliseconds ago.
+ *
+ * @category spans
+ * @since 0.1.0
+ */
+export const record = (name: string, options: () => Tracer.SpanOptions, millis: number): Effect.Effect<void> =>
+  Effect.withFiberRuntime((fiber) => {
+    const parent = openSpan(fiber)
+    if (isCollected(fiber) && parent?.sampled !== false) {
+      const { attributes = {}, kind = "internal", links = [] } = options()
+      const now = Context.get(fiber.currentDefaultServices, Clock.Clock).unsafeCurrentTimeNanos()
+      const start = now - BigInt(Math.round(millis * 1_000_000))
+      const span = fiber.currentTracer.span(name, Option.fromNullable(parent), Context.empty(), links, start, kind)
+      for (const name in attributes) {
+        span.attribute(name, attributes[name])
+      }
+      span.end(now, Exit.void)
+    }
+    return Effect.void
+  })
+
+/**
+ * What all spans of a stream say, and what they do with it.
+ *
+ * @category spans
+ * @since 0.1.0
+ */
+export const attributes = (
+  stream: string,
+  operation: "send" | "receive" | "process" | "ack",
+  more?: {
+    readonly group?: string | undefined
+    readonly consumer?: string | undefined
+    readonly messageId?: string | undefined
+    readonly count?: number | undefined
+    readonly attempt?: number | undefined
+  }
+): Record<string, unknown> => {
+  const all: Record<string, unknown> = {
+    "messaging.system": "redis",
+    "messaging.destination.name": stream,
+    "messaging.operation.name": operation,
+    "messaging.operation.type": operation === "ack" ? "settle" : operation
+  }
+  if (more?.group !== undefined) all["messaging.consumer.group.name"] = more.group
+  if (more?.consumer !== undefined) all["messaging.client.id"] = more.consumer
+  if (more?.messageId !== undefined) all["messaging.message.id"] = more.messageId
+  if (more?.count !== undefined) all["messaging.batch.message_count"] = more.count
+  if (more?.attempt !== undefined) all["safesync.delivery.attempt"] = more.attempt
+  return all
+}
+
+// internal
+
+const native = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+const isCollected = (fiber: Fiber.RuntimeFiber<any, any>): boolean => fiber.currentTracer !== native
+
+const openSpan = (fiber: Fiber.RuntimeFiber<any, any>): Tracer.AnySpan | undefined =>
+  fiber.currentContext.unsafeMap.get(Tracer.ParentSpan.key)
+
+const inSpan = <A, E, R>(effect: Effect.Effect<A, E, R>, span: Tracer.AnySpan): Effect.Effect<A, E, R> =>
+  Effect.withParentSpan(effect, span) as Effect.Effect<A, E, R>
