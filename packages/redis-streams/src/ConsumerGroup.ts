@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as options from "./internal/options.js"
 import * as scripts from "./internal/scripts.js"
+import { beside } from "./internal/slot.js"
 import * as upkeep from "./internal/upkeep.js"
 import * as Redis from "./Redis.js"
 import type { InvalidOptions, RedisError } from "./RedisError.js"
@@ -71,7 +72,7 @@ export const make = <A, I>(settings: {
     const stream = yield* options.nonEmpty("stream", settings.stream)
     const deadLetterStream = yield* options.nonEmpty(
       "deadLetterStream",
-      settings.deadLetterStream ?? (/\{[^}]+\}/.test(stream) ? `${stream}:dead` : `{${stream}}:dead`)
+      settings.deadLetterStream ?? beside(stream, "dead")
     )
     if (deadLetterStream === stream) {
       return yield* options.invalid("deadLetterStream", "must be another stream than the one that is read")

@@ -9,6 +9,8 @@ import type { ParseError } from "effect/ParseResult"
 import type * as Schema from "effect/Schema"
 import type * as Tracer from "effect/Tracer"
 import * as options from "./internal/options.js"
+import * as scripts from "./internal/scripts.js"
+import { beside } from "./internal/slot.js"
 import * as upkeep from "./internal/upkeep.js"
 import * as Redis from "./Redis.js"
 import type { InvalidOptions, RedisError } from "./RedisError.js"
@@ -98,6 +100,70 @@ export const send = <A>(
             return id as string
           }))
     ))
+
+/**
+ * What `sendOnce` answers: the entry's id, and whether this call has made the entry or an earlier one had.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Sent {
+  readonly id: string
+  readonly isNew: boolean
+}
+
+/**
+ * Sends a value unless that has been done under the same `key` before: then nothing is written, and the answer is the entry that is
+ * there. So it may be repeated when nobody knows whether it was carried out, by `Effect.retry` or by another process.
+ *
+ * The server remembers a key for `remember` after its entry was made, in a key of its own beside the stream
+ * (`{stream}:sent:key`), written in one atomic step with the entry and replicated with it. It works on every server. `XADD … IDMP`
+ * of Redis 8.6 is not used: it forgets all but the newest ids of a producer (100, at most 10,000), whatever their age, and
+ * would make a second entry without a word.
+ *
+ * A key says what the message is: if another value is sent under it, the first stays. What holds beyond `remember`, and for what
+ * reaches the stream in other ways, is for the consumer's inbox.
+ *
+ * @example
+ * import { isTransient } from "@safesync/redis-streams/RedisError"
+ * import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+ * import * as Effect from "effect/Effect"
+ * import * as Schedule from "effect/Schedule"
+ *
+ * const paid = (producer: StreamProducer.StreamProducer<number>, invoice: string, pence: number) =>
+ *   StreamProducer.sendOnce(producer, pence, { key: invoice, remember: "1 day" }).pipe(
+ *     Effect.retry({
+ *       schedule: Schedule.exponential("100 millis").pipe(Schedule.intersect(Schedule.recurs(8))),
+ *       while: (error) => error._tag !== "ParseError" && error._tag !== "InvalidOptions" && isTransient(error)
+ *     })
+ *   )
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const sendOnce = <A>(
+  self: StreamProducer<A>,
+  value: A,
+  settings: {
+    readonly key: string
+    readonly remember: Duration.DurationInput
+    readonly headers?: StreamEntry.Headers | undefined
+  }
+): Effect.Effect<Sent, RedisError | ParseError | InvalidOptions, Redis.Redis> =>
+  Effect.gen(function*() {
+    const redis = yield* Redis.Redis
+    const remember = yield* options.millis("remember", settings.remember)
+    const key = beside(self.stream, `sent:${yield* options.nonEmpty("key", settings.key)}`)
+    const [, , ...rest] = add(self, yield* self.entry.encode(value, settings.headers))
+    const [id, known] = (yield* redis.script(scripts.sendOnce, [self.stream, key], [String(remember), ...rest])) as [
+      string,
+      number
+    ]
+    if (known === 0) {
+      Metrics.messagesSent.unsafeUpdate(1, Metrics.labels(self.stream))
+    }
+    return { id, isNew: known === 0 }
+  })
 
 /**
  * Sends many values in order and answers with their ids in order. They go out in pipelined batches, a bounded number

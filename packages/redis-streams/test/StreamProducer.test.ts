@@ -1,12 +1,18 @@
-import { assert, layer } from "@effect/vitest"
+import { assert, describe, layer } from "@effect/vitest"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamEntry from "@safesync/redis-streams/StreamEntry"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as TcpProxy from "@safesync/testkit/TcpProxy"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import { deliveries, freshGroup, Order, order, orders, RedisLive } from "./fixture.js"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import { deliveries, freshGroup, Order, order, orders, RedisLive, until } from "./fixture.js"
 
 layer(RedisLive, { excludeTestServices: true })("StreamProducer", (it) => {
   it.scoped("writes one field, data, that holds JSON, as producers in Python do", () =>
@@ -43,6 +49,100 @@ layer(RedisLive, { excludeTestServices: true })("StreamProducer", (it) => {
       assert.deepStrictEqual(entries.map(([id]) => id), ids)
       assert.deepStrictEqual(entries.map(([, [, data]]) => JSON.parse(data).number), ids.map((_, i) => i))
     }))
+
+  describe("sendOnce", () => {
+    it.scoped("a second send under the same key is the first entry", () =>
+      Effect.gen(function*() {
+        const { producer, stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        const first = yield* StreamProducer.sendOnce(producer, order(1), { key: "a", remember: "1 minute" })
+        const again = yield* StreamProducer.sendOnce(producer, order(1), { key: "a", remember: "1 minute" })
+        const other = yield* StreamProducer.sendOnce(producer, order(2), {
+          key: "b",
+          remember: "1 minute",
+          headers: { key: "c-1" }
+        })
+        assert.deepStrictEqual([first.isNew, again, other.isNew], [true, { id: first.id, isNew: false }, true])
+        assert.deepStrictEqual(yield* redis.command("XRANGE", stream, "-", "+"), [
+          [first.id, ["data", `{"number":1}`]],
+          [other.id, ["data", `{"number":2}`, "key", "c-1"]]
+        ])
+        yield* redis.command("DEL", `{${stream}}:sent:a`, `{${stream}}:sent:b`)
+      }))
+
+    it.scoped("many at once under one key, from several connections, make one entry", () =>
+      Effect.gen(function*() {
+        const { producer, stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        const { url } = yield* RedisServer.RedisServer
+        const send = Effect.forEach(
+          Array.from({ length: 50 }),
+          () => StreamProducer.sendOnce(producer, order(1), { key: "a", remember: "1 minute" }),
+          { concurrency: "unbounded" }
+        )
+        const sent = yield* Effect.all(
+          [send, send, send].map((send) => Effect.provide(send, Layer.fresh(Redis.layer({ url })))),
+          { concurrency: 3 }
+        )
+        assert.strictEqual(sent.flat().filter(({ isNew }) => isNew).length, 1)
+        assert.strictEqual(new Set(sent.flat().map(({ id }) => id)).size, 1)
+        assert.strictEqual(yield* redis.command("XLEN", stream), 1)
+        yield* redis.command("DEL", `{${stream}}:sent:a`)
+      }))
+
+    it.scoped("L21: a lost reply and a retry make one entry; what was remembered outlives a killed server", () =>
+      Effect.gen(function*() {
+        const { control, url } = yield* RedisServer.RedisServer
+        const proxy = yield* TcpProxy.make(url)
+        yield* Effect.gen(function*() {
+          const { producer, stream } = yield* freshGroup()
+          const redis = yield* Redis.Redis
+          const send = StreamProducer.sendOnce(producer, order(1), { key: "a", remember: "1 minute" })
+          yield* StreamProducer.sendOnce(producer, order(0), { key: "warm", remember: "1 minute" })
+          const lost = yield* proxy.loseReplies("sent:a")
+          const failure = yield* Effect.flip(send)
+          assert.strictEqual(failure._tag === "RedisConnectionLost" && failure.outcome, "unknown")
+          yield* lost
+          const { kill, start } = Option.getOrThrow(control)
+          yield* Effect.zipRight(kill, start)
+          const sent = yield* Effect.retry(send, Schedule.spaced("10 millis"))
+          assert.isFalse(sent.isNew)
+          const entries = (yield* redis.command("XRANGE", stream, "-", "+")) as Array<[string, unknown]>
+          assert.deepStrictEqual(entries.map(([id]) => id).slice(1), [sent.id])
+        }).pipe(Effect.scoped, Effect.provide(Redis.layer({ url: proxy.through(url) })))
+      }).pipe(Effect.provide(RedisServer.layerOwn({ appendonly: true }))))
+
+    it.scoped("a key is forgotten when it was remembered for long enough, and not before", () =>
+      Effect.gen(function*() {
+        const { producer, stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        const send = StreamProducer.sendOnce(producer, order(1), { key: "a", remember: "1 hour" })
+        yield* send
+        const left = (yield* redis.command("PTTL", `{${stream}}:sent:a`)) as number
+        assert.isTrue(left > 3_590_000 && left <= 3_600_000)
+        yield* redis.command("PEXPIRE", `{${stream}}:sent:a`, "1")
+        assert.isTrue((yield* until(send, ({ isNew }) => isNew)).isNew)
+        assert.strictEqual(yield* redis.command("XLEN", stream), 2)
+        yield* redis.command("DEL", `{${stream}}:sent:a`)
+      }))
+
+    it.scoped("sendOnce refuses what can never work, and says what the server refuses", () =>
+      Effect.gen(function*() {
+        const { producer, stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        const refusal = (settings: { readonly key: string; readonly remember: Duration.DurationInput }) =>
+          Effect.map(
+            Effect.flip(StreamProducer.sendOnce(producer, order(1), settings)),
+            (error) => error._tag === "InvalidOptions" ? error.option : error._tag
+          )
+        assert.strictEqual(yield* refusal({ key: "", remember: "1 minute" }), "key")
+        assert.strictEqual(yield* refusal({ key: "a", remember: 0 }), "remember")
+        yield* redis.commands([["DEL", stream], ["SET", stream, "text"]])
+        assert.strictEqual(yield* refusal({ key: "a", remember: "1 minute" }), "WrongType")
+        // Nothing is remembered that was not sent.
+        assert.strictEqual(yield* redis.command("EXISTS", `{${stream}}:sent:a`), 0)
+      }))
+  })
 
   it.scoped("what the server refuses is a typed error", () =>
     Effect.gen(function*() {

@@ -162,6 +162,22 @@ redis.call('XACK', key, group, id)
 return entry and 'dead' or 'deleted'`
 )
 
+/**
+ * Adds an entry, unless the key remembers one.
+ *
+ * KEYS stream, key; ARGV milliseconds to remember, then the arguments of XADD after the stream.
+ * Answers [id, whether it was there before].
+ */
+export const sendOnce = script(
+  "sendOnce",
+  `
+local known = redis.call('GET', KEYS[2])
+if known then return { known, 1 } end
+local id = redis.call('XADD', KEYS[1], unpack(ARGV, 2))
+redis.call('SET', KEYS[2], id, 'PX', ARGV[1])
+return { id, 0 }`
+)
+
 /** The smallest id above this one. Exclusive ranges came only with 6.2. */
 export const after = (id: string): string => {
   const [millis, sequence] = id.split("-") as [string, string]
