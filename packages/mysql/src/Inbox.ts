@@ -91,6 +91,56 @@ export const once = (messageId: string, group: string) =>
   })
 
 /**
+ * `once` for many messages: remembers them all, and answers with the ids of those that this group has not processed before,
+ * each once. Their effects belong into the same transaction. Waits as `once` does.
+ *
+ * One statement where all are new. Where some are known the statement fails as a whole, and is tried with either half: only
+ * an insert says which row is there without locking the gaps in which others are about to insert, as locking reads do under
+ * REPEATABLE READ. Ids are inserted in one order everywhere. Where several transactions wait for the same id and the one
+ * that has it is rolled back, InnoDB may still choose a victim among those that waited: a `Deadlock`.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
+export const onceMany = (messageIds: Iterable<string>, group: string): Effect.Effect<
+  ReadonlyArray<string>,
+  MysqlError.MysqlError | MysqlError.TransactionAborted,
+  Transaction
+> =>
+  Effect.flatMap(Transaction, ({ commitOracle, session }) => {
+    const boundedGroup = bytes.bounded(group, 255)
+    const rows = Array.from(new Set(messageIds), (id) => ({ id, bytes: bytes.bounded(id, 255) }))
+      .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
+    const fresh: Array<typeof rows[number]> = []
+    const remember = (
+      from: number,
+      to: number
+    ): Effect.Effect<void, MysqlError.MysqlError | MysqlError.TransactionAborted> => {
+      const part = rows.slice(from, to)
+      if (part.length === 0) return Effect.void
+      const values = part.flatMap((row) => [boundedGroup, row.bytes, commitOracle?.marker ?? null])
+      return Effect.matchEffect(session.writeFirst(insertMany(part.length), values, asText), {
+        onSuccess: () => Effect.sync(() => fresh.push(...part)),
+        onFailure: (error) => {
+          if (error._tag !== "DuplicateKey") return Effect.fail(error)
+          if (part.length === 1) return Metric.increment(MysqlMetrics.inboxDuplicates)
+          const middle = (from + to) >> 1
+          return Effect.zipRight(remember(from, middle), remember(middle, to))
+        }
+      })
+    }
+    return Effect.zipRight(
+      remember(0, rows.length),
+      Effect.suspend(() => {
+        const ids = fresh.map(({ id }) => id)
+        return commitOracle === undefined || fresh.length === 0
+          ? Effect.succeed(ids)
+          : Effect.as(markedBy(commitOracle, { group: boundedGroup, messageId: fresh[0]!.bytes }), ids)
+      })
+    )
+  })
+
+/**
  * Forgets messages that were processed longer ago than `olderThan`, which must exceed the time for which a message may
  * come again. Deletes in batches, each a transaction of its own, so that no lock is held for long. Returns how many.
  *
@@ -108,10 +158,16 @@ export const purge = (options: {
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-const insert = `INSERT INTO ${table} (consumer_group, message_id, commit_marker) VALUES (?, ?, ?)`
+const insertMany = (count: number): string =>
+  `INSERT INTO ${table} (consumer_group, message_id, commit_marker) VALUES ${Array(count).fill("(?, ?, ?)").join(", ")}`
 
-const asText = (values: ReadonlyArray<unknown>): string =>
-  `INSERT INTO ${table} (consumer_group, message_id, commit_marker) VALUES (${values.map(bytes.literal).join(", ")})`
+const insert = insertMany(1)
+
+const asText = (values: ReadonlyArray<unknown>): string => {
+  const rows: Array<string> = []
+  for (let i = 0; i < values.length; i += 3) rows.push(`(${values.slice(i, i + 3).map(bytes.literal).join(", ")})`)
+  return `INSERT INTO ${table} (consumer_group, message_id, commit_marker) VALUES ${rows.join(", ")}`
+}
 
 /** Its row tells what became of the transaction, unless a nested `sql.withTransaction` may yet undo it. */
 const markedBy = (oracle: CommitOracle, row: NonNullable<CommitOracle["inbox"]>): Effect.Effect<void> =>

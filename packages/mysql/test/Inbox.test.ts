@@ -5,6 +5,7 @@ import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import { accounts, add, balances, inDatabase } from "./support.js"
 
 const prepared = Effect.zipRight(Inbox.migration, Effect.zipRight(Inbox.migration, accounts))
@@ -30,6 +31,55 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Inbox", (it) => {
       yield* Transaction.run(Inbox.once("m", "g")(Effect.zipRight(add(1, 1), Effect.fail("no")))).pipe(Effect.ignore)
       yield* Transaction.run(Inbox.once("m", "g")(add(1, 1)))
       expect(yield* balances).toEqual([1, 0, 0])
+    })))
+
+  it.effect("L23: onceMany remembers many messages in one statement, and tells which of them are new", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      const sql = yield* SqlClient
+      const ids = Array.from({ length: 64 }, (_, i) => `m${i}`)
+      const inserts = Effect.map(
+        sql<{ Value: string }>`SHOW SESSION STATUS LIKE 'Com_insert'`,
+        ([row]) => Number(row!.Value)
+      )
+      const [before, fresh, after] = yield* Transaction.run(
+        Effect.all([inserts, Inbox.onceMany([...ids, ...ids], "g"), inserts])
+      )
+      expect(after - before).toBe(1)
+      expect(fresh.toSorted()).toEqual(ids.toSorted())
+      const more = Array.from({ length: 64 }, (_, i) => `m${i * 3}`)
+      const news = more.filter((id) => !ids.includes(id))
+      expect((yield* Transaction.run(Inbox.onceMany(more, "g"))).toSorted()).toEqual(news.toSorted())
+      expect(yield* Transaction.run(Inbox.onceMany([...ids, ...more], "g"))).toEqual([])
+      expect(yield* Transaction.run(Inbox.onceMany(["m1", "M1", "m1 "], "g"))).toEqual(["M1", "m1 "])
+      expect(yield* Transaction.run(Inbox.onceMany([], "g"))).toEqual([])
+    })))
+
+  it.effect("L23: batches that overlap wait for each other and apply each message once, also after a rollback", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      const handle = (from: number, fails: boolean) =>
+        Inbox.onceMany(Array.from({ length: 20 }, (_, i) => `m${String(from + i).padStart(3, "0")}`), "g").pipe(
+          Effect.tap((fresh) => add(1, fresh.length)),
+          Effect.zipRight(fails ? Effect.fail("no") : Effect.void),
+          Transaction.run({ isolation: "read-committed" }),
+          // when a batch is rolled back for which several others wait, InnoDB may choose a victim among them
+          Effect.retry({
+            while: (error) => typeof error === "object" && error._tag === "Deadlock",
+            schedule: Schedule.jittered(Schedule.spaced("5 millis"))
+          })
+        )
+      // each id is in up to four batches, and every third batch is rolled back
+      const results = yield* Effect.all(
+        Array.from({ length: 24 }, (_, i) => Effect.exit(handle(i * 5, i % 3 === 1))),
+        { concurrency: 8 }
+      )
+      const failures = results.filter((exit) => exit._tag === "Failure")
+      expect(failures.length).toBe(8)
+      const sql = yield* SqlClient
+      const [row] = yield* sql<{ n: number }>`SELECT COUNT(*) AS n FROM safesync_inbox`
+      expect(yield* balances).toEqual([Number(row!.n), 0, 0])
+      expect(Number(row!.n)).toBeGreaterThan(100)
     })))
 
   it.effect("purge forgets old messages in batches, and only those", () =>
