@@ -13,8 +13,12 @@ import { join } from "node:path"
  */
 const watchdog = `
 trap '' HUP INT QUIT TERM
-# a zombie counts as dead: where nobody reaps it, as in many containers, it never goes away
-alive() { kill -0 "$1" 2>/dev/null && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
+# A zombie counts as dead: where nobody reaps it, as in many containers, it never goes away. But only when it is alone: the
+# main thread of a server may be one while others still run, and its port is open until the last of them has ended.
+alive() {
+  kill -0 "$1" 2>/dev/null || return 1
+  [ "$(grep -cE '^(State:[[:space:]]*Z|Threads:[[:space:]]*[01]$)' "/proc/$1/status" 2>/dev/null)" != 2 ]
+}
 while read -r _; do :; done
 mv "$1" "$1.gone" 2>/dev/null || exit 0
 pid=$(cat "$1.gone/pid" 2>/dev/null)
