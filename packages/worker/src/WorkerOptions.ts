@@ -13,12 +13,12 @@ import type { Disposition } from "./Disposition.js"
 import type { Failure } from "./Worker.js"
 
 /**
+ * What `Worker.run` and `Worker.runBatch` share.
+ *
  * @since 0.1.0
  * @category models
  */
-export interface Options<A, E> {
-  /** How many messages are handled at a time by this worker. */
-  readonly concurrency: number
+export interface Common<A, E> {
   /**
    * What the inbox remembers a message by, for each stream and group: `"message-id"`, the delivery's own, which a replay
    * from the dead letters keeps; or an id of the caller's, which also recognises an entry that the producer sent twice.
@@ -31,19 +31,13 @@ export interface Options<A, E> {
    */
   readonly onFailure: (cause: Cause.Cause<Failure<E>>, delivery: Delivery.Delivery<A>) => Disposition
   /**
-   * Messages with the same key are handled one after another, in the order of the stream; also while an earlier one waits
-   * for its retry, which then happens in this process. It holds within one worker: let one process read a stream at a
-   * time, under one consumer name, or give each process a stream of its own for its share of the keys.
-   */
-  readonly key?: ((value: A, delivery: Delivery.Delivery<A>) => string) | undefined
-  /**
    * How many messages may wait in this process, for others of their key or for a retry, before reading pauses: with it
    * all other keys. Default: 1,000.
    */
   readonly maxWaiting?: number | undefined
   /**
-   * How long a handler may have its message. The message's lease is renewed at the server for as long as the handler runs;
-   * after this time the handler is interrupted and rolled back, and fails with `LeaseExpired`. Default: no bound.
+   * How long a handler may have what it was given. Leases are renewed at the server for as long as the handler runs; after
+   * this time the handler is interrupted and rolled back, and fails with `LeaseExpired`. Default: no bound.
    */
   readonly lease?: Duration.DurationInput | undefined
   /**
@@ -59,4 +53,32 @@ export interface Options<A, E> {
   readonly drainTimeout?: Duration.DurationInput | undefined
   /** What the worker is called in logs. Default: "worker". */
   readonly name?: string | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options<A, E> extends Common<A, E> {
+  /** How many messages are handled at a time by this worker. */
+  readonly concurrency: number
+  /**
+   * Messages with the same key are handled one after another, in the order of the stream; also while an earlier one waits
+   * for its retry, which then happens in this process. It holds within one worker: let one process read a stream at a
+   * time, under one consumer name, or give each process a stream of its own for its share of the keys.
+   */
+  readonly key?: ((value: A, delivery: Delivery.Delivery<A>) => string) | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface BatchOptions<A, E> extends Common<A, E> {
+  /** How many messages at most share a transaction. */
+  readonly size: number
+  /** How long a batch waits for its last message. */
+  readonly within: Duration.DurationInput
+  /** How many batches are handled at a time. Default: 1, which keeps the order of the stream. */
+  readonly concurrency?: number | undefined
 }

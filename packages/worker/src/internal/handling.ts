@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import type { Failure } from "../Worker.js"
 import type { Options } from "../WorkerOptions.js"
 import type { Intake, Turn } from "./intake.js"
+import { observed } from "./observed.js"
 import * as Settled from "./settled.js"
 import { settling } from "./settling.js"
 import type { State } from "./state.js"
@@ -75,7 +76,7 @@ export const make = <A, B, E, R>(
       }
     })
   }
-  return (turn) => Effect.suspend(() => handle(turn))
+  return (turn) => observed(turn.delivery, options.trace ?? "link", Effect.suspend(() => handle(turn)))
 }
 
 /** Redis is away: how long until a key whose message could not begin asks again. */

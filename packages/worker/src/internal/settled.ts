@@ -6,13 +6,15 @@
 import type { Delivery } from "@safesync/redis-streams/Delivery"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Metric from "effect/Metric"
+import * as MetricLabel from "effect/MetricLabel"
 import * as WorkerMetrics from "../WorkerMetrics.js"
 
-const counted = (disposition: string): Effect.Effect<void> =>
-  Metric.increment(Metric.tagged(WorkerMetrics.deliveries, "disposition", disposition))
+const counted = (disposition: string): Effect.Effect<void> => {
+  const labels = [MetricLabel.make("disposition", disposition)]
+  return Effect.sync(() => WorkerMetrics.deliveries.unsafeUpdate(1, labels))
+}
 
-// Built once: tagging a metric costs more than counting.
+// Built once, each with labels of its own: tagging a metric costs more than counting.
 const counts = {
   acked: counted("acked"),
   retry: counted("retry"),
