@@ -20,7 +20,7 @@ import * as Report from "./Report.js"
 import type { Outcome, Scenario, Settings } from "./Scenario.js"
 import * as Seeded from "./Seeded.js"
 import * as ServerState from "./ServerState.js"
-import * as TransferKinds from "./TransferKinds.js"
+import * as TransferError from "./TransferError.js"
 import * as Transfers from "./Transfers.js"
 
 /**
@@ -53,7 +53,7 @@ const expected = new Set([
   "VersionConflict",
   "AdvisoryLockTimeout",
   "TransactionAborted: deadlock",
-  `defect: ${TransferKinds.defect}`
+  `defect: ${TransferError.defect}`
 ])
 
 const run = (settings: Settings) =>
@@ -142,7 +142,7 @@ const run = (settings: Settings) =>
     const outcome: Outcome = {
       figures: [
         ["transactions", begun],
-        ["interrupted before their body (waiting for a connection, BEGIN)", hits.begin.length],
+        ["interrupted before their body (waiting for a connection)", hits.begin.length],
         ["interrupted in their body", hits.body.length],
         ["interrupted after their body (COMMIT, ROLLBACK)", hits.end.length],
         ...[...ways].sort((a, b) => b[1] - a[1]).map(([way, count]) => [`ended with ${way}`, count] as const),

@@ -12,37 +12,9 @@ import * as RowLock from "@safesync/mysql/RowLock"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
 import * as Bank from "./Bank.js"
 import type { Seeded } from "./Seeded.js"
-
-/**
- * A failure of the body's own.
- *
- * @since 0.1.0
- * @category errors
- */
-export class Refused extends Schema.TaggedError<Refused>("@safesync/scratchpad/Refused")("Refused", {}) {}
-
-/**
- * What a read-only transaction has seen that cannot be.
- *
- * @since 0.1.0
- * @category errors
- */
-export class Inconsistent
-  extends Schema.TaggedError<Inconsistent>("@safesync/scratchpad/Inconsistent")("Inconsistent", {
-    seen: Schema.Array(Schema.String)
-  })
-{}
-
-/**
- * What a body of the kind "dies" dies of.
- *
- * @since 0.1.0
- * @category constants
- */
-export const defect = "the body's own defect"
+import { defect, Inconsistent, Refused } from "./TransferError.js"
 
 /**
  * What a kind is written with.
@@ -217,6 +189,28 @@ export const kinds = {
           slow,
           Bank.change(one.credit, one.amount),
           slow,
+          Bank.book(number, one)
+        ])
+      )
+    }
+  },
+  "statements given up": ({ leg, number, random, transact }: Pen): Written => {
+    // Interruptions inside the body, which goes on: the kill must hit what was given up and nothing else.
+    const one = leg("rows", 1)
+    const givenUp = (effect: Effect.Effect<unknown, unknown, SqlClient.SqlClient | Transaction.Transaction>) =>
+      Effect.timeoutOption(effect, random.number() ** 2 * 20)
+    const slow = Effect.flatMap(SqlClient.SqlClient, (sql) => sql`SELECT SLEEP(${random.between(0, 10) / 1000})`)
+    const held = RowLock.forUpdate({ table: "account", where: { id: one.credit } })
+    return {
+      legs: [one],
+      run: transact(
+        Effect.all([
+          givenUp(slow),
+          Bank.change(one.debit, -one.amount),
+          givenUp(slow),
+          givenUp(held),
+          Bank.change(one.credit, one.amount),
+          givenUp(slow),
           Bank.book(number, one)
         ])
       )
