@@ -11,19 +11,21 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type { MysqlError } from "@safesync/mysql/MysqlError"
 import type { TransactionError } from "@safesync/mysql/TransactionError"
 import type * as Delivery from "@safesync/redis-streams/Delivery"
+import type * as Arr from "effect/Array"
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
+import * as batching from "./internal/batching.js"
 import * as handling from "./internal/handling.js"
 import * as intake from "./internal/intake.js"
 import * as lifecycle from "./internal/lifecycle.js"
 import { State } from "./internal/state.js"
 import type { Environment } from "./internal/transacted.js"
 import type { LeaseExpired } from "./LeaseExpired.js"
-import type { Options } from "./WorkerOptions.js"
+import type { BatchOptions, Options } from "./WorkerOptions.js"
 import type { Status } from "./WorkerStatus.js"
 
 /**
@@ -84,14 +86,14 @@ export const make = <A, E1, R1, B, E, R>(
   options: Options<A, E>
 ): Effect.Effect<Worker<E1 | Failure<E>>, never, R1 | Environment<R> | Scope.Scope> =>
   Effect.gen(function*() {
-    yield* requireCount("concurrency", options.concurrency)
-    const maxWaiting = yield* requireCount("maxWaiting", options.maxWaiting ?? 1_000)
+    const concurrency = yield* intake.requireCount("concurrency", options.concurrency)
+    const maxWaiting = yield* intake.requireCount("maxWaiting", options.maxWaiting ?? 1_000)
     const state = new State()
     const stopped = yield* Deferred.make<void, Failure<E>>()
-    const taken = yield* intake.make<A>({ concurrency: options.concurrency, key: options.key, maxWaiting })
+    const taken = yield* intake.make<A>({ concurrency, key: options.key, maxWaiting })
     return yield* lifecycle.start(source, {
       name: options.name ?? "worker",
-      concurrency: options.concurrency,
+      concurrency,
       drainTimeout: options.drainTimeout,
       state,
       stopped,
@@ -143,11 +145,24 @@ export const layer = <Id, E2, A, E1 extends E2, R1, B, E, R>(
 ): Layer.Layer<Id, never, Exclude<R1 | Environment<R>, Scope.Scope>> =>
   Layer.scoped(tag, make(source, handler, options) as Effect.Effect<any, never, any>)
 
-// ---------------------------------------------------------------------------------------------------------------------
-// internal
-// ---------------------------------------------------------------------------------------------------------------------
-
-const requireCount = (option: string, value: number): Effect.Effect<number> =>
-  Number.isInteger(value) && value >= 1
-    ? Effect.succeed(value)
-    : Effect.dieMessage(`Worker: ${option} must be a whole number above 0, not ${value}`)
+/**
+ * Like `run`, with up to `size` messages in one transaction and one ack: the form for throughput. A batch is handled when
+ * it is full or `within` is over. Of messages with the same id the handler sees one.
+ *
+ * A batch that fails is rolled back and handled again in halves, each in a transaction of its own, until the message that
+ * fails does so alone and goes to `onFailure`. A failure of no message in particular (no connection, a COMMIT whose outcome
+ * is unknown) is not looked for in halves: `onFailure` decides on all of them.
+ *
+ * @since 0.1.0
+ * @category runners
+ */
+export const runBatch = <A, E1, R1, B, E, R>(
+  source: Stream.Stream<Delivery.Delivery<A>, E1, R1>,
+  handler: (deliveries: Arr.NonEmptyReadonlyArray<Delivery.Delivery<A>>) => Effect.Effect<B, E, R>,
+  options: BatchOptions<A, E>
+): Effect.Effect<void, E1 | Failure<E>, Exclude<R1, Scope.Scope> | Environment<R>> =>
+  Effect.scoped(Effect.flatMap(batching.make(source, handler, options), (worker) => worker.await)) as Effect.Effect<
+    void,
+    E1 | Failure<E>,
+    Exclude<R1, Scope.Scope> | Environment<R>
+  >

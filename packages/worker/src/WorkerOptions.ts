@@ -68,6 +68,11 @@ export interface Options<A, E> extends Common<A, E> {
    * time, under one consumer name, or give each process a stream of its own for its share of the keys.
    */
   readonly key?: ((value: A, delivery: Delivery.Delivery<A>) => string) | undefined
+  /**
+   * How the span of a delivery stands to its sender's, where a message carries one. `"link"`, the default: it begins a trace
+   * of its own that links to the sender's, since many groups may read a message, and for days. `"child"`: one trace.
+   */
+  readonly trace?: "link" | "child" | undefined
 }
 
 /**

@@ -18,6 +18,8 @@ export class Held {
   private readonly entries = new Map<Delivery.Delivery<unknown>, Entry>()
   private stopping = false
 
+  constructor(private readonly changed: () => void) {}
+
   get size(): number {
     return this.entries.size
   }
@@ -36,13 +38,14 @@ export class Held {
     if (this.stopping) return then.stopped
     const wait = Effect.flatMap(holding(delivery, until), (over) =>
       Effect.zipRight(
-        Effect.sync(() => this.entries.delete(delivery)),
+        Effect.sync(() => this.forget(delivery)),
         over ? then.over : then.lost
       ))
     return Effect.uninterruptible(Effect.map(
       Effect.forkDaemon(Effect.interruptible(wait)),
       (fiber) => {
         this.entries.set(delivery, { fiber, stopped: then.stopped })
+        this.changed()
       }
     ))
   }
@@ -51,9 +54,14 @@ export class Held {
   letGo(delivery: Delivery.Delivery<unknown>): Effect.Effect<void> {
     return Effect.suspend(() => {
       const entry = this.entries.get(delivery)
-      this.entries.delete(delivery)
+      this.forget(delivery)
       return entry === undefined ? Effect.void : Effect.asVoid(Fiber.interrupt(entry.fiber))
     })
+  }
+
+  private forget(delivery: Delivery.Delivery<unknown>): void {
+    this.entries.delete(delivery)
+    this.changed()
   }
 
   /** In the order in which they were delivered, so that whoever takes them over finds the first one first. */

@@ -38,7 +38,7 @@ export interface Options<in A> {
 }
 
 export class Intake<in out A> {
-  readonly held: Held = new Held()
+  readonly held: Held = new Held(() => this.measure())
   private readonly lanes = new Map<string, Array<Waiting<A>>>()
   private readonly room = Effect.unsafeMakeLatch(true)
   /** Open while somebody stands behind another message. */
@@ -187,3 +187,8 @@ export class Intake<in out A> {
 
 export const make = <A>(options: Options<A>): Effect.Effect<Intake<A>> =>
   Effect.map(Mailbox.make<Turn<A>>(), (ready) => new Intake(ready, options))
+
+export const requireCount = (option: string, value: number): Effect.Effect<number> =>
+  Number.isInteger(value) && value >= 1
+    ? Effect.succeed(value)
+    : Effect.dieMessage(`Worker: ${option} must be a whole number above 0, not ${value}`)

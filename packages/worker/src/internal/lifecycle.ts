@@ -26,12 +26,12 @@ import * as Stream from "effect/Stream"
 import type { Worker } from "../Worker.js"
 import type { State } from "./state.js"
 
-export interface Parts<T, A, E, R> {
+export interface Parts<X, T, E, R> {
   readonly name: string
   readonly concurrency: number
   readonly drainTimeout: Duration.DurationInput | undefined
   readonly state: State
-  readonly read: (deliveries: Chunk.Chunk<Delivery.Delivery<A>>) => Effect.Effect<void>
+  readonly read: (chunk: Chunk.Chunk<X>) => Effect.Effect<void>
   readonly take: Effect.Effect<T, Cause.NoSuchElementException>
   /** Never fails; a defect ends the worker. */
   readonly handle: (taken: T) => Effect.Effect<void, never, R>
@@ -49,9 +49,9 @@ export interface Parts<T, A, E, R> {
   readonly stopped: Deferred.Deferred<void, E>
 }
 
-export const start = <T, A, E, R, E1, R1>(
-  source: Stream.Stream<Delivery.Delivery<A>, E1, R1>,
-  parts: Parts<T, A, E, R>
+export const start = <X, T, E, R, E1, R1>(
+  source: Stream.Stream<X, E1, R1>,
+  parts: Parts<X, T, E, R>
 ): Effect.Effect<Worker<E | E1>, never, R | R1 | Scope.Scope> =>
   Effect.uninterruptible(Effect.gen(function*() {
     const { state, stopped } = parts
@@ -61,7 +61,7 @@ export const start = <T, A, E, R, E1, R1>(
       Effect.catchAllCause((cause) => Deferred.failCause(stopped, cause as Cause.Cause<never>))
     )
     // Daemons, since they outlive the interruption of whoever runs the worker by the time that draining takes.
-    const daemon = <X, Y, Z>(effect: Effect.Effect<X, Y, Z>) => Effect.forkDaemon(Effect.interruptible(effect))
+    const daemon = <B, F, S>(effect: Effect.Effect<B, F, S>) => Effect.forkDaemon(Effect.interruptible(effect))
     const loops = yield* Effect.replicateEffect(daemon(loop), parts.concurrency)
     const aside = yield* daemon(parts.aside)
     const reader = yield* daemon(Stream.runForEachChunk(source, parts.read))

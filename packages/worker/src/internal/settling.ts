@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type { Disposition } from "../Disposition.js"
 import type { Failure } from "../Worker.js"
-import type { Options } from "../WorkerOptions.js"
+import type { Common } from "../WorkerOptions.js"
 import type { Intake, Turn } from "./intake.js"
 import * as retryDelay from "./retryDelay.js"
 import * as Settled from "./settled.js"
@@ -23,7 +23,7 @@ type SettleError = RedisError.RedisError | RedisError.InvalidOptions
 const untilAnswered = Schedule.spaced("500 millis")
 
 export const settling = <A, E>(
-  onFailure: Options<A, E>["onFailure"],
+  onFailure: Common<A, E>["onFailure"],
   state: State,
   intake: Intake<A>,
   stop: (cause: Cause.Cause<Failure<E>>) => Effect.Effect<unknown>
