@@ -21,17 +21,21 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Interrupt from "./Interrupt.js"
 import * as Interruptions from "./Interruptions.js"
+import * as Invariants from "./Invariants.js"
 import * as MysqlKill from "./MysqlKill.js"
 import * as MysqlNetwork from "./MysqlNetwork.js"
 import * as Progress from "./Progress.js"
+import * as RedisFaults from "./RedisFaults.js"
 import * as Report from "./Report.js"
 import type { Scenario } from "./Scenario.js"
 
 const scenarios = [
   Interrupt.scenario,
   Interruptions.scenario,
+  Invariants.scenario,
   MysqlKill.scenario,
-  MysqlNetwork.scenario
+  MysqlNetwork.scenario,
+  RedisFaults.scenario
 ] as const satisfies ReadonlyArray<Scenario>
 
 const options = (scenario: Scenario) => ({
