@@ -21,15 +21,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
-import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as lockName from "./internal/lockName.js"
+import * as lockTimes from "./internal/lockTimes.js"
 import * as reservation from "./internal/reservation.js"
 import type { Session } from "./internal/session.js"
 import type * as MysqlError from "./MysqlError.js"
-import * as MysqlMetrics from "./MysqlMetrics.js"
 import { Transaction } from "./Transaction.js"
 
 /**
@@ -215,10 +214,10 @@ export const acquireInTransaction = (
     // Registered before the lock is asked for, since an interrupted wait may have been granted on the server.
     // Releasing a lock that one does not hold does nothing; one that is held n times is released n times.
     transaction.atEnd.push(`DO RELEASE_LOCK('${encoded}')`)
-    const start = performance.now()
-    return Effect.tap(
+    return lockTimes.waiting(
       getLock(session, encoded, name, Duration.toMillis(options.timeout)),
-      () => Metric.update(waited, (performance.now() - start) / 1000)
+      "advisory",
+      () => transaction.onEnd.push(lockTimes.held("advisory")) > 0
     )
   })
 
@@ -226,12 +225,12 @@ export const acquireInTransaction = (
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-const waited = Metric.tagged(MysqlMetrics.lockAcquireLatency, "strategy", "advisory")
-
 interface Held extends AdvisoryLock {
   readonly encoded: string
   readonly reservation: Scope.CloseableScope
   readonly heart: Fiber.RuntimeFiber<unknown>
+  /** To be called when it is held no more. */
+  readonly over: () => void
 }
 
 const releaseMillis = 5_000
@@ -257,27 +256,30 @@ const hold = (
             Deferred.unsafeDone(lost, Effect.fail(new AdvisoryLockLost({ name, connectionId, cause })))
           }
           session.phase = { _tag: "Open", transaction: false }
-          const start = performance.now()
+          let over = () => {}
           return Effect.matchCauseEffect(
-            restore(getLock(session, encoded, name, Duration.toMillis(options.timeout))),
+            lockTimes.waiting(
+              restore(getLock(session, encoded, name, Duration.toMillis(options.timeout))),
+              "advisory",
+              () => {
+                over = lockTimes.held("advisory")
+                return true
+              }
+            ),
             {
               // An interrupted wait may have been granted on the server.
               onFailure: (cause) => Effect.zipRight(giveBack(session, encoded, scope), Effect.failCause(cause)),
               onSuccess: () =>
                 Effect.map(
-                  Effect.zipRight(
-                    Metric.update(waited, (performance.now() - start) / 1000),
-                    Effect.forkDaemon(
-                      Effect.interruptible(heartbeat(session, options.heartbeat ?? Duration.seconds(5)))
-                    )
-                  ),
+                  Effect.forkDaemon(Effect.interruptible(heartbeat(session, options.heartbeat ?? Duration.seconds(5)))),
                   (heart): Held => ({
                     name,
                     lost: Deferred.await(lost),
                     session,
                     encoded,
                     reservation: scope,
-                    heart
+                    heart,
+                    over
                   })
                 )
             }
@@ -303,7 +305,10 @@ const letGo = (held: Held): Effect.Effect<void, AdvisoryLockLost> =>
           new AdvisoryLockLost({ name: held.name, connectionId: held.session.connectionId, cause: phase.cause })
         )
         : Effect.void
-      return Effect.zipRight(giveBack(held.session, held.encoded, held.reservation), outcome)
+      return Effect.zipRight(
+        Effect.map(giveBack(held.session, held.encoded, held.reservation), held.over),
+        outcome
+      )
     })
   )
 

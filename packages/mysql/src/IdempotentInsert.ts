@@ -9,7 +9,7 @@
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as identifier from "./internal/identifier.js"
-import type * as where from "./internal/where.js"
+import * as where from "./internal/where.js"
 import type * as MysqlError from "./MysqlError.js"
 import { Transaction } from "./Transaction.js"
 
@@ -60,7 +60,7 @@ export const insert = (options: {
   const columns = Object.keys(options.values)
   const sql = `INSERT INTO ${identifier.table(options.table)} (${columns.map(identifier.column).join(", ")}) ` +
     `VALUES (${columns.map(() => "?").join(", ")})`
-  const values = columns.map((column) => options.values[column])
+  const values = columns.map((column) => where.bound(options.values[column]))
   return Effect.flatMap(Transaction, ({ session }) =>
     Effect.matchEffect(session.write(sql, values), {
       onSuccess: ({ insertId }) => Effect.succeed(new Inserted({ insertId })),

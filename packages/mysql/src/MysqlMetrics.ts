@@ -78,8 +78,22 @@ export const lockAcquireLatency: Metric.Metric.Histogram<number> = Metric.histog
 )
 
 /**
- * Locks that were asked for. Labels: `strategy` as above, and `outcome`: `granted`, or the tag of the error in snake case
- * (`lock_wait_timeout`, `deadlock`, `advisory_lock_timeout`…), or `interrupted`.
+ * How long locks were held, in seconds, from when they were granted to when they were given back, for which a transaction's
+ * locks wait until its COMMIT or ROLLBACK has been answered. Label `strategy` as above.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const lockHold: Metric.Metric.Histogram<number> = Metric.histogram(
+  "coti_safesync_db_lock_hold_seconds",
+  seconds,
+  "Seconds for which a row lock or an advisory lock was held"
+)
+
+/**
+ * Locks that were asked for. Labels: `strategy` as above, and `outcome`: `granted`, `none` where there was no row to lock or
+ * it was skipped, the tag of the error in snake case (`lock_wait_timeout`, `deadlock`, `advisory_lock_timeout`…),
+ * `interrupted`, or `defect`.
  *
  * @since 0.1.0
  * @category metrics

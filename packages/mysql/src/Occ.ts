@@ -127,7 +127,7 @@ export const tryUpdate = <K extends where.Columns, V extends string, S extends w
   const { expected } = options.version
   return Effect.flatMap(Transaction, ({ session }) =>
     Effect.map(
-      session.write(sql, [...Object.values(set), expected, ...key.values, expected]),
+      session.write(sql, [...Object.values(set).map(where.bound), expected, ...key.values, expected]),
       ({ affectedRows }) => affectedRows
     ))
 }

@@ -8,12 +8,13 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
 import * as identifier from "./internal/identifier.js"
+import * as lockTimes from "./internal/lockTimes.js"
 import * as where from "./internal/where.js"
 import * as MysqlError from "./MysqlError.js"
-import * as MysqlMetrics from "./MysqlMetrics.js"
 import { Transaction } from "./Transaction.js"
 
 /**
@@ -37,6 +38,30 @@ export type Wait = "wait" | "nowait" | "skip-locked" | Duration.DurationInput
 export type Row = Readonly<Record<string, unknown>>
 
 /**
+ * A row was locked and does not fit the schema that the caller named. The lock is held and the transaction stays open.
+ *
+ * Not a `ParseError`: its text quotes the row's values. `problem` says where the row does not fit, and how.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class MalformedRow extends Schema.TaggedError<MalformedRow>("@safesync/mysql/MalformedRow")("MalformedRow", {
+  table: Schema.String,
+  /** Such as `Type at balance, Missing at version`. */
+  problem: Schema.String
+}) {
+  override get message() {
+    return `A row of ${this.table} does not fit the schema: ${this.problem}`
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type RowLockError = MysqlError.MysqlError | MysqlError.TransactionAborted
+
+/**
  * @since 0.1.0
  * @category models
  */
@@ -49,26 +74,54 @@ export interface Options<W extends where.Columns> {
 }
 
 /**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Decoded<A, I, R> {
+  /**
+   * What becomes of a row as the driver reads it: INT as number, BIGINT beyond 2^53 and DECIMAL as string, DATETIME as Date,
+   * BLOB as Buffer. Columns that it does not name are left out.
+   */
+  readonly schema: Schema.Schema<A, I, R>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Undecoded {
+  readonly schema?: undefined
+}
+
+/**
  * Locks a row exclusively and returns it as it is under the lock, or none where there is none. More than one matching
  * row are all locked and the first is returned.
  *
  * @example
  * import * as Effect from "effect/Effect"
+ * import * as Option from "effect/Option"
+ * import * as Schema from "effect/Schema"
  * import * as RowLock from "@safesync/mysql/RowLock"
  * import * as Transaction from "@safesync/mysql/Transaction"
  *
- * const balance = RowLock.forUpdate({ table: "account", where: { id: 7 }, wait: "500 millis" }).pipe(
- *   Effect.map((row) => row._tag === "Some" ? row.value["balance"] : undefined),
+ * const Account = Schema.Struct({ id: Schema.Int, balance: Schema.Int })
+ *
+ * const balance = RowLock.forUpdate({ table: "account", where: { id: 7 }, wait: "500 millis", schema: Account }).pipe(
+ *   Effect.map(Option.map((account) => account.balance)),
  *   Transaction.run()
  * )
  *
  * @since 0.1.0
  * @category locks
  */
-export const forUpdate = <W extends where.Columns>(
-  options: Options<W>
-): Effect.Effect<Option.Option<Row>, MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> =>
-  lock("UPDATE", options)
+export const forUpdate: {
+  <W extends where.Columns, A, I, R>(
+    options: Options<W> & Decoded<A, I, R>
+  ): Effect.Effect<Option.Option<A>, RowLockError | MalformedRow, Transaction | R>
+  <W extends where.Columns>(
+    options: Options<W> & Undecoded
+  ): Effect.Effect<Option.Option<Row>, RowLockError, Transaction>
+} = <W extends where.Columns>(options: Options<W> & MaybeDecoded): Locked<Option.Option<any>> => one("UPDATE", options)
 
 /**
  * Locks a row against writers, together with other readers, and returns it as it is under the lock, or none.
@@ -76,70 +129,108 @@ export const forUpdate = <W extends where.Columns>(
  * @since 0.1.0
  * @category locks
  */
-export const forShare = <W extends where.Columns>(
-  options: Options<W>
-): Effect.Effect<Option.Option<Row>, MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> =>
-  lock("SHARE", options)
+export const forShare: {
+  <W extends where.Columns, A, I, R>(
+    options: Options<W> & Decoded<A, I, R>
+  ): Effect.Effect<Option.Option<A>, RowLockError | MalformedRow, Transaction | R>
+  <W extends where.Columns>(
+    options: Options<W> & Undecoded
+  ): Effect.Effect<Option.Option<Row>, RowLockError, Transaction>
+} = <W extends where.Columns>(options: Options<W> & MaybeDecoded): Locked<Option.Option<any>> => one("SHARE", options)
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type KeyValue = string | number | bigint | Date | Uint8Array
+
+/**
+ * The value of a key: of one column, or of each column of a composite key.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Key<K extends string | ReadonlyArray<string>> = K extends ReadonlyArray<infer C extends string>
+  ? { readonly [column in C]: KeyValue }
+  : KeyValue
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface ManyOptions<K extends string | readonly [string, ...Array<string>]> {
+  readonly table: string
+  /** The column of the primary key; the columns of a composite one, in the order of the key. */
+  readonly key: K
+  /** Some thousands at most: of tens of thousands the server makes a scan, which locks the whole table. */
+  readonly values: ReadonlyArray<Key<K>>
+  readonly wait?: Wait | undefined
+}
 
 /**
  * Locks several rows by their primary key, in the key's order, so that two transactions that lock the same rows cannot
  * wait for each other. Returns the rows that exist, in that order.
  *
+ * @example
+ * import * as RowLock from "@safesync/mysql/RowLock"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const lines = RowLock.forUpdateMany({
+ *   table: "invoice_line",
+ *   key: ["invoice_no", "line"],
+ *   values: [{ invoice_no: "536365", line: 2 }, { invoice_no: "536365", line: 1 }]
+ * }).pipe(Transaction.run())
+ *
  * @since 0.1.0
  * @category locks
  */
-export const forUpdateMany = (options: {
-  readonly table: string
-  /** The column of the primary key. */
-  readonly key: string
-  readonly values: ReadonlyArray<string | number | bigint>
-  readonly wait?: Wait | undefined
-}): Effect.Effect<ReadonlyArray<Row>, MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> => {
-  if (options.values.length === 0) return Effect.succeed([])
-  const key = identifier.column(options.key)
-  return select(
-    "UPDATE",
-    options.table,
-    {
-      sql: `${key} IN (${options.values.map(() => "?").join(", ")}) ORDER BY ${key}`,
-      values: options.values
-    },
-    options.wait
-  )
-}
+export const forUpdateMany: {
+  <const K extends string | readonly [string, ...Array<string>], A, I, R>(
+    options: ManyOptions<K> & Decoded<A, I, R>
+  ): Effect.Effect<ReadonlyArray<A>, RowLockError | MalformedRow, Transaction | R>
+  <const K extends string | readonly [string, ...Array<string>]>(
+    options: ManyOptions<K> & Undecoded
+  ): Effect.Effect<ReadonlyArray<Row>, RowLockError, Transaction>
+} = (options: ManyOptions<any> & MaybeDecoded): Locked<ReadonlyArray<any>> =>
+  options.values.length === 0 ? Effect.succeed([]) : select("UPDATE", options, keys(options.key, options.values))
 
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
 type Strength = "UPDATE" | "SHARE"
+interface MaybeDecoded {
+  readonly schema?: Schema.Schema<any, any, any> | undefined
+}
+type Locked<A> = Effect.Effect<A, any, any>
 
-const lock = <W extends where.Columns>(strength: Strength, options: Options<W>) =>
+const one = <W extends where.Columns>(
+  strength: Strength,
+  options: Options<W> & MaybeDecoded
+): Locked<Option.Option<unknown>> =>
   Effect.map(
-    select(strength, options.table, where.equal(options.where as where.Columns), options.wait),
+    select(strength, options, where.equal(options.where as where.Columns)),
     (rows) => Option.fromNullable(rows[0])
   )
 
-const waited = Metric.tagged(MysqlMetrics.lockAcquireLatency, "strategy", "row")
-
 const select = (
   strength: Strength,
-  table: string,
-  condition: where.Fragment,
-  wait: Wait = "wait"
-): Effect.Effect<ReadonlyArray<Row>, MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> => {
+  options: { readonly table: string; readonly wait?: Wait | undefined } & MaybeDecoded,
+  condition: where.Fragment
+): Locked<ReadonlyArray<unknown>> => {
+  const { schema, table, wait = "wait" } = options
   const bounded = wait !== "wait" && wait !== "nowait" && wait !== "skip-locked"
   const hint = bounded ? `/*+ MAX_EXECUTION_TIME(${Math.max(1, Math.ceil(Duration.toMillis(wait)))}) */ ` : ""
   const mode = wait === "nowait" ? " NOWAIT" : wait === "skip-locked" ? " SKIP LOCKED" : ""
   const sql = `SELECT ${hint}* FROM ${identifier.table(table)} WHERE ${condition.sql} FOR ${strength}${mode}`
-  return Effect.flatMap(Transaction, ({ session }) => {
-    const start = performance.now()
+  const locked = Effect.flatMap(Transaction, ({ onEnd, session }) => {
     const rows = session.select(sql, condition.values)
-    return Effect.tap(
-      bounded ? Effect.mapError(rows, asLockWaitTimeout) : rows,
-      () => Metric.update(waited, (performance.now() - start) / 1000)
-    )
+    return lockTimes.waiting(bounded ? Effect.mapError(rows, asLockWaitTimeout) : rows, "row", (rows) => {
+      if (rows.length > 0) onEnd.push(lockTimes.held("row"))
+      return rows.length > 0
+    })
   })
+  return schema === undefined ? locked : Effect.flatMap(locked, decode(table, schema))
 }
 
 /** A wait that was bounded by the statement's execution limit ends with 3024; to the caller it is a lock wait. */
@@ -154,3 +245,35 @@ const asLockWaitTimeout = <E>(error: E | MysqlError.StatementTimeout): E | Mysql
       cause: error.cause
     })
     : error as E
+
+const decode = <A, I, R>(table: string, schema: Schema.Schema<A, I, R>) => {
+  const rows = Schema.decodeUnknown(Schema.Array(schema), { errors: "all" })
+  return (found: ReadonlyArray<Row>): Effect.Effect<ReadonlyArray<A>, MalformedRow, R> =>
+    Effect.mapError(rows(found), ({ issue }) => new MalformedRow({ table, problem: withoutValues(issue) }))
+}
+
+/** Where a row does not fit, without what was there instead; the first step of the path is the row's place among others. */
+const withoutValues = (issue: ParseResult.ParseIssue): string =>
+  ParseResult.ArrayFormatter.formatIssueSync(issue)
+    .map(({ _tag, path }) => `${_tag} at ${path.length < 2 ? "its root" : path.slice(1).map(String).join(".")}`)
+    .join(", ")
+
+/**
+ * A condition on the key's columns, in the key's order. Prepared statements are few: the number of values is filled up to a
+ * power of two with the last one, which changes nothing.
+ */
+const keys = (key: string | ReadonlyArray<string>, values: ReadonlyArray<any>): where.Fragment => {
+  const columns = typeof key === "string" ? [key] : key
+  const names = columns.map(identifier.column).join(", ")
+  const size = 2 ** Math.ceil(Math.log2(values.length))
+  const filled = Array.from({ length: size }, (_, i) => values[Math.min(i, values.length - 1)])
+  const [left, right] = typeof key === "string"
+    ? [names, "?"]
+    : [`(${names})`, `(${columns.map(() => "?").join(", ")})`]
+  return {
+    sql: `${left} IN (${filled.map(() => right).join(", ")}) ORDER BY ${names}`,
+    values: typeof key === "string"
+      ? filled.map(where.bound)
+      : filled.flatMap((value) => key.map((column) => where.bound(value[column])))
+  }
+}

@@ -3,12 +3,14 @@ import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
 import * as FencingToken from "@safesync/mysql/FencingToken"
+import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
 import { accounts, add, balances, defect, inDatabase, kill, tag, untilLockWait, waiting } from "./support.js"
 
 const lock = (name: string, timeout: number, namespace?: string) =>
@@ -31,6 +33,42 @@ const whileHeld = <A, E, R>(name: string, then: Effect.Effect<A, E, R>) =>
   })
 
 layer(MysqlServer.layer, { excludeTestServices: true })("AdvisoryLock", (it) => {
+  it.effect("L11: the wait is timed however it ends, a lock for as long as it is held", () =>
+    inDatabase(Effect.gen(function*() {
+      const count = Effect.all({
+        waits: Effect.map(
+          Metric.value(Metric.tagged(MysqlMetrics.lockAcquireLatency, "strategy", "advisory")),
+          (_) => _.count
+        ),
+        holds: Effect.map(Metric.value(Metric.tagged(MysqlMetrics.lockHold, "strategy", "advisory")), (_) => _.count),
+        timeouts: Effect.map(
+          Metric.value(MysqlMetrics.lockRequests.pipe(
+            Metric.tagged("strategy", "advisory"),
+            Metric.tagged("outcome", "advisory_lock_timeout")
+          )),
+          (_) => _.count
+        )
+      })
+      const before = yield* count
+      const gained = Effect.map(count, (now) => ({
+        waits: now.waits - before.waits,
+        holds: now.holds - before.holds,
+        timeouts: now.timeouts - before.timeouts
+      }))
+      yield* whileHeld(
+        "timed",
+        Effect.gen(function*() {
+          yield* Effect.exit(Transaction.run(lock("timed", 0)))
+          expect(yield* gained).toEqual({ waits: 2, holds: 0, timeouts: 1 })
+        })
+      )
+      expect(yield* gained).toEqual({ waits: 2, holds: 1, timeouts: 1 })
+      yield* AdvisoryLock.withLock("timed", { timeout: 0 })(
+        Effect.map(gained, (_) => expect(_).toEqual({ waits: 3, holds: 1, timeouts: 1 }))
+      )
+      expect(yield* gained).toEqual({ waits: 3, holds: 2, timeouts: 1 })
+    })))
+
   it.effect("L10: whoever gets the lock next sees what its holder committed", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts

@@ -1,13 +1,17 @@
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
+import * as IdempotentInsert from "@safesync/mysql/IdempotentInsert"
+import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
 import * as RowLock from "@safesync/mysql/RowLock"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import { accounts, add, balances, defect, inDatabase, tag } from "./support.js"
+import * as Schema from "effect/Schema"
+import { accounts, add, balances, defect, failure, inDatabase, outside, tag, untilLockWait } from "./support.js"
 
 /** A transaction that runs `lock` and holds what it got until `release` is called. */
 const holding = <A, E, R>(lock: Effect.Effect<A, E, R>) =>
@@ -87,6 +91,160 @@ layer(MysqlServer.layer, { excludeTestServices: true })("RowLock", (it) => {
         { concurrency: 6 }
       )
       expect(yield* balances).toEqual([30, 30, 30])
+    })))
+
+  it.effect("L9: a composite key: rows in the key's order, those that exist, no lock on any other", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE line (invoice VARCHAR(9), no INT, pence INT NOT NULL DEFAULT 0, PRIMARY KEY (invoice, no))`
+      yield* Effect.forEach(
+        ["a", "b", "c"],
+        (invoice) => sql`INSERT INTO line (invoice, no) VALUES (${invoice}, 1), (${invoice}, 2), (${invoice}, 3)`
+      )
+      const rows = yield* Transaction.run(Effect.gen(function*() {
+        const rows = yield* RowLock.forUpdateMany({
+          table: "line",
+          key: ["invoice", "no"],
+          values: [{ no: 3, invoice: "b" }, { invoice: "b", no: 1 }, { invoice: "a", no: 2 }, { invoice: "x", no: 1 }, {
+            invoice: "b",
+            no: 1
+          }]
+        })
+        const locked = yield* outside(sql<{ row: string }>`
+          SELECT LOCK_DATA AS ${sql("row")} FROM performance_schema.data_locks
+          WHERE OBJECT_SCHEMA = DATABASE() AND LOCK_MODE = 'X,REC_NOT_GAP' ORDER BY LOCK_DATA`)
+        expect(locked.map(({ row }) => row)).toEqual(["'a', 2", "'b', 1", "'b', 3"])
+        return rows
+      }))
+      expect(rows.map((row) => [row["invoice"], row["no"]])).toEqual([["a", 2], ["b", 1], ["b", 3]])
+    })))
+
+  it.effect("L9: composite keys: crosswise callers do not deadlock", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE line (invoice INT, no INT, n INT NOT NULL DEFAULT 0, PRIMARY KEY (invoice, no))`
+      yield* sql`INSERT INTO line (invoice, no) VALUES (1, 1), (1, 2), (2, 1)`
+      const values = [{ invoice: 1, no: 1 }, { invoice: 1, no: 2 }, { invoice: 2, no: 1 }]
+      const add = (values: ReadonlyArray<{ readonly invoice: number; readonly no: number }>) =>
+        Transaction.run(
+          Effect.zipRight(
+            RowLock.forUpdateMany({ table: "line", key: ["invoice", "no"], values }),
+            sql`UPDATE line SET n = n + 1`
+          )
+        )
+      yield* Effect.all(
+        Array.from({ length: 30 }, (_, i) => add(i % 2 === 0 ? values : [...values].reverse())),
+        { concurrency: 6 }
+      )
+      expect(yield* sql`SELECT n FROM line`).toEqual([{ n: 30 }, { n: 30 }, { n: 30 }])
+    })))
+
+  it.effect("L9: keys may be bytes of any kind, dates and large numbers; no values lock nothing", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const bytes = new Uint8Array([0, 0xff, 0xfe, 0x80, 9]).subarray(1, 4)
+      const when = new Date("2024-02-29T12:00:00.000Z")
+      yield* sql`CREATE TABLE thing (id VARBINARY(16), at DATETIME, n BIGINT UNSIGNED, PRIMARY KEY (id, at, n))`
+      yield* Transaction.run(
+        IdempotentInsert.insert({ table: "thing", values: { id: bytes, at: when, n: 2n ** 63n + 1n }, key: "PRIMARY" })
+      )
+      const [many, one, none] = yield* Transaction.run(Effect.all([
+        RowLock.forUpdateMany({
+          table: "thing",
+          key: ["id", "at", "n"],
+          values: [{ id: bytes, at: when, n: 2n ** 63n + 1n }]
+        }),
+        RowLock.forUpdate({ table: "thing", where: { id: bytes, at: when } }),
+        RowLock.forUpdateMany({ table: "thing", key: "id", values: [] })
+      ]))
+      expect(many).toEqual([{ id: Buffer.from(bytes), at: when, n: "9223372036854775809" }])
+      expect(Option.toArray(one)).toEqual(many)
+      expect(none).toEqual([])
+    })))
+
+  it.effect("a schema decodes the row; one that does not fit is MalformedRow, which tells no value, and stays locked", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE person (id INT PRIMARY KEY, born DATETIME, name VARCHAR(20), note TEXT)`
+      yield* sql`INSERT INTO person VALUES (1, '2000-01-01', 'Ann', ''), (2, NULL, 's3cret', '')`
+      const Person = Schema.Struct({ id: Schema.Int, name: Schema.NonEmptyString, born: Schema.ValidDateFromSelf })
+      const options = { table: "person", wait: "nowait", schema: Person } as const
+      const ann: typeof Person.Type = { id: 1, name: "Ann", born: new Date(2000, 0, 1) }
+      const [exclusive, shared, several, missing] = yield* Transaction.run(Effect.all([
+        RowLock.forUpdate({ ...options, where: { id: 1 } }),
+        RowLock.forShare({ ...options, where: { id: 1 } }),
+        RowLock.forUpdateMany({ ...options, key: "id", values: [1] }),
+        RowLock.forUpdate({ ...options, where: { id: 3 } })
+      ]))
+      expect(exclusive).toEqual(Option.some(ann))
+      expect(shared).toEqual(Option.some(ann))
+      expect(several).toEqual([ann])
+      expect(missing).toEqual(Option.none())
+
+      yield* Transaction.run(Effect.gen(function*() {
+        const Other = Schema.Struct({ ...Person.fields, name: Schema.Literal("Ann"), more: Schema.Int })
+        const malformed = yield* Effect.exit(
+          RowLock.forUpdateMany({ ...options, schema: Other, key: "id", values: [2] })
+        )
+        expect(failure(malformed)).toMatchObject({ _tag: "MalformedRow", table: "person" })
+        expect(failure(malformed)!.message).toBe(
+          "A row of person does not fit the schema: Type at name, Type at born, Missing at more"
+        )
+        const every = yield* Effect.exit(RowLock.forShare({ ...options, schema: Schema.Never, where: { id: 2 } }))
+        expect(failure(every)!.message).toBe("A row of person does not fit the schema: Type at its root")
+        expect(String(malformed) + JSON.stringify(malformed)).not.toContain("s3cret")
+        const locked = Transaction.run(RowLock.forUpdate({ table: "person", where: { id: 2 }, wait: "nowait" }))
+        expect(tag(yield* Effect.exit(outside(locked)))).toBe("LockNotAvailable")
+      }))
+    })))
+
+  it.effect("the wait is timed however it ends, a lock for as long as it is held", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const tagged = <T, I, O>(metric: Metric.Metric<T, I, O>) => Metric.value(Metric.tagged(metric, "strategy", "row"))
+      const outcome = (name: string) =>
+        Effect.map(
+          Metric.value(
+            MysqlMetrics.lockRequests.pipe(Metric.tagged("strategy", "row"), Metric.tagged("outcome", name))
+          ),
+          ({ count }) => count
+        )
+      const outcomes = Effect.all(
+        Object.fromEntries(
+          ["granted", "none", "lock_not_available", "lock_wait_timeout", "interrupted"].map((_) => [_, outcome(_)])
+        )
+      )
+      const lock = (id: number, wait?: RowLock.Wait) => RowLock.forUpdate({ table: "account", where: { id }, wait })
+      const before = yield* Effect.all([
+        tagged(MysqlMetrics.lockAcquireLatency),
+        tagged(MysqlMetrics.lockHold),
+        outcomes
+      ])
+
+      const holder = yield* holding(lock(1))
+      const started = performance.now()
+      yield* Effect.exit(Transaction.run(lock(1, "nowait")))
+      yield* Effect.exit(Transaction.run(lock(1, "300 millis")))
+      const fiber = yield* Effect.fork(Transaction.run(lock(1)))
+      yield* untilLockWait
+      yield* Fiber.interrupt(fiber)
+      yield* Transaction.run(Effect.all([lock(9), lock(1, "skip-locked"), lock(2)]))
+      const waited = (performance.now() - started) / 1000
+      const meanwhile = yield* tagged(MysqlMetrics.lockHold)
+      yield* holder.release
+      const after = yield* Effect.all([
+        tagged(MysqlMetrics.lockAcquireLatency),
+        tagged(MysqlMetrics.lockHold),
+        outcomes
+      ])
+
+      expect(after[0].count - before[0].count).toBe(7)
+      expect(after[0].sum - before[0].sum).toBeGreaterThan(0.3)
+      expect(meanwhile.count - before[1].count).toBe(1)
+      expect(after[1].count - before[1].count).toBe(2)
+      expect(after[1].sum - meanwhile.sum).toBeGreaterThanOrEqual(waited)
+      const gained = Object.fromEntries(Object.entries(after[2]).map(([name, n]) => [name, n - before[2][name]!]))
+      expect(gained).toEqual({ granted: 2, none: 2, lock_not_available: 1, lock_wait_timeout: 1, interrupted: 1 })
     })))
 
   it.effect("an empty condition is refused", () =>

@@ -20,9 +20,15 @@ export const equal = (columns: Columns): Fragment => {
   if (names.length === 0) throw new Error("A condition without columns would match every row of the table")
   return {
     sql: names.map((name) => `${identifier.column(name)} ${columns[name] === null ? "IS NULL" : "= ?"}`).join(" AND "),
-    values: names.map((name) => columns[name]!).filter((value) => value !== null)
+    values: names.map((name) => bound(columns[name]!)).filter((value) => value !== null)
   }
 }
+
+/** mysql2 sends bytes as bytes only from a Buffer; from another view it sends them as text of the connection's charset. */
+export const bound = <V extends Value | undefined>(value: V): V =>
+  value instanceof Uint8Array && !Buffer.isBuffer(value)
+    ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) as Uint8Array as V
+    : value
 
 /** Refuses `{}` where the compiler can see it. */
 export type NonEmpty<C extends Columns> = keyof C extends never ?
