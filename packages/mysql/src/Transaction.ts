@@ -41,6 +41,7 @@ import { dual } from "effect/Function"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as lifecycle from "./internal/lifecycle.js"
+import * as tracing from "./internal/tracing.js"
 import * as MysqlError from "./MysqlError.js"
 import type * as TransactionError from "./TransactionError.js"
 
@@ -99,6 +100,12 @@ export interface Options {
    * failover, whether the new primary has the transaction.
    */
   readonly commitOracle?: Schedule.Schedule<unknown, MysqlError.MysqlError> | undefined
+  /**
+   * Adds the trace context to each statement, as a comment by the convention of sqlcommenter, while a span that is recorded
+   * is open: so process list, slow log and `performance_schema` name the span of what they show. Such a statement is
+   * prepared for this one time, a round trip more. Default: false.
+   */
+  readonly sqlComments?: boolean | undefined
 }
 
 /**
@@ -147,7 +154,7 @@ export const run: {
   effect: Effect.Effect<A, E, R>,
   options: Options = {}
 ): Effect.Effect<A, any, any> =>
-  Effect.uninterruptibleMask((restore) =>
+  tracing.transaction(Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(
       open(options, restore, "lazily"),
       (transaction) =>
@@ -171,7 +178,7 @@ export const run: {
               })
           ))
     )
-  ))
+  )))
 
 /**
  * The Scope form: BEGIN now, and COMMIT or ROLLBACK when the scope closes, by the scope's Exit. Run effects in it with
@@ -318,7 +325,10 @@ const open = (
     return refusal === undefined
       ? Effect.map(
         lifecycle.open(Context.get(context, MysqlClient.MysqlClient), options, restore, when),
-        (state): Transaction => ({ ...state, [TypeId]: TypeId })
+        (state): Transaction => {
+          if (options.sqlComments === true) state.session.comment = tracing.comment(context)
+          return { ...state, [TypeId]: TypeId }
+        }
       )
       : Effect.dieMessage(refusal)
   })

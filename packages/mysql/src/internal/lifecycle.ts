@@ -15,6 +15,7 @@ import * as CommitOracle from "./commitOracle.js"
 import * as Outcome from "./outcome.js"
 import * as reservation from "./reservation.js"
 import type { ControlFailure, Session } from "./session.js"
+import * as tracing from "./tracing.js"
 
 export type Restore = reservation.Restore
 
@@ -120,7 +121,13 @@ export const commit = (state: State): Effect.Effect<void, TransactionError.Trans
     }
     state.committing = performance.now()
     const statements = [...CommitOracle.statements(state.commitOracle), "COMMIT", ...state.atEnd]
-    return Effect.matchEffect(session.control(statements.join("; "), controlMillis), {
+    const committed = tracing.span(
+      "COMMIT",
+      "client",
+      () => tracing.operation("COMMIT", session.database),
+      session.control(statements.join("; "), controlMillis)
+    )
+    return Effect.matchEffect(committed, {
       onSuccess: () => {
         session.phase = { _tag: "Idle" }
         return settled(state)

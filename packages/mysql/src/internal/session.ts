@@ -70,6 +70,8 @@ export class Session implements Connection {
   onLost: ((cause: unknown) => void) | undefined
   /** What the open transaction has written, for the metrics. */
   readonly writes: Writes.Writes = new Writes.Writes()
+  /** Added to each statement: the trace context, for the server's own lists. */
+  comment: string | undefined
   /** Why the transaction could not begin, when that showed with its first statement. */
   beginFailure: MysqlError.MysqlError | undefined
   /** BEGIN, as long as it has not been sent: it goes along with the first statement. */
@@ -318,9 +320,15 @@ export class Session implements Connection {
           }
           const send = () => {
             try {
+              const { comment } = this
+              const sent = { sql: comment === undefined ? sql : sql + comment, values, rowsAsArray }
               ;(this.raw as unknown as Record<Method, (options: object, answer: Answer) => void>)[method](
-                { sql, values, rowsAsArray },
-                answered
+                sent,
+                comment === undefined ? answered : (error, results) => {
+                  // Its text does not come again.
+                  this.raw.unprepare(sent as never)
+                  answered(error, results)
+                }
               )
             } catch (error) {
               // mysql2 throws at a value that it cannot bind: nothing was sent, and the next one has its turn.
@@ -329,7 +337,7 @@ export class Session implements Connection {
           }
           const begin = this.unsent
           if (begin === undefined) return send()
-          if (text !== undefined) return this.sendBegin(begin, text(values), answered)
+          if (text !== undefined) return this.sendBegin(begin, text(values) + (this.comment ?? ""), answered)
           this.sendBegin(begin, undefined, (error, results) => {
             if (error !== null) answered(error, results)
             else if (job.cancelled === true) this.settle(job)

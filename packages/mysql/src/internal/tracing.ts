@@ -1,0 +1,83 @@
+/**
+ * Spans by OpenTelemetry's conventions for databases. They are made only while somebody collects them: a tracer other than
+ * Effect's own is there, and what goes on is recorded at all. Otherwise their cost is one comparison.
+ *
+ * @internal
+ */
+import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
+import * as MysqlClientTag from "@effect/sql-mysql2/MysqlClient"
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as Redacted from "effect/Redacted"
+import * as Tracer from "effect/Tracer"
+
+type Attributes = Record<string, unknown>
+
+/** Runs an effect in a span of its own. `attributes` are asked for only if there is one. */
+export const span = <A, E, R>(
+  name: string,
+  kind: Tracer.SpanKind,
+  attributes: (fiber: Fiber.RuntimeFiber<any, any>) => Attributes,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  Effect.withFiberRuntime((fiber) =>
+    isRecorded(fiber)
+      ? Effect.withSpan(effect, name, {
+        kind,
+        attributes: attributes(fiber),
+        captureStackTrace: false
+      }) as Effect.Effect<A, E, R>
+      : effect
+  )
+
+/** One that has no operation of its own: those of its statements and of COMMIT are inside. */
+export const transaction = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  span("transaction", "internal", ({ currentContext }) => {
+    const client: MysqlClient | undefined = currentContext.unsafeMap.get(MysqlClientTag.MysqlClient.key)
+    return client === undefined ? { "db.system.name": "mysql" } : server(client)
+  }, effect)
+
+export const operation = (name: string, database: string, table?: string): Attributes => ({
+  "db.system.name": "mysql",
+  "db.namespace": database,
+  "db.operation.name": name,
+  ...(table === undefined ? {} : { "db.collection.name": table })
+})
+
+/** What is added to a statement so that the server's own lists name the span: https://google.github.io/sqlcommenter/spec/ */
+export const comment = (context: Context.Context<never>): string | undefined => {
+  const open: Tracer.AnySpan | undefined = context.unsafeMap.get(Tracer.ParentSpan.key)
+  // Ids of other tracers are anything; what ends the comment must not be in it.
+  return open?.sampled === true && /^[\da-f]{32}$/.test(open.traceId) && /^[\da-f]{16}$/.test(open.spanId)
+    ? ` /*traceparent='00-${open.traceId}-${open.spanId}-01'*/`
+    : undefined
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// internal
+// ---------------------------------------------------------------------------------------------------------------------
+
+const native = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+const isRecorded = (fiber: Fiber.RuntimeFiber<any, any>): boolean =>
+  fiber.currentTracer !== native && fiber.currentContext.unsafeMap.get(Tracer.ParentSpan.key)?.sampled !== false
+
+const servers = new WeakMap<MysqlClient, Attributes>()
+
+const server = (client: MysqlClient): Attributes => {
+  let known = servers.get(client)
+  if (known === undefined) {
+    const { database, host, port, url } = client.config
+    const parsed = url === undefined ? undefined : new URL(Redacted.value(url))
+    known = {
+      "db.system.name": "mysql",
+      "db.namespace": parsed?.pathname.slice(1) || (database ?? ""),
+      "server.address": parsed?.hostname || (host ?? "localhost"),
+      "server.port": Number(parsed?.port || (port ?? 3306))
+    }
+    servers.set(client, known)
+  }
+  return known
+}
