@@ -25,6 +25,7 @@ import * as Invariants from "./Invariants.js"
 import * as MysqlKill from "./MysqlKill.js"
 import * as MysqlNetwork from "./MysqlNetwork.js"
 import * as Progress from "./Progress.js"
+import * as RedisBacklog from "./RedisBacklog.js"
 import * as RedisFaults from "./RedisFaults.js"
 import * as Report from "./Report.js"
 import type { Scenario } from "./Scenario.js"
@@ -35,6 +36,7 @@ const scenarios = [
   Invariants.scenario,
   MysqlKill.scenario,
   MysqlNetwork.scenario,
+  RedisBacklog.scenario,
   RedisFaults.scenario
 ] as const satisfies ReadonlyArray<Scenario>
 

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import { silent } from "../Progress.js"
+import * as RedisBacklog from "../RedisBacklog.js"
 import * as RedisFaults from "../RedisFaults.js"
 import type { Scenario } from "../Scenario.js"
 
@@ -15,4 +16,10 @@ it.scopedLive(
   "L15, L16, L20, L21: Redis and the network fail under load, and what was sent is handled",
   () => Effect.map(short(RedisFaults.scenario, 24, 1), ({ failures }) => expect(failures).toEqual([])),
   180_000
+)
+
+it.scopedLive(
+  "L16, L18: a backlog and long pending lists are worked off in order, each entry once",
+  () => Effect.map(short(RedisBacklog.scenario, 20_000, 1), ({ failures }) => expect(failures).toEqual([])),
+  60_000
 )
