@@ -28,7 +28,9 @@ import * as lockName from "./internal/lockName.js"
 import * as lockTimes from "./internal/lockTimes.js"
 import * as reservation from "./internal/reservation.js"
 import type { Session } from "./internal/session.js"
+import * as tracing from "./internal/tracing.js"
 import type * as MysqlError from "./MysqlError.js"
+import * as MysqlMetrics from "./MysqlMetrics.js"
 import { Transaction } from "./Transaction.js"
 
 /**
@@ -322,6 +324,12 @@ const giveBack = (session: Session, encoded: string, scope: Scope.CloseableScope
     Effect.suspend(() => reservation.release(session, scope))
   )
 
+const deadlocked = (name: string, cause: MysqlError.MysqlError): Effect.Effect<never, AdvisoryLockDeadlock> =>
+  Effect.suspend(() => {
+    MysqlMetrics.deadlocks.unsafeUpdate(1, MysqlMetrics.deadlockLabels.advisory)
+    return Effect.fail(new AdvisoryLockDeadlock({ name, cause }))
+  })
+
 /**
  * GET_LOCK counts whole seconds, MAX_EXECUTION_TIME milliseconds: the first is rounded up and the second ends the wait.
  * A timeout is 0, an error of the server NULL.
@@ -336,7 +344,12 @@ const getLock = (
   const hint = whole ? "" : `/*+ MAX_EXECUTION_TIME(${Math.max(1, Math.ceil(timeoutMillis))}) */ `
   const timedOut = Effect.suspend(() => Effect.fail(new AdvisoryLockTimeout({ name, timeoutMillis })))
   return Effect.matchEffect(
-    session.lock(`SELECT ${hint}GET_LOCK(?, ?) AS granted`, [encoded, Math.ceil(timeoutMillis / 1000)]),
+    tracing.span(
+      "GET_LOCK",
+      "client",
+      () => tracing.operation("GET_LOCK", session.database),
+      session.lock(`SELECT ${hint}GET_LOCK(?, ?) AS granted`, [encoded, Math.ceil(timeoutMillis / 1000)])
+    ),
     {
       onSuccess: ([row]): Effect.Effect<void, AdvisoryLockError> =>
         Number(row?.["granted"]) === 1 ? Effect.void : timedOut,
@@ -344,7 +357,7 @@ const getLock = (
         error._tag === "StatementTimeout"
           ? timedOut
           : error._tag === "StatementFailed" && error.errno === 3058
-          ? Effect.fail(new AdvisoryLockDeadlock({ name, cause: error }))
+          ? deadlocked(name, error)
           : Effect.fail(error)
     }
   )

@@ -7,7 +7,6 @@
  */
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
-import * as Metric from "effect/Metric"
 import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -128,7 +127,13 @@ export const tryUpdate = <K extends where.Columns, V extends string, S extends w
   return Effect.flatMap(Transaction, ({ session }) =>
     Effect.map(
       session.write(sql, [...Object.values(set).map(where.bound), expected, ...key.values, expected]),
-      ({ affectedRows }) => affectedRows
+      ({ affectedRows }) => {
+        const labels = MysqlMetrics.labels({ table: MysqlMetrics.tableLabel(options.table) })
+        MysqlMetrics.occAttempts.unsafeUpdate(1, labels)
+        // A conflict is only told from a missing row by `update`. 0, since an exporter must have shown that once.
+        MysqlMetrics.occConflicts.unsafeUpdate(0, labels)
+        return affectedRows
+      }
     ))
 }
 
@@ -202,9 +207,9 @@ const explain = <K extends where.Columns, V extends string, S extends where.Colu
       ([row]): Effect.Effect<never, VersionConflict | RowMissing> =>
         row === undefined
           ? Effect.fail(new RowMissing({ table }))
-          : Effect.zipRight(
-            Metric.increment(Metric.tagged(MysqlMetrics.occConflicts, "table", table)),
-            Effect.fail(new VersionConflict({ table, expected, actual: Number(row["version"]) }))
-          )
+          : Effect.suspend(() => {
+            MysqlMetrics.occConflicts.unsafeUpdate(1, MysqlMetrics.labels({ table: MysqlMetrics.tableLabel(table) }))
+            return Effect.fail(new VersionConflict({ table, expected, actual: Number(row["version"]) }))
+          })
     ))
 }

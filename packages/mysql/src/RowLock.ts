@@ -13,6 +13,7 @@ import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as identifier from "./internal/identifier.js"
 import * as lockTimes from "./internal/lockTimes.js"
+import * as tracing from "./internal/tracing.js"
 import * as where from "./internal/where.js"
 import * as MysqlError from "./MysqlError.js"
 import { Transaction } from "./Transaction.js"
@@ -224,7 +225,12 @@ const select = (
   const mode = wait === "nowait" ? " NOWAIT" : wait === "skip-locked" ? " SKIP LOCKED" : ""
   const sql = `SELECT ${hint}* FROM ${identifier.table(table)} WHERE ${condition.sql} FOR ${strength}${mode}`
   const locked = Effect.flatMap(Transaction, ({ onEnd, session }) => {
-    const rows = session.select(sql, condition.values)
+    const rows = tracing.span(
+      `SELECT ${table}`,
+      "client",
+      () => tracing.operation("SELECT", session.database, table),
+      session.select(sql, condition.values)
+    )
     return lockTimes.waiting(bounded ? Effect.mapError(rows, asLockWaitTimeout) : rows, "row", (rows) => {
       if (rows.length > 0) onEnd.push(lockTimes.held("row"))
       return rows.length > 0

@@ -2,6 +2,7 @@ import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
 import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
+import * as Occ from "@safesync/mysql/Occ"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Deferred from "effect/Deferred"
@@ -163,6 +164,25 @@ layer(MysqlServer.layer, { excludeTestServices: true })("MysqlMetrics", (it) => 
         yield* session.write("INSERT INTO m_held (id) VALUES (1)", [])
         expect(written("m_held", "insert")).toEqual({ success: 1, error: 0, observed: 1 })
       }))
+    })))
+
+  it.effect("optimistic updates are counted, and those that lost", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE m_occ (id INT PRIMARY KEY, n INT NOT NULL, version INT NOT NULL)`
+      yield* sql`INSERT INTO m_occ VALUES (1, 0, 0)`
+      const update = (expected: number) =>
+        Effect.exit(Transaction.run(Occ.update({
+          table: "m_occ",
+          key: { id: 1 },
+          version: { column: "version", expected },
+          set: { n: 1 }
+        })))
+      yield* update(0)
+      expect(tag(yield* update(0))).toBe("VersionConflict")
+      const labels = MysqlMetrics.labels({ table: "m_occ" })
+      expect(MysqlMetrics.occAttempts.unsafeValue(labels).count).toBe(2)
+      expect(MysqlMetrics.occConflicts.unsafeValue(labels).count).toBe(1)
     })))
 
   it.effect("the tables that have a label of their own are bounded in number", () =>

@@ -1,0 +1,97 @@
+import { SqlClient } from "@effect/sql/SqlClient"
+import { expect, layer } from "@effect/vitest"
+import * as Transaction from "@safesync/mysql/Transaction"
+import * as Otlp from "@safesync/opentelemetry/Otlp"
+import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { collector, type Span } from "./collector.js"
+import { payments, RedisLive, run, Servers, until } from "./fixture.js"
+
+const bench = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.provide(Effect.scoped(effect), Layer.merge(MysqlServer.database(), RedisLive))
+
+const attribute = (span: Span, key: string) => Object.values(span.attributes.find((_) => _.key === key)?.value ?? {})[0]
+
+layer(Servers, { excludeTestServices: true })("traces", (it) => {
+  it.effect(
+    "one trace goes from the request to COMMIT and the ack, across two processes",
+    () =>
+      bench(Effect.gen(function*() {
+        const { balance, settings, stream } = yield* payments(3)
+        const { endpoint, received } = yield* collector
+        const variables = (name: string) => ({
+          OTEL_TRACES_EXPORTER: "otlp",
+          OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
+          OTEL_SERVICE_NAME: name,
+          OTEL_BSP_SCHEDULE_DELAY: "100"
+        })
+        const worker = yield* run("worker", settings, variables("billing"))
+        const producer = yield* run("producer", settings, variables("shop"))
+        expect(yield* producer.ended).toBe(0)
+        yield* until(balance, (n) => n === 3)
+        yield* until(Effect.sync(() => received.named(`ack ${stream}`).length), (n) => n === 3)
+        yield* worker.stop
+        expect(yield* worker.ended).toBe(0)
+        expect(received.services).toEqual(new Set(["shop", "billing"]))
+
+        const requests = received.named("POST /payments")
+        expect(new Set(requests.map((_) => _.traceId)).size).toBe(3)
+        for (const request of requests) {
+          const trace = received.spans.filter((span) => span.traceId === request.traceId)
+          const child = (parent: Span, name: string) => {
+            const found = trace.filter((span) => span.parentSpanId === parent.spanId && span.name === name)
+            expect(found.map((_) => _.name)).toEqual([name])
+            return found[0]!
+          }
+          const sent = child(request, `send ${stream}`)
+          const processed = child(sent, `process ${stream}`)
+          const transaction = child(processed, "transaction")
+          const lock = child(transaction, "SELECT account")
+          const commit = child(transaction, "COMMIT")
+          const ack = child(processed, `ack ${stream}`)
+          // the order of it all: what is written is durable before the message is acked
+          expect(BigInt(lock.endTimeUnixNano) <= BigInt(commit.startTimeUnixNano)).toBe(true)
+          expect(BigInt(commit.endTimeUnixNano) <= BigInt(ack.startTimeUnixNano)).toBe(true)
+          const id = attribute(sent, "messaging.message.id")
+          expect(attribute(processed, "messaging.message.id")).toBe(id)
+          expect(attribute(ack, "messaging.message.id")).toBe(id)
+          expect(attribute(commit, "db.operation.name")).toBe("COMMIT")
+          expect(attribute(commit, "db.system.name")).toBe("mysql")
+          expect(attribute(transaction, "db.namespace")).toBe(new URL(settings.mysql).pathname.slice(1))
+        }
+        // a read brings entries of several traces: it belongs to none of them
+        expect(received.named(`receive ${stream}`).length).toBeGreaterThan(0)
+      })),
+    60_000
+  )
+
+  it.effect("the server's own lists show the span of a statement, if that was asked for", () =>
+    bench(Effect.gen(function*() {
+      const { endpoint, received } = yield* collector
+      const sql = yield* SqlClient
+      const seen = (sqlComments: boolean) =>
+        Transaction.run(
+          Effect.map(
+            sql<{ text: string }>`SELECT INFO AS text, ${"it's ?"} AS bound FROM performance_schema.processlist
+              WHERE ID = CONNECTION_ID()`,
+            ([row]) => row!.text
+          ),
+          { sqlComments }
+        )
+      const texts = yield* Effect.scoped(Effect.provide(
+        Effect.all([seen(true), seen(false), seen(true)]),
+        Otlp.traces({ endpoint, serviceName: "test" })
+      ))
+      const spans = received.named("transaction")
+      expect(texts[0]).toContain(`/*traceparent='00-${spans[0]!.traceId}-${spans[0]!.spanId}-01'*/`)
+      expect(texts[1]).not.toContain("traceparent")
+      expect(texts[2]).toContain(spans[2]!.spanId)
+      // each was prepared for one use, and is forgotten
+      const [row] = yield* sql<{ n: number }>`SELECT COUNT(*) AS n FROM performance_schema.prepared_statements_instances
+        WHERE SQL_TEXT LIKE 'SELECT INFO%traceparent=%'`
+      expect(row!.n).toBe(0)
+      // nobody collects spans: there is none to name
+      expect(yield* seen(true)).not.toContain("traceparent")
+    })))
+})
