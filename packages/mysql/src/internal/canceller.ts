@@ -17,10 +17,16 @@ const idleMillis = 10_000
 
 export interface Canceller {
   /**
-   * Calls back when the server has acted: `true` when it has taken the request (or no longer knows the connection),
-   * `false` when it could not be asked.
+   * Calls back when the server has acted: `true` when it has taken the request (or no longer has that connection),
+   * `false` when it could not be asked. `since`: a moment, by `performance.now()`, at which the connection was there; a
+   * server that was started later may have given its id to somebody else.
    */
-  readonly kill: (what: "QUERY" | "CONNECTION", connectionId: number, done: (acted: boolean) => void) => void
+  readonly kill: (
+    what: "QUERY" | "CONNECTION",
+    connectionId: number,
+    since: number,
+    done: (acted: boolean) => void
+  ) => void
 }
 
 const cancellers = new WeakMap<MysqlClient, Canceller>()
@@ -33,42 +39,67 @@ export const of = (client: MysqlClient): Canceller => {
   return made
 }
 
+interface Side {
+  readonly connection: Mysql.Connection
+  readonly start: sideConnection.ServerStart
+}
+
 const make = (config: MysqlClientConfig): Canceller => {
-  let connection: Mysql.Connection | undefined
+  let side: Side | undefined
   let idle: NodeJS.Timeout | undefined
   let waiting = 0
 
-  const forget = (which: Mysql.Connection) => {
-    if (connection === which) connection = undefined
-    which.destroy()
+  const forget = (which: Side) => {
+    if (side === which) side = undefined
+    which.connection.destroy()
   }
 
-  const open = (): Mysql.Connection => {
-    const made = sideConnection.open(config)
-    made.on("error", () => forget(made))
-    made.on("connect", () => {
+  const open = (): Side => {
+    const connection = sideConnection.open(config)
+    const made: Side = side = { connection, start: new sideConnection.ServerStart() }
+    connection.on("error", () => forget(made))
+    connection.on("connect", () => {
       // @ts-expect-error: the socket is not in mysql2's types
-      made.stream?.unref?.()
+      connection.stream?.unref?.()
     })
-    connection = made
     return made
   }
 
+  /** Whether the server is still the same one; undefined when it could not be asked. */
+  const wasThere = (used: Side, since: number, then: (same: boolean | undefined) => void): void => {
+    const same = used.start.wasThere(since)
+    if (same !== undefined) return then(same)
+    used.connection.query(sideConnection.uptime, (error: unknown, rows: unknown) => {
+      if (error !== null) return then(undefined)
+      used.start.observe(rows)
+      const now = used.start.wasThere(since)
+      if (now !== undefined) return then(now)
+      setTimeout(() => wasThere(used, since, then), sideConnection.askAgainMillis).unref()
+    })
+  }
+
   return {
-    kill(what, connectionId, done) {
+    kill(what, connectionId, since, done) {
       clearTimeout(idle)
       waiting++
-      const used = connection ?? open()
-      used.query(`KILL ${what} ${connectionId}`, (error) => {
+      const used = side ?? open()
+      const answered = (acted: boolean) => {
         waiting--
-        // 1094: the server no longer knows that connection.
-        const acted = error === null || error.errno === 1094
         if (!acted) forget(used)
         if (waiting === 0) {
-          idle = setTimeout(() => connection === used && forget(used), idleMillis)
+          idle = setTimeout(() => side === used && forget(used), idleMillis)
           idle.unref()
         }
         done(acted)
+      }
+      wasThere(used, since, (same) => {
+        if (same === undefined) return answered(false)
+        if (!same) return answered(true)
+        // 1094: the server no longer knows that connection.
+        used.connection.query(
+          `KILL ${what} ${connectionId}`,
+          (error) => answered(error === null || error.errno === 1094)
+        )
       })
     }
   }

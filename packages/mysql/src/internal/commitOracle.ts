@@ -110,9 +110,15 @@ const byInbox = (connection: Mysql.Connection, { begunAt, inbox, marker }: Commi
   )
 
 /** Whether the server has been running since before BEGIN, so that its connection ids are still the same ones. */
-const sameServer = (connection: Mysql.Connection, begunAt: number) =>
-  Effect.map(
-    sideConnection.rows(connection, "SHOW GLOBAL STATUS LIKE 'Uptime'"),
-    // Uptime is in whole seconds, rounded down.
-    ([row]) => Number(row?.["Value"]) > (performance.now() - begunAt) / 1000 + 1
+const sameServer = (connection: Mysql.Connection, begunAt: number) => {
+  const start = new sideConnection.ServerStart()
+  const ask: Effect.Effect<boolean, MysqlError.MysqlError> = Effect.flatMap(
+    sideConnection.rows(connection, sideConnection.uptime),
+    (rows) => {
+      start.observe(rows)
+      const same = start.wasThere(begunAt)
+      return same === undefined ? Effect.delay(ask, sideConnection.askAgainMillis) : Effect.succeed(same)
+    }
   )
+  return ask
+}

@@ -76,6 +76,7 @@ export class Session implements Connection {
   beginFailure: MysqlError.MysqlError | undefined
   /** BEGIN, as long as it has not been sent: it goes along with the first statement. */
   private unsent: Begin | undefined
+  private readonly reservedAt = performance.now()
   private ended = false
   private soiled = false
   private active: Job | undefined
@@ -249,7 +250,7 @@ export class Session implements Connection {
   abandon(cause: unknown): void {
     if (this.phase._tag === "Lost") return
     this.lose(cause)
-    this.canceller.kill("CONNECTION", this.connectionId, () => {})
+    this.canceller.kill("CONNECTION", this.connectionId, this.reservedAt, () => {})
   }
 
   /**
@@ -440,7 +441,7 @@ export class Session implements Connection {
       finish()
     }, cancelMillis)
     this.queue.unshift(guard)
-    this.canceller.kill("QUERY", this.connectionId, (acted) => {
+    this.canceller.kill("QUERY", this.connectionId, this.reservedAt, (acted) => {
       // Without the kill nothing ends the statement: the bound will pass, there is no use in waiting for it.
       if (!acted && !finished) {
         this.abandon(new Error("KILL QUERY could not be sent"))
