@@ -2,6 +2,7 @@ import { assert, layer } from "@effect/vitest"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
+import * as RedisStreamsMetrics from "@safesync/redis-streams/RedisStreamsMetrics"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as TcpProxy from "@safesync/testkit/TcpProxy"
 import * as Cause from "effect/Cause"
@@ -10,8 +11,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
+import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
-import { deliveries, expectNothingLeft, freshGroup, order, pendingOf, RedisLive, until } from "./fixture.js"
+import type { Lease } from "../src/internal/lease.js"
+import * as scripts from "../src/internal/scripts.js"
+import { deliveries, expectNothingLeft, freshGroup, type Order, order, pendingOf, RedisLive, until } from "./fixture.js"
 
 layer(RedisLive, { excludeTestServices: true })("Delivery", (it) => {
   it.scoped("L15: scoped acks when its scope closes with success, and not otherwise", () =>
@@ -209,6 +213,45 @@ layer(RedisLive, { excludeTestServices: true })("Delivery", (it) => {
           passes),
         Effect.scoped(Effect.zipRight(Delivery.scoped(scoped!), passes))
       ], { concurrency: 2 })
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("L18: a handler that ends while leases are being renewed does not count as robbed", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "900 millis" })
+      const { url } = yield* RedisServer.RedisServer
+      const proxy = yield* TcpProxy.make(url)
+      // So many are renewed page by page.
+      const count = scripts.pageSize + 1
+      yield* send(count)
+      yield* Effect.gen(function*() {
+        const held = yield* deliveries(group, count)
+        const finish = new Map<string, Deferred.Deferred<void>>()
+        for (const { id } of held) {
+          finish.set(id, yield* Deferred.make<void>())
+        }
+        const using = yield* Effect.fork(Effect.forEach(
+          held,
+          (delivery) => Delivery.use(delivery, () => Deferred.await(finish.get(delivery.id)!)),
+          { concurrency: "unbounded", discard: true }
+        ))
+        const { running } = (held[0] as unknown as Lease<Order>).holder
+        yield* until(Effect.sync(() => running.size), (size) => size === count)
+        const last = [...running].at(-1)!
+        yield* proxy.delay("50 millis")
+        const renewal = Effect.flatten(proxy.observe(scripts.hold.sha))
+        // It is acked after the first page has been asked about, and before its own.
+        yield* renewal
+        yield* Deferred.succeed(finish.get(last.id)!, void 0)
+        yield* renewal
+        yield* renewal
+        assert.strictEqual(last.state, "settled")
+        const lost = Metric.taggedWithLabels(RedisStreamsMetrics.leasesLost, RedisStreamsMetrics.labels(group.stream))
+        assert.strictEqual((yield* Metric.value(lost)).count, 0)
+        yield* proxy.delay(0)
+        yield* Effect.forEach(finish.values(), (done) => Deferred.succeed(done, void 0))
+        yield* Fiber.join(using)
+      }).pipe(Effect.scoped, Effect.provide(Redis.layer({ url: proxy.through(url) })))
       yield* expectNothingLeft(group)
     }))
 

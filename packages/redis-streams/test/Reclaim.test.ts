@@ -135,3 +135,22 @@ for (const [name, without] of ways) {
       }))
   })
 }
+
+layer(RedisWithout(), { excludeTestServices: true })("Reclaim", (it) => {
+  it.scoped("refuses what can never work", () =>
+    Effect.gen(function*() {
+      const { group } = yield* freshGroup()
+      const refusal = (settings: Partial<Parameters<typeof Reclaim.once>[1]>) =>
+        Effect.map(
+          Effect.flip(Reclaim.once(group, { consumer: "a", count: 1, ...settings })),
+          (error) => error._tag === "InvalidOptions" ? error.option : error._tag
+        )
+      assert.strictEqual(yield* refusal({ consumer: " " }), "consumer")
+      assert.strictEqual(yield* refusal({ consumer: "safesync.parked" }), "consumer")
+      assert.strictEqual(yield* refusal({ batchSize: 0 }), "batchSize")
+      assert.strictEqual(yield* refusal({ count: 0 }), "count")
+      assert.strictEqual(yield* refusal({ count: 1.5 }), "count")
+      const none = Reclaim.stream(group, { consumer: "", every: Schedule.stop })
+      assert.strictEqual((yield* Effect.flip(Stream.runDrain(none)))._tag, "InvalidOptions")
+    }))
+})

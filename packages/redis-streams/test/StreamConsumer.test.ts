@@ -668,7 +668,11 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer", (it) => {
           (error) => error._tag === "InvalidOptions" ? error.option : error._tag
         )
       assert.strictEqual(yield* refusal({ consumer: "" }), "consumer")
+      assert.strictEqual(yield* refusal({ consumer: "safesync.parked" }), "consumer")
       assert.strictEqual(yield* refusal({ consumer: "a", batchSize: 0 }), "batchSize")
+      assert.strictEqual(yield* refusal({ consumer: "a", batchSize: -1 }), "batchSize")
+      assert.strictEqual(yield* refusal({ consumer: "a", batchSize: 1.5 }), "batchSize")
+      assert.strictEqual(yield* refusal({ consumer: "a", block: -1 }), "block")
       assert.strictEqual(yield* refusal({ consumer: "a", block: 0 }), "block")
       assert.strictEqual(yield* refusal({ consumer: "a", block: Duration.infinity }), "block")
     }))
