@@ -200,13 +200,13 @@ layer(RedisLive, { excludeTestServices: true })("Delivery", (it) => {
 
   it.scoped("L18: a slow handler is not robbed: its lease is renewed while it runs", () =>
     Effect.gen(function*() {
-      const { group, send } = yield* freshGroup({ minIdle: "150 millis" })
+      const { group, send } = yield* freshGroup({ minIdle: "1 second" })
       yield* send(2)
       const [used, scoped] = yield* deliveries(group, 2)
       const passes = Effect.repeat(
         Effect.map(Effect.scoped(Reclaim.once(group, { consumer: "b", count: 10 })), (taken) =>
           assert.deepStrictEqual(taken, [])),
-        Schedule.intersect(Schedule.spaced("20 millis"), Schedule.recurs(40))
+        Schedule.upTo(Schedule.spaced("50 millis"), "2500 millis")
       )
       yield* Effect.all([
         Delivery.use(used!, () =>
