@@ -7,8 +7,8 @@ import tseslint from "typescript-eslint"
 // other. A module of an upper floor is named once here; everything below it may not import it.
 const floors = {
   mysql: [
-    ["MysqlError", "TransactionError", "MysqlMetrics"],
-    ["Transaction"],
+    ["MysqlError", "TransactionError", "MysqlMetrics", "LockParty"],
+    ["Transaction", "LockDiagnosis"],
     ["RowLock", "AdvisoryLock", "IdempotentInsert"],
     ["Occ", "Inbox", "Outbox", "CommitOracle", "FencingToken"]
   ],

@@ -17,6 +17,17 @@
 export * as AdvisoryLock from "./AdvisoryLock.js"
 
 /**
+ * The table of the commit-outcome oracle: what a transaction with the option `commitOracle` leaves behind, so that a second
+ * connection can say what became of it when the answer to COMMIT was lost.
+ *
+ * It has one row for each committed transaction that used the option, written in COMMIT's own packet: no round trip more.
+ * A transaction in which `Inbox.once` has run needs none, its row of the inbox serves.
+ *
+ * @since 0.1.0
+ */
+export * as CommitOracle from "./CommitOracle.js"
+
+/**
  * Numbers that only grow, one sequence for each lock name, issued to the lock's holder. A holder who lost the lock
  * without knowing it has a smaller number than his successor, and the guard refuses to let his transaction commit.
  *
@@ -43,6 +54,27 @@ export * as IdempotentInsert from "./IdempotentInsert.js"
 export * as Inbox from "./Inbox.js"
 
 /**
+ * Who holds a lock, who waits for it, since when, with which statement and in which trace: asked of the server when
+ * somebody wants to know. What it needs: SELECT on `performance_schema`, and PROCESS for `lastDeadlock`.
+ *
+ * It runs on a connection of its own, which is neither of the pool nor of the caller's transaction, so it works while the
+ * pool is exhausted by those who wait. It changes nothing and takes no lock. Reading the lock tables costs the server in
+ * proportion to the locks that are held: ask when something is slow, not once a request.
+ *
+ * Texts of statements have a `?` in place of each value, unless they are asked for with `statements: "text"`.
+ *
+ * @since 0.1.0
+ */
+export * as LockDiagnosis from "./LockDiagnosis.js"
+
+/**
+ * A connection that holds a lock or waits for one, as far as the server tells about it.
+ *
+ * @since 0.1.0
+ */
+export * as LockParty from "./LockParty.js"
+
+/**
  * What a statement can fail with. One tag for each failure that a caller acts on, classified once, by errno.
  *
  * Messages name the problem, a hint and the statement's text. They never hold a value of a row: the server's own
@@ -53,8 +85,11 @@ export * as Inbox from "./Inbox.js"
 export * as MysqlError from "./MysqlError.js"
 
 /**
- * The metrics of this package. The names and labels of the first three are those that dashboards of COTI SafeSync
- * already use; the others carry the same prefix.
+ * The metrics of this package. Names and labels of `writes`, `writeLatency` and `lockAcquireLatency` are those that
+ * dashboards of COTI SafeSync already use; the others carry the same prefix.
+ *
+ * The label `table` is the table's name as the statement says it, without its schema. The first 200 tables that a process
+ * names have a label of their own, all others share `other`.
  *
  * @since 0.1.0
  */
@@ -68,6 +103,22 @@ export * as MysqlMetrics from "./MysqlMetrics.js"
  * @since 0.1.0
  */
 export * as Occ from "./Occ.js"
+
+/**
+ * The outbox: messages that are written in the same transaction as what they tell about, so that they exist if and only if
+ * it committed. A relay publishes them afterwards and removes them.
+ *
+ * **Order.** Messages of one stream with the same `key` get ids in the order in which their transactions commit: `append`
+ * locks the key until its transaction has ended, so nobody can commit a higher id of that key while a lower one is still
+ * open. Ids of different keys may become visible in any order, so a relay has no position in the table that it reads on
+ * from; it takes what is there and removes it, and no gap of the auto-increment can hide a message.
+ *
+ * Keys share 1,024 locks, so now and then two keys wait for each other. Append at the end of a transaction: the lock is
+ * held until COMMIT.
+ *
+ * @since 0.1.0
+ */
+export * as Outbox from "./Outbox.js"
 
 /**
  * Row locks of InnoDB, held until the transaction ends. Without a Transaction in the context they do not compile.
@@ -96,7 +147,7 @@ export * as RowLock from "./RowLock.js"
  * | OK | connection back to the pool | the body's value |
  * | an error of the server | ROLLBACK | `CommitFailed`: nothing was written |
  * | none: the connection was closed before COMMIT was sent | discard | `TransactionAborted`: nothing was written |
- * | none: the connection died, or the bound passed | discard, end the session on the server | `CommitOutcomeUnknown` |
+ * | none: the connection died, or the bound passed | discard, end the session on the server | `CommitOutcomeUnknown`; with a `commitOracle` what it found: the value, or `CommitFailed` |
  *
  * A ROLLBACK that fails is logged and counted, and its connection is discarded: the server rolls back what it no longer
  * has a client for. COMMIT is never retried and never interrupted.
