@@ -37,7 +37,7 @@ export type Attempt = typeof Attempt.Type
 export class ServerUnavailable extends Schema.TaggedError<ServerUnavailable>("@safesync/testkit/ServerUnavailable")(
   "ServerUnavailable",
   {
-    server: Schema.Literal("MySQL", "Redis"),
+    server: Schema.Literal("MySQL", "Redis", "Prometheus"),
     attempts: Schema.Array(Attempt)
   }
 ) {

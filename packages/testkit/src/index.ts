@@ -33,6 +33,13 @@ export * as LeakFound from "./LeakFound.js"
 export * as MysqlServer from "./MysqlServer.js"
 
 /**
+ * A real Prometheus for tests of metrics: it scrapes what it is told to, and answers queries. It goes away with its scope.
+ *
+ * @since 0.1.0
+ */
+export * as PrometheusServer from "./PrometheusServer.js"
+
+/**
  * A real Redis server for tests and demos: the one that is given by URL, or one of our own that goes away with its scope.
  *
  * @since 0.1.0

@@ -84,7 +84,7 @@ const startOn = (
 
 /** Starts a server on a free port, another one if somebody was quicker, and gives the hand on it. */
 export const launch = (
-  server: "MySQL" | "Redis",
+  server: ServerUnavailable["server"],
   engine: Engine,
   ready: Ready,
   timeout: Duration.DurationInput = "90 seconds"
