@@ -23,6 +23,7 @@ import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import * as bytes from "./internal/bytes.js"
 import * as MysqlError from "./MysqlError.js"
+import * as MysqlMetrics from "./MysqlMetrics.js"
 import * as Transaction from "./Transaction.js"
 
 /**
@@ -202,8 +203,9 @@ export const remove = (
     )
 
 /**
- * How many messages wait to be published, and for how many seconds the oldest has been waiting. Counts the whole table:
- * not for every second.
+ * How many messages wait to be published, and for how many seconds the oldest has been waiting; sets the gauges of
+ * `MysqlMetrics` to it, so one process that asks now and then is enough to report them. Counts the whole table: not for
+ * every second.
  *
  * @since 0.1.0
  * @category relaying
@@ -217,7 +219,15 @@ export const backlog: Effect.Effect<
     sql<{ messages: number; oldest: string | null }>`
       SELECT COUNT(*) AS messages, TIMESTAMPDIFF(MICROSECOND, MIN(written_at), CURRENT_TIMESTAMP(6)) AS oldest
       FROM safesync_outbox`,
-    ([row]) => ({ messages: Number(row!.messages), oldestSeconds: Math.max(0, Number(row!.oldest ?? 0)) / 1_000_000 })
+    ([row]) => {
+      const found = {
+        messages: Number(row!.messages),
+        oldestSeconds: Math.max(0, Number(row!.oldest ?? 0)) / 1_000_000
+      }
+      MysqlMetrics.outboxBacklog.unsafeUpdate(found.messages, [])
+      MysqlMetrics.outboxOldestAge.unsafeUpdate(found.oldestSeconds, [])
+      return found
+    }
   )))
 
 /**
