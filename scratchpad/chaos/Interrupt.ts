@@ -75,7 +75,9 @@ const run = (settings: Settings): Effect.Effect<Outcome, Error, Database | Mysql
     const took: Array<number> = []
     for (let n = 0; n < settings.runs && failures.length < 20; n++) {
       settings.progress.update(n, "the pool")
-      took.push(yield* exhausted(`the pool, ${n + 1}`, Seeded.make(settings.seed, "pool", n), failures))
+      const one = yield* exhausted(`the pool, ${n + 1}`, Seeded.make(settings.seed, "pool", n), failures)
+      if (Option.isNone(one)) break
+      took.push(one.value)
     }
     figures.push([`a connection of an exhausted pool: ${Report.spreadNames}`, Report.spread(took)])
     late("a connection of an exhausted pool", took, failures)
@@ -147,19 +149,24 @@ const once = (
     return took
   })
 
-/** The pool is taken, a fiber waits for a connection and is interrupted, and the pool serves again. */
+/** The pool is taken, a fiber waits for a connection and is interrupted, and the pool serves again; none if it cannot be taken. */
 const exhausted = (
   label: string,
   random: Seeded.Seeded,
   failures: Array<string>
-): Effect.Effect<number, never, Database> =>
+): Effect.Effect<Option.Option<number>, never, Database> =>
   Effect.gen(function*() {
     const release = yield* Deferred.make<void>()
     const latches = yield* Effect.replicateEffect(Deferred.make<void>(), poolSize)
     const holders = yield* Effect.forEach(latches, (latch) =>
       Effect.zipRight(Deferred.succeed(latch, undefined), Deferred.await(release)).pipe(Transaction.run(), Effect.fork))
-    yield* Effect.forEach(latches, (latch, n) =>
-      Effect.raceFirst(Deferred.await(latch), Fiber.join(holders[n]!)))
+    const taken = yield* Effect.forEach(latches, (latch, n) =>
+      Effect.raceFirst(Deferred.await(latch), Fiber.join(holders[n]!))).pipe(Effect.timeoutOption(stuckAfter))
+    if (Option.isNone(taken)) {
+      failures.push(`${label}: the pool does not give its ${poolSize} connections`)
+      yield* Fiber.interruptAll(holders)
+      return Option.none<number>()
+    }
     const fiber = yield* Effect.fork(Transaction.run(Effect.void))
     yield* Moments.pass(Moments.draw(random, 5))
     const took = yield* interrupt(label, fiber, failures)
@@ -168,7 +175,7 @@ const exhausted = (
     for (const what of yield* ServerState.poolIsWhole(poolSize)) {
       failures.push(`${label}: ${what}`)
     }
-    return took
+    return Option.some(took)
   }).pipe(Effect.orDie)
 
 const interrupt = <A, E>(

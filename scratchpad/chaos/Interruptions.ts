@@ -109,7 +109,9 @@ const run = (settings: Settings) =>
       }
       const fate = Fate.of(exit)
       ways.set(fate.as, (ways.get(fate.as) ?? 0) + 1)
-      if (fate.as !== "success" && fate.as !== "interrupted" && !expected.has(fate.as)) {
+      // Where a machine is too busy to cancel in time what a body has given up, the body finds its connection thrown away.
+      const givenUp = transfer.kind === "statements given up" && fate.as === "TransactionAborted: connection-lost"
+      if (fate.as !== "success" && fate.as !== "interrupted" && !expected.has(fate.as) && !givenUp) {
         failures.push(`transfer ${number} (${transfer.kind}) ended with ${fate.as}: ${fate.detail}`)
       }
       told.push({

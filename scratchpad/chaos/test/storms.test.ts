@@ -20,23 +20,23 @@ it.scopedLive(
     Effect.map(short(Interrupt.scenario, 4, 1), ({ failures }) =>
       // Whether it is within 250 ms, the long form says on a quiet machine.
       expect(failures.filter((failure) => !/took \d+ ms or more/.test(failure))).toEqual([])),
-  60_000
+  120_000
 )
 
 it.scopedLive(
   "L1, L4, L5: transactions of every kind are interrupted at random, and the books are right",
   () => Effect.map(short(Interruptions.scenario, 100, 2), ({ failures }) => expect(failures).toEqual([])),
-  60_000
+  120_000
 )
 
 it.scopedLive(
   "L3: MySQL is killed under load, and what callers were told is what is in the database",
   () => Effect.map(short(MysqlKill.scenario, 2, 3), ({ failures }) => expect(failures).toEqual([])),
-  60_000
+  120_000
 )
 
 it.scopedLive(
   "L2, L3: the network fails under load, and what callers were told is what is in the database",
   () => Effect.map(short(MysqlNetwork.scenario, 4, 4), ({ failures }) => expect(failures).toEqual([])),
-  60_000
+  120_000
 )
