@@ -16,7 +16,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as lockWaits from "./internal/lockWaits.js"
 import * as sideConnection from "./internal/sideConnection.js"
-import { LockParty } from "./LockParty.js"
+import type { LockParty } from "./LockParty.js"
 import * as MysqlError from "./MysqlError.js"
 
 /**
@@ -120,14 +120,14 @@ export const lastDeadlock = (
       Effect.flatMap(ask(lockWaits.innodbStatus), ([row]) =>
         Effect.forEach(lockWaits.lastDeadlock(String(row?.["Status"])), ({ connectionId, statement, victim }) => {
           const told = options.statements === "text"
-            ? Effect.succeed(statement)
+            ? Effect.succeed<unknown>(statement)
             : Effect.orElseSucceed(
               Effect.map(ask(lockWaits.digest, [statement]), ([row]) =>
-                row?.["digest"] as string | undefined),
-              () => undefined
+                row?.["digest"]),
+              () => null
             )
-          return Effect.map(told, (statement_): Deadlocked => ({
-            party: new LockParty({ connectionId, statement: statement_, ...lockWaits.trace(statement) }),
+          return Effect.map(told, (told): Deadlocked => ({
+            party: lockWaits.deadlocked(connectionId, statement, told),
             victim
           }))
         }))

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as driver from "./internal/driverError.js"
+import { LockParty } from "./LockParty.js"
 
 /**
  * @since 0.1.0
@@ -41,6 +42,9 @@ const fields = {
   cause: Schema.Defect
 }
 
+/** Who held the lock, where the transaction was told to ask: see its option `blockerDetails`. */
+const blockers = Schema.optional(Schema.Array(LockParty))
+
 const describe = (
   problem: string,
   error: {
@@ -48,12 +52,14 @@ const describe = (
     readonly code: string
     readonly statement?: string | undefined
     readonly detail?: string | undefined
+    readonly blockers?: ReadonlyArray<LockParty> | undefined
   },
   hint?: string
 ): string =>
   [
     `${problem} (${error.errno === undefined ? error.code : `${error.errno} ${error.code}`})`,
     error.detail,
+    error.blockers === undefined ? undefined : `Held by ${error.blockers.join("; ")}`,
     hint === undefined ? undefined : `Hint: ${hint}`,
     error.statement === undefined ? undefined : `Statement: ${error.statement}`
   ].filter(Predicate.isNotUndefined).join(". ")
@@ -68,7 +74,10 @@ const describe = (
  * @since 0.1.0
  * @category errors
  */
-export class Deadlock extends Schema.TaggedError<Deadlock>("@safesync/mysql/Deadlock")("Deadlock", fields) {
+export class Deadlock extends Schema.TaggedError<Deadlock>("@safesync/mysql/Deadlock")("Deadlock", {
+  ...fields,
+  blockers
+}) {
   readonly [TypeId]: TypeId = TypeId
   override get message() {
     return describe("The server ended this transaction to resolve a deadlock", this, "run the transaction again")
@@ -83,7 +92,10 @@ export class Deadlock extends Schema.TaggedError<Deadlock>("@safesync/mysql/Dead
  * @category errors
  */
 export class LockWaitTimeout
-  extends Schema.TaggedError<LockWaitTimeout>("@safesync/mysql/LockWaitTimeout")("LockWaitTimeout", fields)
+  extends Schema.TaggedError<LockWaitTimeout>("@safesync/mysql/LockWaitTimeout")("LockWaitTimeout", {
+    ...fields,
+    blockers
+  })
 {
   readonly [TypeId]: TypeId = TypeId
   override get message() {
@@ -113,7 +125,10 @@ export class LockNotAvailable
  * @category errors
  */
 export class StatementTimeout
-  extends Schema.TaggedError<StatementTimeout>("@safesync/mysql/StatementTimeout")("StatementTimeout", fields)
+  extends Schema.TaggedError<StatementTimeout>("@safesync/mysql/StatementTimeout")("StatementTimeout", {
+    ...fields,
+    blockers
+  })
 {
   readonly [TypeId]: TypeId = TypeId
   override get message() {
@@ -318,7 +333,11 @@ export const isRetryable = (u: unknown): u is Deadlock | LockWaitTimeout | LockN
  * @since 0.1.0
  * @category constructors
  */
-export const fromDriver = (cause: unknown, statement?: string | undefined): MysqlError => {
+export const fromDriver = (
+  cause: unknown,
+  statement?: string | undefined,
+  blockers?: ReadonlyArray<LockParty> | undefined
+): MysqlError => {
   if (isMysqlError(cause)) return cause
   const error = driver.read(cause)
   const props = { ...error, statement }
@@ -326,15 +345,15 @@ export const fromDriver = (cause: unknown, statement?: string | undefined): Mysq
     case 1213:
     case 1614:
     case 3101:
-      return new Deadlock(props, trusted)
+      return new Deadlock({ ...props, blockers }, trusted)
     case 1180:
       return driver.engineErrno(cause) === 149 ? new Deadlock(props, trusted) : new StatementFailed(props, trusted)
     case 1205:
-      return new LockWaitTimeout(props, trusted)
+      return new LockWaitTimeout({ ...props, blockers }, trusted)
     case 3572:
       return new LockNotAvailable(props, trusted)
     case 3024:
-      return new StatementTimeout(props, trusted)
+      return new StatementTimeout({ ...props, blockers }, trusted)
     case 1317:
       return new StatementInterrupted(props, trusted)
     case 1062:

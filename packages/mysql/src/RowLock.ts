@@ -248,6 +248,7 @@ const asLockWaitTimeout = <E>(error: E | MysqlError.StatementTimeout): E | Mysql
       code: error.code,
       statement: error.statement,
       detail: error.detail,
+      blockers: error.blockers,
       cause: error.cause
     })
     : error as E

@@ -106,6 +106,12 @@ export interface Options {
    * prepared for this one time, a round trip more. Default: false.
    */
   readonly sqlComments?: boolean | undefined
+  /**
+   * Lets `LockWaitTimeout`, `StatementTimeout` and `Deadlock` say in `blockers` who held the lock. A statement that is not
+   * answered within 50 ms is asked about on a connection beside the pool, at intervals that double; a deadlock is told up to
+   * 150 ms later. What it needs and what it costs the server: see `LockDiagnosis`. Default: false.
+   */
+  readonly blockerDetails?: boolean | undefined
 }
 
 /**

@@ -11,6 +11,7 @@ import type * as Scope from "effect/Scope"
 import * as MysqlError from "../MysqlError.js"
 import type { Options } from "../Transaction.js"
 import * as TransactionError from "../TransactionError.js"
+import * as Blockers from "./blockers.js"
 import * as CommitOracle from "./commitOracle.js"
 import * as Outcome from "./outcome.js"
 import * as reservation from "./reservation.js"
@@ -60,6 +61,7 @@ export const open = (
   return Effect.matchEffect(reservation.make(client, restore), {
     onFailure: (error) => neverBegan(error, began),
     onSuccess: ({ scope, session }) => {
+      if (options.blockerDetails === true) session.blockers = Blockers.of(client)
       const opened = (): State => ({
         client,
         connectionId: session.connectionId,

@@ -97,6 +97,10 @@ export interface Participant {
   readonly victim: boolean
 }
 
+/** `digest`: what the server made of its statement. */
+export const deadlocked = (connectionId: number, statement: string, digest: unknown): LockParty =>
+  new LockParty({ connectionId, statement: text(digest), ...trace(statement) }, { disableValidation: true })
+
 /** The transactions of the last deadlock that the server has detected, none where there was none. */
 export const lastDeadlock = (status: string): ReadonlyArray<Participant> => {
   const begin = status.indexOf("\nLATEST DETECTED DEADLOCK\n")

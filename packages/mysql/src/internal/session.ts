@@ -23,6 +23,7 @@ import * as Stream from "effect/Stream"
 import type { PoolConnection } from "mysql2"
 import * as MysqlError from "../MysqlError.js"
 import * as MysqlMetrics from "../MysqlMetrics.js"
+import type * as Blockers from "./blockers.js"
 import type * as Canceller from "./canceller.js"
 import * as driver from "./driverError.js"
 import * as Writes from "./writes.js"
@@ -52,6 +53,8 @@ interface Job {
   state: "queued" | "running" | "settled"
   /** Its fiber has been interrupted: what it has not sent yet is not sent any more. */
   cancelled?: true
+  /** Asks who holds what it waits for, where the caller wants to know. */
+  watch?: Blockers.Watch
 }
 
 type Row = Record<string, unknown>
@@ -72,6 +75,8 @@ export class Session implements Connection {
   readonly writes: Writes.Writes = new Writes.Writes()
   /** Added to each statement: the trace context, for the server's own lists. */
   comment: string | undefined
+  /** Asked who holds the lock that a statement waits for; without it nobody asks. */
+  blockers: Blockers.Blockers | undefined
   /** Why the transaction could not begin, when that showed with its first statement. */
   beginFailure: MysqlError.MysqlError | undefined
   /** BEGIN, as long as it has not been sent: it goes along with the first statement. */
@@ -293,6 +298,7 @@ export class Session implements Connection {
             return resume(Effect.mapError(refusal, wrap))
           }
           if (!leavesSessionAsItWas && changesSession.test(sql)) this.soiled = true
+          if (this.blockers !== undefined) job.watch = this.blockers.watch(this.connectionId)
           const told = Writes.of(sql)
           const began = told === undefined ? 0 : performance.now()
           const answered: Answer = (error, results) => {
@@ -304,7 +310,7 @@ export class Session implements Connection {
               resume(Effect.succeed(results))
               return this.settle(job)
             }
-            const failure = MysqlError.fromDriver(error, sql)
+            let failure = MysqlError.fromDriver(error, sql, job.watch?.stop())
             const answer = () => {
               if (job.state === "settled") return
               resume(
@@ -315,6 +321,13 @@ export class Session implements Connection {
             if (failure._tag === "Deadlock") {
               MysqlMetrics.deadlocks.unsafeUpdate(1, MysqlMetrics.deadlockLabels.row)
               this.doom("deadlock", failure)
+              if (this.blockers !== undefined) {
+                return this.blockers.ofDeadlock(this.connectionId, (parties) => {
+                  failure = MysqlError.fromDriver(error, sql, parties)
+                  if (this.phase._tag === "Doomed") this.phase = { ...this.phase, cause: failure }
+                  answer()
+                })
+              }
             } else if (failure._tag === "ConnectionLost") this.lose(failure)
             else if (mayEndTransaction(failure)) return this.probe(answer)
             answer()
@@ -393,6 +406,7 @@ export class Session implements Connection {
 
   private settle(job: Job): void {
     job.state = "settled"
+    job.watch?.stop()
     if (this.active !== job) return
     const next = this.queue.shift()
     this.active = next
