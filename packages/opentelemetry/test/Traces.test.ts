@@ -18,7 +18,7 @@ layer(Servers, { excludeTestServices: true })("traces", (it) => {
     "one trace goes from the request to COMMIT and the ack, across two processes",
     () =>
       bench(Effect.gen(function*() {
-        const { balance, settings, stream } = yield* payments(3)
+        const { balance, settings, stream } = yield* payments([1, 1, 1])
         const { endpoint, received } = yield* collector
         const variables = (name: string) => ({
           OTEL_TRACES_EXPORTER: "otlp",

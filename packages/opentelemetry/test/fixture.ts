@@ -1,6 +1,7 @@
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import * as Inbox from "@safesync/mysql/Inbox"
+import * as Outbox from "@safesync/mysql/Outbox"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
@@ -18,13 +19,15 @@ export const Servers = Layer.merge(MysqlServer.layer, RedisServer.layer)
 export const RedisLive = Layer.unwrapEffect(Effect.map(RedisServer.RedisServer, ({ url }) => Redis.layer({ url })))
 
 /** A database with an account, and a stream of payments to it: what the programs of `processes/` are told. */
-export const payments = (messages: number) =>
+export const payments = (messages: ReadonlyArray<number>) =>
   Effect.gen(function*() {
     const sql = yield* SqlClient
     const stream = `payments-${randomBytes(6).toString("hex")}`
     yield* Inbox.migration
-    yield* sql`CREATE TABLE account (id INT PRIMARY KEY, balance INT NOT NULL)`
-    yield* sql`INSERT INTO account VALUES (1, 0)`
+    yield* Outbox.migration
+    yield* sql`CREATE TABLE account (id INT PRIMARY KEY, balance INT NOT NULL, version INT NOT NULL)`
+    yield* sql`INSERT INTO account VALUES (1, 0, 0)`
+    yield* sql`CREATE TABLE entry (id INT AUTO_INCREMENT PRIMARY KEY, pence INT NOT NULL)`
     const redis = yield* Redis.Redis
     yield* Effect.addFinalizer(() => Effect.ignore(redis.command("DEL", stream, `{${stream}}:dead`)))
     const mysql = yield* MysqlServer.MysqlServer

@@ -194,7 +194,7 @@ export const labels = (stream: string): Labels => {
     labels = [MetricLabel.make("stream", stream)]
     byStream.set(stream, labels)
     // An exporter must have shown 0 once for the first increment to be seen as one.
-    for (const counter of rare) counter.unsafeUpdate(0, labels)
+    for (const counter of counters) counter.unsafeUpdate(0, labels)
   }
   return labels
 }
@@ -242,4 +242,16 @@ const byStream = new Map<string, Labels>()
 const byGroup = new Map<string, Labels>()
 const byAttempt = new Map<string, ReadonlyArray<Labels>>()
 
-const rare = [messagesDeadLettered, messagesDeleted, leasesLost, reconnects, groupsRecreated]
+const counters = [
+  messagesSent,
+  messagesRead,
+  messagesAcked,
+  messagesClaimed,
+  messagesDeadLettered,
+  messagesHandedBack,
+  messagesDeleted,
+  leaseRenewals,
+  leasesLost,
+  reconnects,
+  groupsRecreated
+]

@@ -11,8 +11,8 @@ const { messages, redis, stream } = settings()
 
 const program = Effect.gen(function*() {
   const producer = yield* StreamProducer.make({ stream, schema: Payment, traceContext: true })
-  for (let account = 1; account <= messages; account++) {
-    yield* Effect.withSpan(StreamProducer.send(producer, { account: 1, pence: 1 }), "POST /payments", {
+  for (const pence of messages) {
+    yield* Effect.withSpan(StreamProducer.send(producer, { account: 1, pence }), "POST /payments", {
       kind: "server",
       root: true
     })

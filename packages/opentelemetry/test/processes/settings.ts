@@ -5,7 +5,8 @@ export interface Settings {
   readonly mysql: string
   readonly redis: string
   readonly stream: string
-  readonly messages: number
+  /** The pence of each payment; what is below 0 fails. */
+  readonly messages: ReadonlyArray<number>
 }
 
 export const settings = (): Settings => JSON.parse(process.env["SETTINGS"]!)

@@ -2,6 +2,9 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
+import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
+import * as Occ from "@safesync/mysql/Occ"
+import * as Outbox from "@safesync/mysql/Outbox"
 import * as RowLock from "@safesync/mysql/RowLock"
 import * as Telemetry from "@safesync/opentelemetry/Telemetry"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
@@ -13,8 +16,10 @@ import * as Disposition from "@safesync/worker/Disposition"
 import * as Worker from "@safesync/worker/Worker"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Payment, settings } from "./settings.js"
 
@@ -22,6 +27,8 @@ import { Payment, settings } from "./settings.js"
 process.on("disconnect", () => process.exit(1))
 
 const { mysql, redis, stream } = settings()
+
+const Account = Schema.Struct({ balance: Schema.Int, version: Schema.Int })
 
 const program = Effect.gen(function*() {
   const group = yield* ConsumerGroup.make({
@@ -33,6 +40,7 @@ const program = Effect.gen(function*() {
   })
   yield* ConsumerGroup.create(group)
   yield* Effect.forkScoped(GroupMetrics.report(group, { every: Schedule.spaced("200 millis") }))
+  yield* Effect.forkScoped(Effect.repeat(Outbox.backlog, Schedule.spaced("200 millis")))
   const sql = yield* SqlClient
   yield* Worker.run(
     Stream.merge(
@@ -40,13 +48,19 @@ const program = Effect.gen(function*() {
       Reclaim.stream(group, { consumer: "billing-1", every: Schedule.spaced("200 millis") })
     ),
     ({ account, pence }) =>
-      Effect.zipRight(
-        RowLock.forUpdate({ table: "account", where: { id: account } }),
-        Effect.zipRight(
-          sql`UPDATE account SET balance = balance + ${pence} WHERE id = ${account}`,
-          pence < 0 ? Effect.fail("no" as const) : Effect.void
-        )
-      ),
+      Effect.gen(function*() {
+        yield* AdvisoryLock.acquireInTransaction(`account/${account}`, { timeout: "5 seconds" })
+        const row = yield* RowLock.forUpdate({ table: "account", where: { id: account }, schema: Account })
+        const { balance, version } = Option.getOrThrow(row)
+        yield* Occ.update({
+          table: "account",
+          key: { id: account },
+          version: { column: "version", expected: version },
+          set: { balance: balance + pence }
+        })
+        yield* sql`INSERT INTO entry (pence) VALUES (${pence})`
+        if (pence < 0) yield* Effect.fail("no" as const)
+      }),
     {
       concurrency: 4,
       inbox: "message-id",
