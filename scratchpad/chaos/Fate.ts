@@ -32,11 +32,13 @@ export const of = (exit: Exit.Exit<unknown, unknown>): Fate => {
   if (died !== undefined && !transactionErrors.has(nameOf(died))) {
     return { fate: "not committed", as: `defect: ${messageOf(died)}`, detail: Cause.pretty(cause) }
   }
-  if (died === undefined && Cause.isInterrupted(cause)) return { fate: "either", as: "interrupted", detail: "" }
   const error = died ?? Option.getOrUndefined(Cause.failureOption(cause))
   const name = nameOf(error)
+  if (Cause.isInterrupted(cause)) {
+    return { fate: "either", as: name === unknown ? `${unknown}, interrupted` : "interrupted", detail: "" }
+  }
   return {
-    fate: name === "CommitOutcomeUnknown" ? "either" : "not committed",
+    fate: name === unknown ? "either" : "not committed",
     as: Predicate.hasProperty(error, "reason") ? `${name}: ${String(error.reason)}` : name,
     detail: messageOf(error)
   }
@@ -44,7 +46,9 @@ export const of = (exit: Exit.Exit<unknown, unknown>): Fate => {
 
 // internal
 
-const transactionErrors = new Set(["BeginFailed", "CommitFailed", "CommitOutcomeUnknown", "TransactionAborted"])
+const unknown = "CommitOutcomeUnknown"
+
+const transactionErrors = new Set(["BeginFailed", "CommitFailed", unknown, "TransactionAborted"])
 
 const nameOf = (u: unknown): string => Predicate.hasProperty(u, "_tag") ? String(u._tag) : typeof u
 

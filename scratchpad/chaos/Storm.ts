@@ -80,6 +80,8 @@ export const make = (options: {
   readonly fibers: number
   readonly accounts: number
   readonly kinds: ReadonlyArray<Transfers.Kind>
+  /** The share of transfers that are interrupted at some moment. By default 0. */
+  readonly interrupted?: number | undefined
 }): Storm => {
   const tally: Tally = { transfers: 0, ways: new Map() }
   const failures: Array<string> = []
@@ -95,7 +97,11 @@ export const make = (options: {
         const random = Seeded.make(options.seed, "transfer", number)
         const transfer = Transfers.draw({ ...options, random, number, transaction })
         running.add(transfer)
-        const fate = Fate.of(yield* Effect.exit(transfer.run))
+        const fate = Fate.of(
+          random.chance(options.interrupted ?? 0)
+            ? yield* interruptedAt(Moments.draw(random, random.pick([5, 50, 500])), transfer)
+            : yield* Effect.exit(transfer.run)
+        )
         running.delete(transfer)
         tally.ways.set(fate.as, (tally.ways.get(fate.as) ?? 0) + 1)
         if (!expected.has(fate.as)) {
@@ -163,9 +169,17 @@ export const figures = ({ transfers, ways }: Tally): ReadonlyArray<readonly [str
 
 // internal
 
+const interruptedAt = (moment: Moments.Moment, transfer: Transfers.Transfer) =>
+  Effect.flatMap(
+    Effect.fork(transfer.run),
+    (fiber) => Effect.zipRight(Moments.pass(moment), Fiber.interrupt(fiber))
+  )
+
 /** What may come of a transfer while the server or the network fails. */
 const expected = new Set([
   "success",
+  "interrupted",
+  "CommitOutcomeUnknown, interrupted",
   "Refused",
   "Deadlock",
   "LockWaitTimeout",
