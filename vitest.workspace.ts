@@ -10,6 +10,7 @@ export default defineWorkspace(
     "packages/worker",
     "packages/opentelemetry",
     "packages/testkit",
+    "packages/benchmarks",
     "scratchpad/demo",
     "scratchpad/chaos"
   ].map((

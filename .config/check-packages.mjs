@@ -1,6 +1,6 @@
 // What a user would install, looked at by publint and by "are the types wrong", for every entry point of every package.
 import { spawnSync } from "node:child_process"
-import { readdirSync } from "node:fs"
+import { readdirSync, readFileSync } from "node:fs"
 
 const run = (cwd, command, ...args) => {
   const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: "utf8" })
@@ -11,6 +11,7 @@ const run = (cwd, command, ...args) => {
 
 for (const name of readdirSync("packages")) {
   const cwd = `packages/${name}`
+  if (JSON.parse(readFileSync(`${cwd}/package.json`, "utf8")).private === true) continue
   const modules = readdirSync(`${cwd}/src`)
     .filter((file) => file.endsWith(".ts") && file !== "index.ts")
     .map((file) => file.slice(0, -3))

@@ -7,13 +7,15 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 const check = process.argv.includes("--check")
 const read = (file) => { try { return readFileSync(file, "utf8") } catch { return "" } }
 const stale = []
+/** A private package has no users: no entry points of its own, and nobody who installs it. */
+const isPublic = (name) => JSON.parse(readFileSync(`packages/${name}/package.json`, "utf8")).private !== true
 const write = (file, content) => {
   if (read(file) === content) return
   stale.push(file)
   if (!check) writeFileSync(file, content)
 }
 
-for (const name of readdirSync("packages")) {
+for (const name of readdirSync("packages").filter(isPublic)) {
   const src = `packages/${name}/src`
   const modules = readdirSync(src).filter((file) => file.endsWith(".ts") && file !== "index.ts").sort()
   if (modules.length === 0) continue

@@ -1,0 +1,109 @@
+/**
+ * Contenders take turns, A B C A B C, so that whatever else the machine does meets all of them.
+ *
+ * @since 0.1.0
+ */
+import type * as MysqlServer from "@safesync/testkit/MysqlServer"
+import type * as RedisServer from "@safesync/testkit/RedisServer"
+import * as Effect from "effect/Effect"
+import type * as Either from "effect/Either"
+import * as Schema from "effect/Schema"
+import { fork } from "node:child_process"
+import { createRequire } from "node:module"
+import { fileURLToPath, pathToFileURL } from "node:url"
+import type { Case, Contender, Sample, Size } from "./Benchmark.js"
+import * as Servers from "./Servers.js"
+import * as Settings from "./Settings.js"
+
+/**
+ * One turn. `problem`: why it does not count.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Turn {
+  readonly round: number
+  readonly contender: string
+  readonly result: Either.Either<Sample, string>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Played {
+  readonly case: Case
+  readonly turns: ReadonlyArray<Turn>
+}
+
+/**
+ * @since 0.1.0
+ * @category run
+ */
+export const play = (
+  of: Case,
+  options: {
+    readonly rounds: number
+    readonly size: Size
+    readonly onTurn: (of: Case, turn: Turn) => void
+  }
+): Effect.Effect<Played, never, MysqlServer.MysqlServer | RedisServer.RedisServer> =>
+  Effect.gen(function*() {
+    const turns: Array<Turn> = []
+    for (let round = 1; round <= options.rounds; round++) {
+      for (const contender of of.contenders) {
+        const result = yield* turn(of, contender, options.size)
+        turns.push({ round, contender: contender.name, result })
+        options.onTurn(of, turns.at(-1)!)
+      }
+    }
+    return { case: of, turns }
+  })
+
+// internal
+
+const turn = (
+  of: Case,
+  contender: Contender,
+  size: Size
+): Effect.Effect<Either.Either<Sample, string>, never, MysqlServer.MysqlServer | RedisServer.RedisServer> =>
+  Effect.scoped(Effect.gen(function*() {
+    const place = yield* Servers.place
+    const pids = yield* Servers.pids
+    const sample = yield* inProcess(
+      new Settings.Settings({ case: of.name, contender: contender.name, size, place, pids })
+    )
+    return yield* sample.problems.length === 0 ? Effect.succeed(sample) : Effect.fail(sample.problems.join("; "))
+  })).pipe(
+    Effect.mapError((error) => error instanceof Error ? error.message : String(error)),
+    Effect.either
+  )
+
+const inProcess = (settings: Settings.Settings): Effect.Effect<Sample, unknown> =>
+  Effect.async<unknown, Error>((resume) => {
+    const child = fork(entry, [], {
+      env: { ...process.env, ...env, [Settings.variable]: JSON.stringify(settings) },
+      execArgv: [...execArgv],
+      stdio: ["ignore", "ignore", "pipe", "ipc"]
+    })
+    let lastWords = ""
+    child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+      lastWords = (lastWords + text).slice(-2_000)
+    })
+    child.once("message", (message) => resume(Effect.succeed(message)))
+    child.once("error", (error) => resume(Effect.fail(error)))
+    child.once(
+      "close",
+      (code, signal) => resume(Effect.fail(new Error(`its process ended with ${signal ?? code}: ${lastWords.trim()}`)))
+    )
+    return Effect.sync(() => child.kill("SIGKILL"))
+  }).pipe(Effect.flatMap(Schema.decodeUnknown(Settings.Sample)))
+
+/** Compiled, as `npm run bench` runs it; a test runs the sources, by a loader. */
+const [entry, execArgv, env] = import.meta.url.endsWith(".js")
+  ? [fileURLToPath(new URL("./contender.js", import.meta.url)), [], {}] as const
+  : [
+    fileURLToPath(new URL("./contender.ts", import.meta.url)),
+    ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href],
+    { TSX_TSCONFIG_PATH: fileURLToPath(new URL("../../../tsconfig.json", import.meta.url)) }
+  ] as const

@@ -1,0 +1,127 @@
+/**
+ * `npm run bench`: SafeSync side by side with what one would write or pick instead. `npm run bench -- --help` lists the
+ * options.
+ *
+ * Exit code 0: every run was verified. 1: one was not, or the benchmark could not run. 130: interrupted.
+ *
+ * @since 0.1.0
+ */
+import * as Command from "@effect/cli/Command"
+import * as Options from "@effect/cli/Options"
+import * as ValidationError from "@effect/cli/ValidationError"
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type { Case, Size } from "./Benchmark.js"
+import { cases } from "./cases.js"
+import * as Report from "./Report.js"
+import * as Rounds from "./Rounds.js"
+import * as Servers from "./Servers.js"
+
+const options = {
+  filter: Options.text("filter").pipe(
+    Options.withPseudoName("REGEXP"),
+    Options.withDescription("Only the cases, or \"case: contender\", that this matches; baselines always run"),
+    Options.optional
+  ),
+  rounds: Options.integer("rounds").pipe(
+    Options.withSchema(Schema.Int.pipe(Schema.positive({ message: () => "--rounds must be above 0" }))),
+    Options.withDescription("How many times each contender has its turn; default 5, with --quick 2"),
+    Options.optional
+  ),
+  quick: Options.boolean("quick").pipe(Options.withDescription("Less of everything: a look in under three minutes")),
+  json: Options.boolean("json").pipe(
+    Options.withDescription("The report as JSON, which is then all there is on standard output")
+  ),
+  list: Options.boolean("list").pipe(Options.withDescription("Names the cases and their contenders, and runs nothing"))
+}
+
+const say = (text: string): void => {
+  process.stderr.write(`${text}\n`)
+}
+
+const chosen = (filter: Option.Option<string>): ReadonlyArray<Case> => {
+  if (Option.isNone(filter)) return cases
+  const pattern = new RegExp(filter.value, "i")
+  return cases.flatMap((of) => {
+    if (pattern.test(of.name)) return [of]
+    const contenders = of.contenders.filter(({ name }) => pattern.test(`${of.name}: ${name}`))
+    return contenders.length === 0 ? [] : [{
+      ...of,
+      contenders: of.contenders.filter((_) => _.name === of.baseline || contenders.includes(_))
+    }]
+  })
+}
+
+const onTurn = ({ name }: Case, { contender, result, round }: Rounds.Turn): void =>
+  say(
+    `${name}, round ${round}: ${contender}: ${
+      Either.isRight(result)
+        ? `${Math.round(result.right.count / result.right.seconds).toLocaleString("en-GB")}/s`
+        : `does not count: ${result.left}`
+    }`
+  )
+
+const command = Command.make(
+  "bench",
+  options,
+  ({ filter, json, list, quick, rounds: given }) =>
+    Effect.gen(function*() {
+      const selected = chosen(filter).filter((of) => !quick || of.quick)
+      if (selected.length === 0) return yield* Effect.fail(new Error("No case has this name; --list lists them"))
+      if (list) {
+        for (const { contenders, name } of selected) {
+          process.stdout.write(`${name}\n${contenders.map((_) => `  ${_.name}\n`).join("")}`)
+        }
+        return
+      }
+      const rounds = Option.getOrElse(given, () => quick ? 2 : 5)
+      const size = quick ? "quick" : "full"
+      const report = yield* Effect.provide(play(selected, rounds, size), Servers.layer)
+      process.stdout.write(`${json ? Report.toJson(report) : Report.toMarkdown(report)}\n`)
+      if (!report.ok) process.exitCode = 1
+    })
+)
+
+const play = (selected: ReadonlyArray<Case>, rounds: number, size: Size) =>
+  Effect.gen(function*() {
+    const mysql = yield* MysqlServer.MysqlServer
+    const redis = yield* RedisServer.RedisServer
+    const [start, before] = [performance.now(), Report.load()]
+    const played = yield* Effect.forEach(selected, (of) => Rounds.play(of, { rounds, size, onTurn }))
+    return Report.make(played, {
+      size,
+      rounds,
+      mysql: mysql.version,
+      redis: redis.version,
+      load: [before, Report.load()],
+      seconds: (performance.now() - start) / 1000
+    })
+  })
+
+const program = Command.run(command, { name: "SafeSync benchmarks", version: "0.1.0" })(process.argv).pipe(
+  Effect.tapErrorCause((cause) =>
+    Effect.sync(() => {
+      const error = Cause.failureOption(cause)
+      if (Option.isNone(error)) {
+        if (!Cause.isInterruptedOnly(cause)) say(`This is a bug of the benchmark: ${Cause.pretty(cause)}`)
+      } else if (!ValidationError.isValidationError(error.value)) say(error.value.message)
+    })
+  ),
+  Effect.provide(NodeContext.layer),
+  Effect.provide(Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.logfmtLogger)))
+)
+
+NodeRuntime.runMain(program, {
+  disableErrorReporting: true,
+  disablePrettyLogger: true,
+  teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : Cause.isInterruptedOnly(exit.cause) ? 130 : 1)
+})
