@@ -88,7 +88,9 @@ export const guard = (
 ): Effect.Effect<void, FencingTokenStale | MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> =>
   Effect.flatMap(Transaction, ({ session }) =>
     Effect.flatMap(
-      session.select("SELECT token FROM safesync_fencing_token WHERE name = ? FOR SHARE", [bytes.bounded(name, 255)]),
+      session.select("SELECT token FROM safesync_fencing_token WHERE name = ? LOCK IN SHARE MODE", [
+        bytes.bounded(name, 255)
+      ]),
       ([row]) => {
         const current = Number(row?.["token"] ?? 0)
         return current === token ? Effect.void : Effect.fail(new FencingTokenStale({ name, token, current }))

@@ -188,7 +188,7 @@ export const isRetryable = (error: unknown): error is Retryable =>
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Why no row was written. A locking read sees the row as it is; a plain one might see an older snapshot. */
+/** Why no row was written. A locking read sees the row as it is; a plain one might see an older snapshot. Not FOR SHARE: MariaDB lacks it. */
 const explain = <K extends where.Columns, V extends string, S extends where.Columns>(
   options: Update<K, V, S>
 ): Effect.Effect<
@@ -200,7 +200,7 @@ const explain = <K extends where.Columns, V extends string, S extends where.Colu
   const { table, version: { column, expected } } = options
   const sql = `SELECT ${identifier.column(column)} AS version FROM ${
     identifier.table(table)
-  } WHERE ${key.sql} FOR SHARE`
+  } WHERE ${key.sql} LOCK IN SHARE MODE`
   return Effect.flatMap(Transaction, ({ session }) =>
     Effect.flatMap(
       session.select(sql, key.values),
