@@ -29,6 +29,7 @@ import * as RedisBacklog from "./RedisBacklog.js"
 import * as RedisFaults from "./RedisFaults.js"
 import * as Report from "./Report.js"
 import type { Scenario } from "./Scenario.js"
+import * as WorkerCrash from "./WorkerCrash.js"
 
 const scenarios = [
   Interrupt.scenario,
@@ -37,7 +38,8 @@ const scenarios = [
   MysqlKill.scenario,
   MysqlNetwork.scenario,
   RedisBacklog.scenario,
-  RedisFaults.scenario
+  RedisFaults.scenario,
+  WorkerCrash.scenario
 ] as const satisfies ReadonlyArray<Scenario>
 
 const options = (scenario: Scenario) => ({

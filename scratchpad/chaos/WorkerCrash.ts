@@ -1,0 +1,276 @@
+/**
+ * L22, L23: the crash matrix. At each point of a message's way through a worker, before it and after it with the answer lost,
+ * each fault: the worker, MySQL or Redis killed, the network cut or stalled. Four worker processes work on; then every
+ * message has been applied, once, and nothing is stuck.
+ *
+ * @since 0.1.0
+ */
+import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
+import { SqlClient } from "@effect/sql/SqlClient"
+import * as Inbox from "@safesync/mysql/Inbox"
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as RedisServer from "@safesync/testkit/RedisServer"
+import type { TcpProxy } from "@safesync/testkit/TcpProxy"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import type { Outcome, Scenario, Settings } from "./Scenario.js"
+import * as Seeded from "./Seeded.js"
+import * as ServerState from "./ServerState.js"
+import * as Process from "./WorkerCrashProcess.js"
+
+/**
+ * @since 0.1.0
+ * @category scenarios
+ */
+export const scenario: Scenario = {
+  name: "worker",
+  description:
+    "Every crash point of a worker under every fault: each message is applied once, and none is stuck (L22, L23)",
+  unit: "runs of each cell",
+  runs: 20,
+  run: (settings) => matrix(settings, cells)
+}
+
+/**
+ * One point of a message's way, and what happens there.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Cell {
+  readonly point: keyof typeof points
+  /** Before: the server never sees it. After: the server has done it, and its answer is lost. */
+  readonly when: "before" | "after"
+  readonly fault: typeof faults[number]
+}
+
+/**
+ * @since 0.1.0
+ * @category scenarios
+ */
+export const matrix = (settings: Settings, cells: ReadonlyArray<Cell>): Effect.Effect<Outcome, Error> =>
+  Effect.provide(Effect.scoped(run(settings, cells)), services) as Effect.Effect<Outcome, Error>
+
+// internal
+
+/** How the proxies tell where a message is. */
+const points = {
+  "reading": { side: "redis", bytes: "XREADGROUP" },
+  "BEGIN and the inbox": { side: "mysql", bytes: "START TRANSACTION" },
+  "the first statement": { side: "mysql", bytes: "point:first" },
+  "the second statement": { side: "mysql", bytes: "point:second" },
+  "COMMIT": { side: "mysql", bytes: "COMMIT" },
+  "the ack": { side: "redis", bytes: "XACK" }
+} as const
+
+const faults = ["worker killed", "MySQL killed", "Redis killed", "network cut", "network stalled"] as const
+
+/**
+ * All of them.
+ *
+ * @since 0.1.0
+ * @category scenarios
+ */
+export const cells: ReadonlyArray<Cell> = Object.keys(points).flatMap((point) =>
+  (["before", "after"] as const).flatMap((when) =>
+    faults.map((fault): Cell => ({ point: point as Cell["point"], when, fault }))
+  )
+)
+
+const workers = 4
+const atOnce = 3
+const messages = 40
+const accounts = 10
+const within = "45 seconds"
+
+/** Longer than minIdle, so that others take over what the stalled worker has, and than the time that Redis is given. */
+const stallMillis = 1_500
+
+const services = Layer.merge(
+  MysqlServer.database({ maxConnections: 2 }),
+  Layer.unwrapEffect(Effect.map(RedisServer.RedisServer, ({ url }) => Redis.layer({ url })))
+).pipe(Layer.provideMerge(Layer.merge(MysqlServer.layerOwn(), RedisServer.layerOwn({ appendonly: true }))))
+
+const run = (settings: Settings, cells: ReadonlyArray<Cell>) =>
+  Effect.gen(function*() {
+    const mysql = yield* MysqlServer.MysqlServer
+    const redis = yield* RedisServer.RedisServer
+    const servers = { mysql: Option.getOrThrow(mysql.control), redis: Option.getOrThrow(redis.control) }
+    const sql = yield* SqlClient
+    yield* Inbox.migration
+    yield* sql`CREATE TABLE account (id INT PRIMARY KEY, balance BIGINT NOT NULL, note VARCHAR(20))`
+    yield* sql`CREATE TABLE ledger (id BIGINT PRIMARY KEY AUTO_INCREMENT, number BIGINT NOT NULL, account INT NOT NULL,
+      pence INT NOT NULL, note VARCHAR(20), KEY (number))`
+    yield* Effect.forEach(
+      Array.from({ length: accounts }),
+      (_, id) => sql`INSERT INTO account (id, balance) VALUES (${id}, 0)`
+    )
+    const stream = "payments"
+    const group = yield* Process.consumerGroup(stream)
+    const producer = yield* StreamProducer.make({ stream, schema: Process.Payment })
+    yield* ConsumerGroup.create(group)
+    const { config } = yield* MysqlClient.MysqlClient
+    const database = new URL(Redacted.value(mysql.url))
+    database.pathname = `/${config.database}`
+    const urls = { mysql: Redacted.make(database.href), redis: redis.url }
+    const hands = yield* Effect.forEach(
+      Array.from({ length: workers }),
+      (_, i) => Process.make(`worker-${i + 1}`, stream, urls)
+    )
+    yield* Effect.forEach(hands, ({ start }) => start, { concurrency: "unbounded" })
+
+    const failures: Array<string> = []
+    let sent = 0
+    let pence = 0
+    let done = 0
+    let sprung = 0
+
+    const send = (random: Seeded.Seeded) => {
+      const payments = Array.from({ length: messages }, () => {
+        const payment = { number: ++sent, account: random.between(0, accounts - 1), pence: random.between(1, 999) }
+        pence += payment.pence
+        return payment
+      })
+      return StreamProducer.sendAll(producer, payments)
+    }
+
+    const settled = Effect.catchAll(
+      Effect.map(ConsumerGroup.info(group), ({ lag, pending }) => Option.contains(lag, 0) && pending === 0),
+      () => Effect.succeed(false)
+    )
+    const audit = onFreshConnection(Effect.flatMap(SqlClient, (sql) =>
+      sql<{ total: number; distinct: number; pence: string; balance: string }>`
+        SELECT COUNT(*) AS total, COUNT(DISTINCT number) AS \`distinct\`, SUM(pence) AS pence,
+          (SELECT SUM(balance) FROM account) AS balance FROM ledger`))
+
+    /** One fault: armed on one worker, then struck when that worker has come to its point. */
+    const fault = (round: number, cell: Cell, hand: Process.Hand) =>
+      Effect.gen(function*() {
+        const { bytes, side } = points[cell.point]
+        const proxy = hand[side]
+        const reached = yield* cell.when === "before" ? hold(proxy, bytes) : proxy.loseReplies(bytes, "hang")
+        yield* send(Seeded.make(settings.seed, round, cell.point, cell.when, cell.fault))
+        return Effect.gen(function*() {
+          if (Option.isSome(yield* Effect.timeoutOption(reached, "20 seconds"))) {
+            sprung++
+          }
+          yield* strike(cell, hand, servers)
+          done++
+        })
+      })
+
+    /** Several faults at a time, each on a worker of its own; one worker has none. */
+    const step = (round: number, together: ReadonlyArray<Cell>) =>
+      Effect.gen(function*() {
+        yield* Effect.forEach(hands, (hand) =>
+          hand.alive() ? Effect.void : hand.start, { concurrency: "unbounded" })
+        const struck = yield* Effect.forEach(together, (cell, i) => fault(round, cell, hands[(round + i) % workers]!))
+        yield* Effect.all(struck, { concurrency: "unbounded" })
+        const over = yield* ServerState.within(within, settled, (yes) => yes)
+        const what = `round ${round + 1}, ${together.map((_) => `${_.fault} ${_.when} ${_.point}`).join("; ")}`
+        if (!over) {
+          failures.push(`${what}: stuck`)
+          yield* Effect.forEach(hands, ({ start }) => start, { concurrency: "unbounded" })
+          yield* ServerState.within(within, settled, (yes) => yes)
+        }
+        const [books] = yield* audit
+        const lost = sent - Number(books!.distinct)
+        const twice = Number(books!.total) - Number(books!.distinct)
+        if (lost !== 0) failures.push(`${what}: ${lost} lost`)
+        if (twice !== 0) failures.push(`${what}: ${twice} applied twice`)
+        if (Number(books!.pence) !== pence || Number(books!.balance) !== pence) {
+          failures.push(
+            `${what}: sent ${pence} pence, in the ledger ${books!.pence}, in the accounts ${books!.balance}`
+          )
+        }
+        settings.progress.update(round, `${done}/${settings.runs * cells.length} faults, ${sent} messages`)
+      })
+
+    for (let round = 0; round < settings.runs && failures.length < 10; round++) {
+      const order = shuffled(cells, Seeded.make(settings.seed, "order", round))
+      for (let i = 0; i < order.length && failures.length < 10; i += atOnce) {
+        yield* step(round, order.slice(i, i + atOnce))
+      }
+      settings.progress.update(round + 1, `${done}/${settings.runs * cells.length} faults, ${sent} messages`)
+    }
+    const outcome: Outcome = {
+      figures: [
+        ["worker processes", workers],
+        ["cells: point × before/after × fault", cells.length],
+        ["faults at a time, each on another worker", atOnce],
+        ["faults", done],
+        ["- at their point to the packet", sprung],
+        ["messages", sent],
+        ["lost, applied twice, or stuck", failures.length]
+      ],
+      failures: sprung < done ? [...failures, `${done - sprung} faults did not come to their point`] : failures
+    }
+    return outcome
+  })
+
+/** Holds what a client sends from the point on: the effect that it gives waits for the point to be reached. */
+const hold = (proxy: TcpProxy, bytes: string): Effect.Effect<Effect.Effect<void>> =>
+  Effect.flatMap(Effect.sync(() => Deferred.unsafeMake<void>(FiberId.none)), (reached) =>
+    Effect.as(
+      proxy.observe((piece) => {
+        if (!Buffer.from(piece.buffer, piece.byteOffset, piece.length).includes(bytes)) return false
+        // Within the call that looks at the piece, so that this piece is the first that is held.
+        Effect.runSync(proxy.stall("requests"))
+        Deferred.unsafeDone(reached, Effect.void)
+        return true
+      }),
+      Deferred.await(reached)
+    ))
+
+const shuffled = <A>(of: ReadonlyArray<A>, random: Seeded.Seeded): ReadonlyArray<A> =>
+  of.map((a) => [random.number(), a] as const).sort(([a], [b]) => a - b).map(([, a]) => a)
+
+/** What happens at the point. Afterwards the network is whole again, and whoever waits for a lost answer has been cut off. */
+const strike = (
+  { fault, when }: Cell,
+  hand: Process.Hand,
+  servers: { readonly mysql: Control; readonly redis: Control }
+) => {
+  const proxies = [hand.mysql, hand.redis]
+  const all = (f: (proxy: TcpProxy) => Effect.Effect<unknown>) => Effect.forEach(proxies, f, { discard: true })
+  const mend = all((proxy) => proxy.resume())
+  const cut = all((proxy) => proxy.cut)
+  switch (fault) {
+    case "worker killed":
+      return Effect.zipRight(hand.kill, Effect.zipRight(cut, mend))
+    case "network cut":
+      return Effect.zipRight(cut, mend)
+    case "network stalled":
+      return all((proxy) => proxy.stall()).pipe(
+        Effect.zipRight(Effect.sleep(stallMillis)),
+        // What was held arrives late; an answer that is lost never does.
+        Effect.zipRight(when === "before" ? Effect.void : cut),
+        Effect.zipRight(mend)
+      )
+    case "MySQL killed":
+    case "Redis killed": {
+      const server = fault === "MySQL killed" ? servers.mysql : servers.redis
+      return server.kill.pipe(
+        Effect.zipRight(when === "before" ? Effect.void : cut),
+        Effect.zipRight(mend),
+        Effect.zipRight(server.start)
+      )
+    }
+  }
+}
+
+interface Control {
+  readonly kill: Effect.Effect<void>
+  readonly start: Effect.Effect<void, Error>
+}
+
+/** The pool's connections may be those of a server that is dead. */
+const onFreshConnection = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.scoped(Effect.flatMap(ServerState.secondClient(), (client) => ServerState.using(client)(effect)))
