@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { ParseError } from "effect/ParseResult"
 import type * as Schema from "effect/Schema"
@@ -11,6 +11,7 @@ import type * as Tracer from "effect/Tracer"
 import * as options from "./internal/options.js"
 import * as scripts from "./internal/scripts.js"
 import { beside } from "./internal/slot.js"
+import { type Trimming, trimming } from "./internal/trimming.js"
 import * as upkeep from "./internal/upkeep.js"
 import * as Redis from "./Redis.js"
 import type { InvalidOptions, RedisError } from "./RedisError.js"
@@ -20,18 +21,20 @@ import * as TraceContext from "./TraceContext.js"
 
 /**
  * How a stream is kept from growing without end: each `send` drops the oldest entries beyond so many (`maxLength`), or
- * older than so long by this process's clock (`maxAge`; needs Redis 6.2). Unless `exact`, the server drops them when a whole
- * block of them can go, which costs nearly nothing.
+ * older than so long by this process's clock (`maxAge`). Unless `exact`, they are dropped when a whole block of them can go,
+ * which costs nearly nothing.
  *
- * It drops entries whether or not they have been acked: a consumer that is behind by more than this loses them. What
- * was pending is reported then (see the metric `messages_deleted`). `trimAcked` drops only what nobody needs any more.
+ * Entries that a consumer group of the stream has not acked yet are kept, whatever their number and age. Before Redis 8.2 a
+ * script sees to it, and keeps all that comes after the oldest of them as well. `unacked: "drop"` bounds the stream by all
+ * means: a consumer that is behind by more than this loses entries, and what was pending is reported then (see the metric
+ * `messages_deleted`); with it `maxAge` needs Redis 6.2.
  *
  * @category models
  * @since 0.1.0
  */
 export type Trim =
-  | { readonly maxLength: number; readonly exact?: boolean | undefined }
-  | { readonly maxAge: Duration.DurationInput; readonly exact?: boolean | undefined }
+  & ({ readonly maxLength: number } | { readonly maxAge: Duration.DurationInput })
+  & { readonly exact?: boolean | undefined; readonly unacked?: "keep" | "drop" | undefined }
 
 /**
  * A stream to which values of type `A` are sent. It is a description: nothing is sent until it is used.
@@ -89,17 +92,23 @@ export const send = <A>(
   value: A,
   settings?: { readonly headers?: StreamEntry.Headers | undefined }
 ): Effect.Effect<string, RedisError | ParseError, Redis.Redis> =>
-  sending(self, (span) =>
-    Effect.flatMap(
-      Redis.Redis,
-      (redis) =>
+  sending(
+    self,
+    (span) =>
+      Effect.flatMap(Redis.Redis, (redis) =>
         Effect.flatMap(encode(self, value, settings?.headers), (fields) =>
-          Effect.map(redis.command(...add(self, fields)), (id) => {
-            Metrics.messagesSent.unsafeUpdate(1, Metrics.labels(self.stream))
-            span?.attribute("messaging.message.id", id)
-            return id as string
-          }))
-    ))
+          Effect.flatMap(trimming(redis, self.trim), ({ byScript, options }) =>
+            Effect.map(
+              byScript === undefined
+                ? redis.command("XADD", self.stream, ...options, "*", ...fields)
+                : redis.script(upkeep.addKept, [self.stream], [...byScript, ...fields]),
+              (id) => {
+                Metrics.messagesSent.unsafeUpdate(1, Metrics.labels(self.stream))
+                span?.attribute("messaging.message.id", id)
+                return id as string
+              }
+            ))))
+  )
 
 /**
  * What `sendOnce` answers: the entry's id, and whether this call has made the entry or an earlier one had.
@@ -150,20 +159,22 @@ export const sendOnce = <A>(
     readonly headers?: StreamEntry.Headers | undefined
   }
 ): Effect.Effect<Sent, RedisError | ParseError | InvalidOptions, Redis.Redis> =>
-  Effect.gen(function*() {
-    const redis = yield* Redis.Redis
-    const remember = yield* options.millis("remember", settings.remember)
-    const key = beside(self.stream, `sent:${yield* options.nonEmpty("key", settings.key)}`)
-    const [, , ...rest] = add(self, yield* self.entry.encode(value, settings.headers))
-    const [id, known] = (yield* redis.script(scripts.sendOnce, [self.stream, key], [String(remember), ...rest])) as [
-      string,
-      number
-    ]
-    if (known === 0) {
-      Metrics.messagesSent.unsafeUpdate(1, Metrics.labels(self.stream))
-    }
-    return { id, isNew: known === 0 }
-  })
+  sending(self, (span) =>
+    Effect.gen(function*() {
+      const redis = yield* Redis.Redis
+      const remember = yield* options.millis("remember", settings.remember)
+      const key = beside(self.stream, `sent:${yield* options.nonEmpty("key", settings.key)}`)
+      const fields = yield* encode(self, value, settings.headers)
+      const trim = yield* trimming(redis, self.trim)
+      const args = [String(remember), ...trim.options, "*", ...fields]
+      const [id, known] = (yield* redis.script(scripts.sendOnce, [self.stream, key], args)) as [string, number]
+      span?.attribute("messaging.message.id", id)
+      if (known === 0) {
+        Metrics.messagesSent.unsafeUpdate(1, Metrics.labels(self.stream))
+        yield* trimAfterwards(redis, self, trim)
+      }
+      return { id, isNew: known === 0 }
+    }))
 
 /**
  * Sends many values in order and answers with their ids in order. They go out in pipelined batches, a bounded number
@@ -181,21 +192,24 @@ export const sendAll = <A>(
       const redis = yield* Redis.Redis
       const labels = Metrics.labels(self.stream)
       const ids: Array<string> = []
+      let trim = yield* trimming(redis, self.trim)
       let batch: Array<Redis.Command> = []
       const flush = Effect.suspend(() => {
         const commands = batch
         batch = []
-        return Effect.map(redis.commands(commands), (replies) => {
+        return Effect.flatMap(redis.commands(commands), (replies) => {
           Metrics.messagesSent.unsafeUpdate(replies.length, labels)
           for (const id of replies) {
             ids.push(id as string)
           }
+          return trimAfterwards(redis, self, trim)
         })
       })
       for (const value of values) {
-        batch.push(add(self, yield* encode(self, value, undefined)))
+        batch.push(["XADD", self.stream, ...trim.options, "*", ...yield* encode(self, value, undefined)])
         if (batch.length === batchSize) {
           yield* flush
+          trim = yield* trimming(redis, self.trim)
         }
       }
       if (batch.length > 0) {
@@ -247,15 +261,16 @@ const encode = <A>(
     ? Effect.flatMap(TraceContext.inject(headers), (headers) => entry.encode(value, headers))
     : entry.encode(value, headers)
 
-const add = <A>({ stream, trim }: StreamProducer<A>, fields: StreamEntry.Fields): Redis.Command => {
-  if (trim === undefined) {
-    return ["XADD", stream, "*", ...fields]
-  }
-  const [strategy, threshold] = "maxLength" in trim
-    ? ["MAXLEN", String(trim.maxLength)] as const
-    : ["MINID", String(Date.now() - Math.ceil(Duration.toMillis(trim.maxAge)))] as const
-  return ["XADD", stream, strategy, trim.exact === true ? "=" : "~", threshold, "*", ...fields]
-}
+/** The entry is there, so a failure here is no failure of sending it. The next `send` tries again. */
+const trimAfterwards = <A>(
+  redis: Redis.Service,
+  { stream }: StreamProducer<A>,
+  { byScript }: Trimming
+): Effect.Effect<void> =>
+  byScript === undefined ? Effect.void : Effect.catchAll(
+    Effect.asVoid(redis.script(upkeep.trimKept, [stream], byScript)),
+    (error) => Effect.logWarning(`The stream ${stream} was not trimmed: ${error._tag}`)
+  )
 
 /** How many entries are on their way at a time: enough to hide the round trip, little enough to hold in memory. */
 const batchSize = 256

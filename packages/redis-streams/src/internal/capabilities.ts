@@ -14,6 +14,8 @@ export type Capability =
   | "pending-idle"
   /** XTRIM … MINID (6.2). */
   | "trim-min-id"
+  /** XADD … ACKED (8.2). */
+  | "trim-acked"
 
 export type Capabilities = ReadonlySet<Capability>
 
@@ -42,9 +44,9 @@ export const capabilities = (
 // internal
 
 const ask = (connection: Connection): Effect.Effect<Set<Capability>, RedisError> =>
-  connection.command("COMMAND", ["INFO", "XREADGROUP", "XAUTOCLAIM"]).pipe(
+  connection.command("COMMAND", ["INFO", "XREADGROUP", "XAUTOCLAIM", "XACKDEL"]).pipe(
     Effect.flatMap((reply) => {
-      const [readGroup, autoClaim] = reply as ReadonlyArray<ReadonlyArray<unknown> | null>
+      const [readGroup, autoClaim, ackDel] = reply as ReadonlyArray<ReadonlyArray<unknown> | null>
       const found = new Set<Capability>()
       if (readGroup === null) {
         return Effect.fail(new ServerTooOld({ command: "XREADGROUP", detail: "the server has no consumer groups" }))
@@ -57,6 +59,10 @@ const ask = (connection: Connection): Effect.Effect<Set<Capability>, RedisError>
         if (autoClaim.length > 7) {
           found.add("auto-claim")
         }
+      }
+      if (ackDel) {
+        // It came together with the options that say what trimming does with entries that a group still needs.
+        found.add("trim-acked")
       }
       return Effect.succeed(found)
     }),

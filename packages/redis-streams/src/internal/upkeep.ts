@@ -57,15 +57,8 @@ end
 return { last, removed }`
 )
 
-/**
- * Removes a page of entries that every group of the stream has acked.
- *
- * KEYS stream; ARGV "MINID" or "" for servers without it, count. Answers how many are gone.
- */
-export const trimAcked = script(
-  "trimAcked",
-  `
-local key, bound = KEYS[1], nil
+/** `lowestNeeded(key)`: the lowest id that a group of the stream may still need; nothing if it has no group. */
+const lowestNeeded = `
 local function below(a, b)
   local am, as = string.match(a, '(%d+)-(%d+)')
   local bm, bs = string.match(b, '(%d+)-(%d+)')
@@ -76,20 +69,76 @@ local function below(a, b)
   if #as ~= #bs then return #as < #bs end
   return as < bs
 end
-for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do
-  local info = {}
-  for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
-  local first = info['last-delivered-id']
-  if info.pending > 0 then first = redis.call('XPENDING', key, info.name)[2] end
-  if not bound or below(first, bound) then bound = first end
+local function lowestNeeded(key)
+  local bound
+  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do
+    local info = {}
+    for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
+    local first = info['last-delivered-id']
+    if info.pending > 0 then first = redis.call('XPENDING', key, info.name)[2] end
+    if not bound or below(first, bound) then bound = first end
+  end
+  return bound
 end
+local function removeBelow(key, bound, count)
+  local removed = 0
+  for _, entry in ipairs(redis.call('XRANGE', key, '-', bound, 'COUNT', count)) do
+    if entry[1] ~= bound then removed = removed + redis.call('XDEL', key, entry[1]) end
+  end
+  return removed
+end`
+
+/**
+ * Removes a page of entries that every group of the stream has acked.
+ *
+ * KEYS stream; ARGV "MINID" or "" for servers without it, count. Answers how many are gone.
+ */
+export const trimAcked = script(
+  "trimAcked",
+  `${lowestNeeded}
+local key = KEYS[1]
+local bound = lowestNeeded(key)
 if not bound then return 0 end
 if ARGV[1] == 'MINID' then return redis.call('XTRIM', key, 'MINID', '~', bound, 'LIMIT', ARGV[2]) end
-local removed = 0
-for _, entry in ipairs(redis.call('XRANGE', key, '-', bound, 'COUNT', ARGV[2])) do
-  if entry[1] ~= bound then removed = removed + redis.call('XDEL', key, entry[1]) end
-end
-return removed`
+return removeBelow(key, bound, ARGV[2])`
+)
+
+/**
+ * `trim(key)` by the script's first four arguments: MAXLEN or MINID, its threshold, = or ~, and "MINID" or "" for servers
+ * without it. It removes nothing that a group may still need, a page at most, and with ~ only when it is worth while.
+ */
+const trimKeeping = `${lowestNeeded}
+local function trim(key)
+  local page, cut = 500, nil
+  if ARGV[1] == 'MAXLEN' then
+    local excess = redis.call('XLEN', key) - tonumber(ARGV[2])
+    if excess <= (ARGV[3] == '=' and 0 or 100) then return end
+    local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', math.min(excess, page) + 1)
+    cut = oldest[#oldest][1]
+  else
+    cut = ARGV[2] .. '-0'
+    local first = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+    if not first or not below(first[1], cut) then return end
+  end
+  local bound = lowestNeeded(key)
+  if bound and below(bound, cut) then cut = bound end
+  if ARGV[4] == 'MINID' then redis.call('XTRIM', key, 'MINID', ARGV[3], cut) else removeBelow(key, cut, page + 1) end
+end`
+
+/** KEYS stream; ARGV as for `trim`. */
+export const trimKept = script("trimKept", `${trimKeeping}\ntrim(KEYS[1])`)
+
+/**
+ * Adds an entry and trims the stream. What is wrong with the trimming must not look as if the entry had not been added.
+ *
+ * KEYS stream; ARGV as for `trim`, then the entry's fields. Answers its id.
+ */
+export const addKept = script(
+  "addKept",
+  `${trimKeeping}
+local id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 5))
+pcall(trim, KEYS[1])
+return id`
 )
 
 /**

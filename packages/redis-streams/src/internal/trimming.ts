@@ -1,0 +1,39 @@
+/** How a stream is kept short while it is written to: by the server itself where it can do what is asked for, else by a script. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { Service } from "../Redis.js"
+import type { RedisError } from "../RedisError.js"
+import type { Trim } from "../StreamProducer.js"
+import type { Capabilities } from "./capabilities.js"
+
+export interface Trimming {
+  /** What XADD is told, before the entry's id. */
+  readonly options: ReadonlyArray<string>
+  /** What the scripts of `upkeep` are told that trim in the server's place. */
+  readonly byScript: ReadonlyArray<string> | undefined
+}
+
+export const trimming = (redis: Service, trim: Trim | undefined): Effect.Effect<Trimming, RedisError> =>
+  trim === undefined
+    ? untrimmed
+    : trim.unacked === "drop"
+    ? Effect.sync(() => ({ options: limit(trim), byScript: undefined }))
+    : Effect.map(redis.capabilities, (able) => keeping(trim, able))
+
+// internal
+
+const untrimmed = Effect.succeed<Trimming>({ options: [], byScript: undefined })
+
+const keeping = (trim: Trim, able: Capabilities): Trimming => {
+  const [strategy, operator, threshold] = limit(trim)
+  return able.has("trim-acked")
+    ? { options: ["ACKED", strategy, operator, threshold], byScript: undefined }
+    : { options: [], byScript: [strategy, threshold, operator, able.has("trim-min-id") ? "MINID" : ""] }
+}
+
+const limit = (trim: Trim): readonly [strategy: string, operator: string, threshold: string] => {
+  const operator = trim.exact === true ? "=" : "~"
+  return "maxLength" in trim
+    ? ["MAXLEN", operator, String(trim.maxLength)]
+    : ["MINID", operator, String(Date.now() - Math.ceil(Duration.toMillis(trim.maxAge)))]
+}
