@@ -9,6 +9,9 @@
  * - **Cancelling.** Interrupting the running statement sends `KILL QUERY` and waits until both the statement and the kill
  *   have been answered; then `DO 0` takes the kill that may have come late, before anything else is sent. Without an
  *   answer within `cancelMillis` the connection is in doubt and is destroyed, and the server is told to end the session.
+ * - **Streams.** A streamed result has its turn until its last row has been read, as the protocol wants it. The consumer sets
+ *   the pace as long as nobody else waits; once another statement does, the rest is read into memory, so that a consumer
+ *   who writes to the same transaction is not waited for by himself. A stream that ends early is cancelled.
  * - **Doom.** Once the server has ended the transaction, nothing more is sent. A deadlock says so itself; everything else
  *   is seen in the status bit of the next OK packet, which `DO 0` asks for after an error that may have ended it.
  *
@@ -17,7 +20,9 @@
 import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
+import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import type { PoolConnection } from "mysql2"
@@ -25,6 +30,7 @@ import * as MysqlError from "../MysqlError.js"
 import * as MysqlMetrics from "../MysqlMetrics.js"
 import type * as Blockers from "./blockers.js"
 import type * as Canceller from "./canceller.js"
+import { Cursor } from "./cursor.js"
 import * as driver from "./driverError.js"
 import * as Writes from "./writes.js"
 
@@ -55,6 +61,8 @@ interface Job {
   cancelled?: true
   /** Asks who holds what it waits for, where the caller wants to know. */
   watch?: Blockers.Watch
+  /** Of a streamed result. */
+  cursor?: Cursor<Row, SqlError>
 }
 
 type Row = Record<string, unknown>
@@ -119,13 +127,24 @@ export class Session implements Connection {
   executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
     return rows(this.submit(asSqlError, "query", sql, params, false), transformRows)
   }
-  // mysql2 cannot end a streamed result early without reading it to its end or losing the connection, and a stream that
-  // is slowly consumed would hold up every other statement of the transaction: the rows are read, then streamed.
-  executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return Stream.unwrap(Effect.map(
-      rows(this.submit(asSqlError, "query", sql, params, false), transformRows),
-      (_) => Stream.fromIterable(_)
-    ))
+  executeStream(
+    sql: string,
+    params: ReadonlyArray<unknown>,
+    transformRows: TransformRows
+  ): Stream.Stream<any, SqlError> {
+    return Stream.fromPull(
+      Effect.map(
+        Effect.acquireRelease(
+          Effect.sync(() => this.stream(sql, params)),
+          ({ job }) => Effect.async<void>((done) => this.cancel(job, () => done(Effect.void)))
+        ),
+        ({ cursor }) =>
+          transformRows === undefined ? cursor.pull : Effect.map(
+            cursor.pull,
+            (rows) => Chunk.unsafeFromArray(transformRows(Chunk.toReadonlyArray(rows) as Array<any>) as Array<any>)
+          )
+      )
+    )
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -232,6 +251,10 @@ export class Session implements Connection {
   /** From here on, statements of fibers that outlived their scope are refused. */
   end(): void {
     this.ended = true
+    // A stream that somebody has left open: its rows are of no use any more.
+    if (this.active?.cursor === undefined) return
+    this.active.cursor.finish(this.outlived)
+    this.cancel(this.active, () => {})
   }
 
   /** Kills what another fiber still runs, so that ROLLBACK does not wait behind it. */
@@ -245,6 +268,18 @@ export class Session implements Connection {
     if (this.phase._tag === "Lost") return
     this.phase = { _tag: "Lost", cause }
     this.raw.destroy()
+    // mysql2 tells the connection, and not a statement whose rows are streamed.
+    const streaming = this.active
+    if (streaming?.cursor !== undefined) {
+      streaming.cursor.finish(failed(
+        MysqlError.isMysqlError(cause)
+          ? cause
+          : MysqlError.fromDriver(
+            Object.assign(new Error("The connection was given up"), { code: "PROTOCOL_CONNECTION_LOST" })
+          )
+      ))
+      this.settle(streaming)
+    }
     this.onLost?.(cause)
   }
 
@@ -298,7 +333,7 @@ export class Session implements Connection {
             return resume(Effect.mapError(refusal, wrap))
           }
           if (!leavesSessionAsItWas && changesSession.test(sql)) this.soiled = true
-          if (this.blockers !== undefined) job.watch = this.blockers.watch(this.connectionId)
+          this.prepare(job)
           const told = Writes.of(sql)
           const began = told === undefined ? 0 : performance.now()
           const answered: Answer = (error, results) => {
@@ -310,27 +345,13 @@ export class Session implements Connection {
               resume(Effect.succeed(results))
               return this.settle(job)
             }
-            let failure = MysqlError.fromDriver(error, sql, job.watch?.stop())
-            const answer = () => {
+            this.explain(job, sql, error, (failure) => {
               if (job.state === "settled") return
               resume(
                 this.phase._tag !== "Open" && toSavepoint.test(sql) ? Effect.succeed([]) : Effect.fail(wrap(failure))
               )
               this.settle(job)
-            }
-            if (failure._tag === "Deadlock") {
-              MysqlMetrics.deadlocks.unsafeUpdate(1, MysqlMetrics.deadlockLabels.row)
-              this.doom("deadlock", failure)
-              if (this.blockers !== undefined) {
-                return this.blockers.ofDeadlock(this.connectionId, (parties) => {
-                  failure = MysqlError.fromDriver(error, sql, parties)
-                  if (this.phase._tag === "Doomed") this.phase = { ...this.phase, cause: failure }
-                  answer()
-                })
-              }
-            } else if (failure._tag === "ConnectionLost") this.lose(failure)
-            else if (mayEndTransaction(failure)) return this.probe(answer)
-            answer()
+            })
           }
           const send = () => {
             try {
@@ -362,6 +383,76 @@ export class Session implements Connection {
       this.enqueue(job)
       return Effect.async<void>((done) => this.cancel(job, () => done(Effect.void)))
     })
+  }
+
+  /** Before a statement is sent. */
+  private prepare(job: Job): void {
+    if (this.blockers !== undefined) job.watch = this.blockers.watch(this.connectionId)
+  }
+
+  /** What the failure of a statement is, and what it means for the transaction. */
+  private explain(job: Job, sql: string, error: unknown, then: (failure: MysqlError.MysqlError) => void): void {
+    const failure = MysqlError.fromDriver(error, sql, job.watch?.stop())
+    if (failure._tag === "Deadlock") {
+      MysqlMetrics.deadlocks.unsafeUpdate(1, MysqlMetrics.deadlockLabels.row)
+      this.doom("deadlock", failure)
+      if (this.blockers !== undefined) {
+        return this.blockers.ofDeadlock(this.connectionId, (parties) => {
+          const known = MysqlError.fromDriver(error, sql, parties)
+          if (this.phase._tag === "Doomed") this.phase = { ...this.phase, cause: known }
+          then(known)
+        })
+      }
+    } else if (failure._tag === "ConnectionLost") this.lose(failure)
+    else if (mayEndTransaction(failure)) return this.probe(() => then(failure))
+    then(failure)
+  }
+
+  /** Sends a statement whose rows go into a cursor as they come. */
+  private stream(
+    sql: string,
+    values: ReadonlyArray<unknown>
+  ): { readonly job: Job; readonly cursor: Cursor<Row, SqlError> } {
+    const cursor = new Cursor<Row, SqlError>(this.raw)
+    const finish = (end?: Effect.Effect<never, Option.Option<SqlError>>) => {
+      if (job.state === "settled") return
+      cursor.finish(end)
+      this.settle(job)
+    }
+    const fail = (error: unknown) => this.explain(job, sql, error, (failure) => finish(failed(failure)))
+    const send = () => {
+      let failure: unknown
+      try {
+        this.raw.query({ sql: sql + (this.comment ?? ""), values: values as Array<unknown> })
+          .on("result", (row) => isOk(row) ? this.watch(row, "implicit-commit") : cursor.push(row as Row))
+          .on("error", (error) => {
+            failure = error
+          })
+          .on("end", () => failure === undefined ? finish() : fail(failure))
+      } catch (error) {
+        fail(error)
+      }
+    }
+    const job: Job = {
+      state: "queued",
+      cursor,
+      start: () => {
+        const refusal = this.refusal(sql)
+        if (refusal !== undefined) {
+          return finish(Effect.matchEffect(refusal, { onFailure: failed, onSuccess: () => Effect.fail(Option.none()) }))
+        }
+        if (changesSession.test(sql)) this.soiled = true
+        this.prepare(job)
+        if (this.unsent === undefined) return send()
+        this.sendBegin(this.unsent, undefined, (error) => {
+          if (error !== null) fail(error)
+          else if (job.cancelled === true) finish()
+          else send()
+        })
+      }
+    }
+    this.enqueue(job)
+    return { job, cursor }
   }
 
   /** BEGIN, and a statement in the same packet where there is one; without it a failure is BEGIN's own. */
@@ -401,6 +492,7 @@ export class Session implements Connection {
       job.start()
     } else {
       this.queue.push(job)
+      this.active.cursor?.readRest()
     }
   }
 
@@ -435,6 +527,7 @@ export class Session implements Connection {
       return done()
     }
     job.cancelled = true
+    job.cursor?.discard()
     let unanswered = 2
     let finished = false
     const answered = () => {
@@ -484,11 +577,15 @@ export class Session implements Connection {
         )
       }
       default:
-        return Effect.dieMessage(
-          `A statement was run on a transaction whose scope is closed (connection ${this.connectionId}). ` +
-            "A fiber that outlives Transaction.run needs a transaction of its own."
-        )
+        return this.outlived
     }
+  }
+
+  private get outlived(): Effect.Effect<never> {
+    return Effect.dieMessage(
+      `A statement was run on a transaction whose scope is closed (connection ${this.connectionId}). ` +
+        "A fiber that outlives Transaction.run needs a transaction of its own."
+    )
   }
 
   /** The tripwire: an OK packet without the in-transaction bit, while we believe that one is open. */
@@ -537,6 +634,10 @@ const lastOk = (results: unknown): OkPacket | undefined => {
 /** For the modules of this package, and for @effect/sql, whose `Connection` fails with `SqlError` alone. */
 const asIs = (failure: Failure): Failure => failure
 const asSqlError = (failure: Failure): SqlError => new SqlError({ cause: failure, message: failure.message })
+
+/** The end of a stream that fails. */
+const failed = (failure: Failure): Effect.Effect<never, Option.Option<SqlError>> =>
+  Effect.fail(Option.some(asSqlError(failure)))
 
 const rows = <E>(
   results: Effect.Effect<unknown, E>,
