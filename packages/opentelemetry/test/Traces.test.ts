@@ -2,11 +2,20 @@ import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as Otlp from "@safesync/opentelemetry/Otlp"
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as RedisStreamsMetrics from "@safesync/redis-streams/RedisStreamsMetrics"
+import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as Disposition from "@safesync/worker/Disposition"
+import * as Worker from "@safesync/worker/Worker"
+import * as WorkerMetrics from "@safesync/worker/WorkerMetrics"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
 import { collector, type Span } from "./collector.js"
 import { payments, RedisLive, run, Servers, until } from "./fixture.js"
+import { Payment } from "./processes/settings.js"
 
 const bench = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.provide(Effect.scoped(effect), Layer.merge(MysqlServer.database(), RedisLive))
@@ -65,6 +74,43 @@ layer(Servers, { excludeTestServices: true })("traces", (it) => {
       })),
     60_000
   )
+
+  it.effect("a message's span links to its sender's by default, and that of a batch to all of them", () =>
+    bench(Effect.gen(function*() {
+      const { stream } = yield* payments([])
+      const { endpoint, received } = yield* collector
+      const group = yield* ConsumerGroup.make({
+        stream,
+        group: "g",
+        schema: Payment,
+        startId: "0",
+        minIdle: "1 minute"
+      })
+      yield* ConsumerGroup.create(group)
+      const producer = yield* StreamProducer.make({ stream, schema: Payment, traceContext: true })
+      const send = StreamProducer.send(producer, { account: 1, pence: 1 })
+      const source = (count: number) => Stream.take(StreamConsumer.stream(group, { consumer: "a" }), count)
+      const options = { inbox: "message-id", onFailure: () => Disposition.stop } as const
+      const before = WorkerMetrics.handlerDuration.unsafeValue(RedisStreamsMetrics.labels(stream)).count
+      yield* Effect.scoped(Effect.provide(
+        Effect.gen(function*() {
+          yield* send
+          yield* Effect.withSpan(Worker.run(source(1), () => Effect.void, { ...options, concurrency: 1 }), "main")
+          yield* Effect.all([send, send, send])
+          yield* Worker.runBatch(source(3), () => Effect.void, { ...options, size: 3, within: "5 seconds" })
+        }),
+        Otlp.traces({ endpoint, serviceName: "test" })
+      ))
+      const ids = ({ spanId, traceId }: { readonly spanId: string; readonly traceId: string }) => ({ spanId, traceId })
+      const sent = received.named(`send ${stream}`)
+      const [one, batch] = received.named(`process ${stream}`)
+      expect(one!.parentSpanId).toBeUndefined()
+      expect(one!.traceId).not.toBe(sent[0]!.traceId)
+      expect(one!.links.map(ids)).toEqual([ids(sent[0]!)])
+      expect(batch!.links.map(ids)).toEqual(sent.slice(1).map(ids))
+      expect(attribute(batch!, "messaging.batch.message_count")).toBeDefined()
+      expect(WorkerMetrics.handlerDuration.unsafeValue(RedisStreamsMetrics.labels(stream)).count - before).toBe(4)
+    })))
 
   it.effect("the server's own lists show the span of a statement, if that was asked for", () =>
     bench(Effect.gen(function*() {

@@ -25,6 +25,7 @@ import type { Failure, Worker } from "../Worker.js"
 import type { BatchOptions } from "../WorkerOptions.js"
 import * as intake from "./intake.js"
 import * as lifecycle from "./lifecycle.js"
+import { observedBatch } from "./observed.js"
 import * as Settled from "./settled.js"
 import { settling } from "./settling.js"
 import { State } from "./state.js"
@@ -63,6 +64,7 @@ export const make = <A, E1, R1, B, E, R>(
       (cause: Cause.Cause<Failure<E>>) => Deferred.failCause(stopped, cause)
     )
     const transact = transaction(handler, options)
+    const handleBatch = handle(state, transact, (delivery, cause) => settle({ delivery, key: undefined }, cause))
     return yield* lifecycle.start(Stream.groupedWithin(source, size, options.within), {
       name: options.name ?? "worker",
       concurrency,
@@ -72,7 +74,7 @@ export const make = <A, E1, R1, B, E, R>(
       read: (chunk) =>
         Effect.zipRight(batches.offerAll(Chunk.filter(chunk, Chunk.isNonEmpty)), waiting.add(Chunk.empty())),
       take: batches.take,
-      handle: handle(state, transact, (delivery, cause) => settle({ delivery, key: undefined }, cause)),
+      handle: (batch) => observedBatch(batch, handleBatch(batch)),
       aside: Effect.void,
       end: batches.end,
       stop: batches.shutdown,

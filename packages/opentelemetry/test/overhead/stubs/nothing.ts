@@ -48,3 +48,4 @@ export const record = () => Effect.void
 export const attributes = nothing
 export const inject = Effect.succeed
 export const observed = (_delivery: unknown, _trace: unknown, handle: unknown): unknown => handle
+export const observedBatch = (_batch: unknown, handle: unknown): unknown => handle
