@@ -35,6 +35,7 @@ export interface Options {
   readonly seed: number
   readonly workers: number
   readonly kill: boolean
+  readonly metrics: boolean
   readonly mysqlUrl: Option.Option<Redacted.Redacted<string>>
   readonly redisUrl: Option.Option<Redacted.Redacted<string>>
 }
@@ -46,6 +47,14 @@ export interface Options {
  * @category constants
  */
 export const generatedLines = 5_000
+
+/**
+ * Where the first worker offers its metrics; the others follow.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const firstMetricsPort = 9_464
 
 /**
  * Runs the demo. What it needs, it starts; what it has started or made is gone at the end, however it ends.
@@ -82,7 +91,11 @@ const onServers = (options: Options, lines: ReadonlyArray<RawLine>) =>
       `${lines.length.toLocaleString("en-GB")} lines (${nameOf(options)}), ${options.workers} worker ` +
         `process${options.workers === 1 ? "" : "es"}`
     )
+    if (options.metrics) {
+      say(`Metrics: http://127.0.0.1:${firstMetricsPort}/metrics, and at the ports after it for the other workers`)
+    }
     const outcome = yield* Effect.scoped(Workload.run({
+      metricsPort: options.metrics ? firstMetricsPort : undefined,
       lines,
       workers: options.workers,
       kill,

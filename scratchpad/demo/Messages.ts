@@ -25,7 +25,8 @@ export const Settings = Schema.Struct({
   mysqlUrl: Schema.Redacted(Schema.NonEmptyString),
   redisUrl: Schema.Redacted(Schema.NonEmptyString),
   stream: Schema.NonEmptyString,
-  consumer: Schema.NonEmptyString
+  consumer: Schema.NonEmptyString,
+  metricsPort: Schema.optional(Schema.Int)
 })
 
 /**

@@ -27,6 +27,8 @@ import * as WorkerProcess from "./WorkerProcess.js"
 export interface Options {
   readonly lines: ReadonlyArray<RawLine>
   readonly workers: number
+  /** Where the first worker offers its metrics; nowhere without it. */
+  readonly metricsPort: number | undefined
   /** Whether one of the workers is killed when a third of the entries is acked. */
   readonly kill: boolean
   readonly stream: string
@@ -73,8 +75,15 @@ export const run = (options: Options): Effect.Effect<Outcome, DemoError | RedisE
 
     const start = performance.now()
     const workers = yield* Effect.forEach(
-      Array.from({ length: options.workers }, (_, n) => `worker-${n + 1}`),
-      (consumer) => WorkerProcess.start({ mysqlUrl, redisUrl, stream, consumer })
+      Array.from({ length: options.workers }, (_, n) => n),
+      (n) =>
+        WorkerProcess.start({
+          mysqlUrl,
+          redisUrl,
+          stream,
+          consumer: `worker-${n + 1}`,
+          metricsPort: options.metricsPort === undefined ? undefined : options.metricsPort + n
+        })
     )
     const progress = yield* Progress.make(entryCount(options.lines))
     const hand = { expected: new Set<WorkerProcess.WorkerProcess>(), sent: false }

@@ -49,6 +49,11 @@ const options = {
   kill: Options.boolean("no-kill", { ifPresent: false, negationNames: ["kill"] }).pipe(
     Options.withDescription("Whether one worker gets SIGKILL a third of the way in; --kill by default")
   ),
+  metrics: Options.boolean("metrics").pipe(
+    Options.withDescription(
+      `Offers each worker's metrics to a Prometheus, the first at port ${Demo.firstMetricsPort} of this machine`
+    )
+  ),
   json: Options.boolean("json").pipe(
     Options.withDescription("The report as JSON, which is then all there is on standard output")
   ),

@@ -7,6 +7,8 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
+import * as Prometheus from "@safesync/opentelemetry/Prometheus"
+import * as GroupMetrics from "@safesync/redis-streams/GroupMetrics"
 import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as RedisMetrics from "@safesync/redis-streams/RedisStreamsMetrics"
@@ -59,7 +61,7 @@ const counters = (stream: string): Effect.Effect<Messages.Counters> =>
   })
 
 const program = Effect.gen(function*() {
-  const { consumer, mysqlUrl, redisUrl, stream } = yield* Effect.flatMap(
+  const { consumer, metricsPort, mysqlUrl, redisUrl, stream } = yield* Effect.flatMap(
     Config.string(Messages.settingsVariable),
     Schema.decode(Schema.parseJson(Messages.Settings))
   )
@@ -67,6 +69,10 @@ const program = Effect.gen(function*() {
     const group = yield* Messages.consumerGroup(stream)
     const report = Effect.flatMap(counters(stream), (counters) => tell({ _tag: "Counted", counters }))
     yield* Effect.forkScoped(Effect.repeat(report, Schedule.spaced("100 millis")))
+    if (metricsPort !== undefined) {
+      yield* Prometheus.listen({ port: metricsPort })
+      yield* Effect.forkScoped(GroupMetrics.report(group, { every: Schedule.spaced("1 second") }))
+    }
     yield* tell({ _tag: "Ready" })
     yield* Worker.run(
       Stream.merge(
