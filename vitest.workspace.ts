@@ -12,7 +12,8 @@ export default defineWorkspace(
     "packages/testkit",
     "packages/benchmarks",
     "scratchpad/demo",
-    "scratchpad/chaos"
+    "scratchpad/chaos",
+    "scratchpad/examples"
   ].map((
     folder
   ) => ({

@@ -188,7 +188,10 @@ export const isRetryable = (error: unknown): error is Retryable =>
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Why no row was written. A locking read sees the row as it is; a plain one might see an older snapshot. Not FOR SHARE: MariaDB lacks it. */
+/**
+ * Why no row was written. A locking read sees the row as it is; a plain one might see an older snapshot. MariaDB has no
+ * FOR SHARE.
+ */
 const explain = <K extends where.Columns, V extends string, S extends where.Columns>(
   options: Update<K, V, S>
 ): Effect.Effect<
