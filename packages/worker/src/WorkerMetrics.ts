@@ -30,3 +30,17 @@ export const handlerDuration: Metric.Metric.Histogram<number> = Metric.histogram
   MetricBoundaries.fromIterable([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300]),
   "Seconds that a delivery was worked on, its transaction and its ack included"
 )
+
+/**
+ * Messages of the outbox that were published, also those that were published again. Label `stream`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const outboxPublished: Metric.Metric.Counter<number> = Metric.counter(
+  "coti_safesync_worker_outbox_published_total",
+  {
+    description: "Messages of the outbox that were published",
+    incremental: true
+  }
+)

@@ -13,6 +13,27 @@ export * as Disposition from "./Disposition.js"
 export * as LeaseExpired from "./LeaseExpired.js"
 
 /**
+ * Publishes what transactions have left in the outbox: a message is in its stream if, and only if, the transaction that
+ * wrote it has committed.
+ *
+ * | where a relay dies | what the next one finds |
+ * |---|---|
+ * | before XADD | the row: it publishes it |
+ * | between XADD and the row's removal | the row: it publishes it a second time, under the same message id |
+ * | after the removal | nothing to do |
+ *
+ * So a message is published at least once, and who reads it with an inbox under `delivery.messageId` applies it once.
+ *
+ * **Order.** Messages of one stream with one key are published in the order in which their transactions committed. The
+ * outbox sees to it that no lower id of a key can still commit; here one relay at a time works on a partition of the outbox,
+ * and an entry that could not be added is followed by none of its stream. What is published again comes after all that was
+ * published before it, so the first appearances stay in order.
+ *
+ * @since 0.1.0
+ */
+export * as OutboxRelay from "./OutboxRelay.js"
+
+/**
  * Read, begin, handle, commit, and only then ack.
  *
  * For each delivery, from the outside in: the delivery's bracket, which acks when its inside succeeds; a transaction,
