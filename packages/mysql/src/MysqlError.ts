@@ -353,6 +353,7 @@ export const fromDriver = (
     case 3572:
       return new LockNotAvailable(props, trusted)
     case 3024:
+    case 1969: // MariaDB
       return new StatementTimeout({ ...props, blockers }, trusted)
     case 1317:
       return new StatementInterrupted(props, trusted)
@@ -368,6 +369,8 @@ export const fromDriver = (
       return new ForeignKeyViolation({ ...props, constraint: driver.constraint(cause) }, trusted)
     case 3819:
       return new CheckViolation({ ...props, constraint: driver.constraint(cause) }, trusted)
+    case 4025: // a CHECK of MariaDB; MySQL says it of a tablespace, with another state
+      return error.sqlState === "23000" ? new CheckViolation(props, trusted) : new StatementFailed(props, trusted)
     case 1036:
     case 1792:
     case 1836:

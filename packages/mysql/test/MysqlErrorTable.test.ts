@@ -8,7 +8,7 @@ describe("MysqlError, without a server", () => {
     Deadlock: [1213, 1614, 3101, [1180, "Got error 149 - 'Lock deadlock; Retry transaction' during COMMIT"]],
     LockWaitTimeout: [1205],
     LockNotAvailable: [3572],
-    StatementTimeout: [3024],
+    StatementTimeout: [3024, 1969],
     StatementInterrupted: [1317],
     DuplicateKey: [1062, 1586],
     ForeignKeyViolation: [1216, 1217, 1451, 1452, 1761, 1762],
@@ -50,6 +50,11 @@ describe("MysqlError, without a server", () => {
       }
     })
   }
+
+  it("L6: 4025 is a CHECK by its state alone", () => {
+    expect(MysqlError.fromDriver({ errno: 4025, sqlState: "23000" })._tag).toBe("CheckViolation")
+    expect(MysqlError.fromDriver({ errno: 4025, sqlState: "HY000" })._tag).toBe("StatementFailed")
+  })
 
   const lost: ReadonlyArray<object> = [
     ...[
