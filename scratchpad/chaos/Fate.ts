@@ -19,6 +19,14 @@ export interface Fate extends Pick<Told, "fate" | "as"> {
 }
 
 /**
+ * The answer to COMMIT was lost.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const unknown = "CommitOutcomeUnknown"
+
+/**
  * A defect comes before everything else, as nobody counts on one; then interruption, then the error.
  *
  * @since 0.1.0
@@ -45,8 +53,6 @@ export const of = (exit: Exit.Exit<unknown, unknown>): Fate => {
 }
 
 // internal
-
-const unknown = "CommitOutcomeUnknown"
 
 const transactionErrors = new Set(["BeginFailed", "CommitFailed", unknown, "TransactionAborted"])
 

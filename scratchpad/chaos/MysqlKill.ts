@@ -4,7 +4,6 @@
  *
  * @since 0.1.0
  */
-import * as SqlClient from "@effect/sql/SqlClient"
 import * as CommitOracle from "@safesync/mysql/CommitOracle"
 import * as Inbox from "@safesync/mysql/Inbox"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
@@ -74,13 +73,10 @@ const run = (settings: Settings) =>
     const resolved = { committed: 0, not: 0, rounds: 0 }
     const down: Array<number> = []
 
-    for (let n = 0; n < settings.runs && failures.length + storm.failures.length < 20; n++) {
+    for (let n = 0; n < settings.runs && !storm.tally.stuck && failures.length + storm.failures.length < 20; n++) {
       const random = Seeded.make(settings.seed, "kill", n)
       const delay = random.pick(commitDelays)
-      yield* onFreshConnection(Effect.flatMap(
-        SqlClient.SqlClient,
-        (sql) => sql`SET GLOBAL binlog_group_commit_sync_delay = ${sql.literal(String(delay))}`
-      ))
+      yield* onFreshConnection(ServerState.commitDelay(delay))
       let killed = 0
       const asks = n % 2 === 1
       const told = yield* storm.round((load) =>

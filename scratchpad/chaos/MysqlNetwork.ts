@@ -50,6 +50,8 @@ const kinds: ReadonlyArray<Kind> = [
   "the Scope form",
   "with options",
   "with the inbox",
+  "a stream that is left early",
+  "a stream that is written from",
   "read only",
   "fails"
 ]
@@ -78,10 +80,11 @@ const run = (settings: Settings) =>
       return false
     })
 
-    for (let n = 0; n < settings.runs && failures.length + storm.failures.length < 20; n++) {
+    for (let n = 0; n < settings.runs && !storm.tally.stuck && failures.length + storm.failures.length < 20; n++) {
       const random = Seeded.make(settings.seed, "fault", n)
       const name = random.chance(0.4) ? random.pick(ofCommit) : random.pick(Object.keys(faults))
       const asks = random.chance(0.5)
+      yield* ServerState.commitDelay(random.pick([0, 0, 2_000, 100_000]))
       const told = yield* storm.round((load) =>
         Effect.gen(function*() {
           const before = random.between(0, 60)
@@ -151,7 +154,9 @@ const packet = (statement: RegExp) => {
 const commit = packet(/COMMIT(; |$)/)
 const rollback = packet(/ROLLBACK(; |$)/)
 const begin = packet(/START TRANSACTION/)
-const backToSavepoint = packet(/ROLLBACK TO/)
+/** By the library, and by a nested `sql.withTransaction`. */
+const backToSavepoint = packet(/ROLLBACK TO SAVEPOINT safesync/)
+const backToNested = packet(/ROLLBACK TO SAVEPOINT effect/)
 
 /** A trap into which nobody goes is left for the next round. */
 const sprung = (trap: Effect.Effect<Effect.Effect<void>>) => Effect.flatMap(trap, Effect.timeoutOption("2 seconds"))
@@ -180,7 +185,8 @@ const faults: Record<string, (hands: Hands) => Effect.Effect<unknown>> = {
     sprung(proxy.loseReplies(rollback, random.pick(["cut", "hang"] as const))),
   "a reply to BEGIN is lost": ({ proxy, random }) =>
     sprung(proxy.loseReplies(begin, random.pick(["cut", "hang"] as const))),
-  "a reply to ROLLBACK TO SAVEPOINT is lost": ({ proxy }) => sprung(proxy.loseReplies(backToSavepoint, "cut")),
+  "a reply to ROLLBACK TO SAVEPOINT is lost": ({ proxy }) =>
+    Effect.all([sprung(proxy.loseReplies(backToSavepoint, "cut")), sprung(proxy.loseReplies(backToNested, "cut"))]),
   "a statement is lost": ({ proxy, random }) =>
     sprung(proxy.loseRequest(random.pick(["UPDATE account", "INSERT INTO ledger", "FOR UPDATE"]))),
   "all connections are cut": ({ load, proxy, random }) =>

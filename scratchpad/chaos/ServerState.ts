@@ -138,6 +138,19 @@ export const poolIsWhole = (
   })
 
 /**
+ * How long each COMMIT waits for company before the server syncs its binary log, in microseconds: for so long it is on its way. It
+ * is in the log by then, and is committed even when nobody waits for it any more.
+ *
+ * @since 0.1.0
+ * @category faults
+ */
+export const commitDelay = (micros: number): Effect.Effect<void, SqlError, SqlClient.SqlClient> =>
+  Effect.flatMap(
+    SqlClient.SqlClient,
+    (sql) => Effect.asVoid(sql`SET GLOBAL binlog_group_commit_sync_delay = ${sql.literal(String(micros))}`)
+  )
+
+/**
  * A server of our own, and a client with a pool of this size on a fresh database.
  *
  * @since 0.1.0

@@ -68,6 +68,8 @@ export interface Load {
  */
 export interface Tally {
   transfers: number
+  /** Some of them have not ended: there is no use in going on. */
+  stuck: boolean
   readonly ways: Map<string, number>
 }
 
@@ -83,7 +85,7 @@ export const make = (options: {
   /** The share of transfers that are interrupted at some moment. By default 0. */
   readonly interrupted?: number | undefined
 }): Storm => {
-  const tally: Tally = { transfers: 0, ways: new Map() }
+  const tally: Tally = { transfers: 0, stuck: false, ways: new Map() }
   const failures: Array<string> = []
 
   const round: Storm["round"] = (fault, transaction) =>
@@ -103,7 +105,8 @@ export const make = (options: {
             : yield* Effect.exit(transfer.run)
         )
         running.delete(transfer)
-        tally.ways.set(fate.as, (tally.ways.get(fate.as) ?? 0) + 1)
+        const as = fate.as === "interrupted" && transfer.trace.commitLost ? `${Fate.unknown}, interrupted` : fate.as
+        tally.ways.set(as, (tally.ways.get(as) ?? 0) + 1)
         if (!expected.has(fate.as)) {
           failures.push(`transfer ${number} (${transfer.kind}) ended with ${fate.as}: ${fate.detail}`)
         }
@@ -113,7 +116,8 @@ export const make = (options: {
           legs: transfer.legs,
           afterCommit: transfer.trace.afterCommit,
           at: performance.now(),
-          ...fate
+          fate: fate.fate,
+          as
         })
         // Without a server they fail by the thousand.
         if (fate.as === "BeginFailed") yield* Effect.sleep("10 millis")
@@ -134,10 +138,13 @@ export const make = (options: {
       const settled = Effect.timeoutOption(Fiber.awaitAll(fibers), "30 seconds").pipe(
         Effect.map((all) => {
           if (Option.isSome(all)) return
+          tally.stuck = true
           for (const { kind, number, trace } of running) {
             failures.push(`transfer ${number} (${kind}) has not ended 30 seconds after the fault, in its ${trace.at}`)
           }
-        })
+        }),
+        Effect.unless(() => tally.stuck),
+        Effect.asVoid
       )
       const stop = Effect.sync(() => {
         stopped = true
@@ -150,7 +157,7 @@ export const make = (options: {
       })
       yield* stop
       yield* settled
-      yield* Fiber.interruptAll(fibers)
+      if (tally.stuck) yield* Effect.forkDaemon(Fiber.interruptAll(fibers))
       return told
     })
   return { round, tally, failures }

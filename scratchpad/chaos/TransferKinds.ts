@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
 import * as Inbox from "@safesync/mysql/Inbox"
@@ -13,38 +12,9 @@ import * as Transaction from "@safesync/mysql/Transaction"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Bank from "./Bank.js"
-import type { Seeded } from "./Seeded.js"
-import { defect, Inconsistent, Refused } from "./TransferError.js"
-
-/**
- * What a kind is written with.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Pen {
-  readonly random: Seeded
-  readonly number: number
-  readonly leg: (set: Bank.AccountSet, leg: number) => Bank.Leg
-  /** Notes how far the body is; for a body that opens its transaction itself. */
-  readonly traced: <A, E, R>(body: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R | Transaction.Transaction>
-  /** The body in a transaction. */
-  readonly transact: <A, E, R>(
-    body: Effect.Effect<A, E, R>,
-    more?: Transaction.Options
-  ) => ReturnType<typeof Transaction.run<A, E, R | Transaction.Transaction>>
-  readonly options: Transaction.Options
-}
-
-/**
- * @since 0.1.0
- * @category models
- */
-export interface Written {
-  /** What is in the ledger when it is committed. */
-  readonly legs: ReadonlyArray<Bank.Leg>
-  readonly run: Effect.Effect<unknown, unknown, MysqlClient | SqlClient.SqlClient>
-}
+import type { Pen, Written } from "./Pen.js"
+import { kinds as readingKinds } from "./ReadingKinds.js"
+import { defect, Refused } from "./TransferError.js"
 
 /**
  * The accounts of a kind are of the set that it protects in its own way.
@@ -53,6 +23,7 @@ export interface Written {
  * @category kinds
  */
 export const kinds = {
+  ...readingKinds,
   "plain updates": ({ leg, number, random, transact }: Pen): Written => {
     const one = leg("rows", 1)
     return {
@@ -220,26 +191,6 @@ export const kinds = {
     const legs = [1, 2, 3].map((n) => leg("rows", n))
     return { legs, run: transact(Effect.forEach(legs, (one) => Bank.move(number, one), { concurrency: "unbounded" })) }
   },
-  "a large result": ({ leg, number, transact }: Pen): Written => {
-    const one = leg("rows", 1)
-    const large = Effect.flatMap(SqlClient.SqlClient, (sql) =>
-      Effect.filterOrDieMessage(
-        sql`SELECT a.id, a.text FROM page a, page b WHERE b.id < 5`,
-        (rows) => rows.length === 1_000,
-        "A large result has lost rows"
-      ))
-    return { legs: [one], run: transact(Effect.zipRight(Bank.move(number, one), large)) }
-  },
-  "read only": ({ random, transact }: Pen): Written => ({
-    legs: [],
-    run: transact(
-      Effect.flatMap(
-        Bank.auditBalances,
-        (seen) => seen.length === 0 ? Effect.void : Effect.fail(new Inconsistent({ seen }))
-      ),
-      { accessMode: "read-only", isolation: random.pick(["repeatable-read", "read-committed"]) }
-    )
-  }),
   "the Scope form": ({ leg, number, options, traced }: Pen): Written => {
     // Its finalizer cannot fail: an error of COMMIT is a defect.
     const one = leg("rows", 1)

@@ -8,6 +8,7 @@ import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as Effect from "effect/Effect"
 import * as Bank from "./Bank.js"
+import * as Fate from "./Fate.js"
 import type { Seeded } from "./Seeded.js"
 import { kinds } from "./TransferKinds.js"
 
@@ -21,8 +22,11 @@ export interface Transfer {
   readonly legs: ReadonlyArray<Bank.Leg>
   /** The whole of it, from the pool's connection to COMMIT, retries where its kind has some. */
   readonly run: Effect.Effect<void, unknown, MysqlClient | SqlClient>
-  /** How far it has come, and how many times its `afterCommit` effect has run. */
-  readonly trace: { at: "begin" | "body" | "end"; afterCommit: number }
+  /**
+   * How far it has come, how many times its `afterCommit` effect has run, and whether the transaction itself ended with
+   * `CommitOutcomeUnknown`: whoever is interrupted around it may not hear of that.
+   */
+  readonly trace: { at: "begin" | "body" | "end"; afterCommit: number; commitLost: boolean }
 }
 
 /**
@@ -43,7 +47,7 @@ export const draw = (options: {
 }): Transfer => {
   const { accounts, number, random } = options
   const kind = random.pick(options.kinds)
-  const trace: Transfer["trace"] = { at: "begin", afterCommit: 0 }
+  const trace: Transfer["trace"] = { at: "begin", afterCommit: 0, commitLost: false }
   const someAccount = () =>
     random.chance(0.5) ? random.between(0, accounts - 1) : random.between(0, Math.ceil(accounts / 4) - 1)
   const leg = (set: Bank.AccountSet, leg: number): Bank.Leg => {
@@ -74,7 +78,13 @@ export const draw = (options: {
       Effect.onExit(() => Effect.sync(() => reach("end")))
     )
   const transact = <A, E, R>(body: Effect.Effect<A, E, R>, more: Transaction.Options = {}) =>
-    Transaction.run(traced(body), { ...options.transaction, ...more })
+    Transaction.run(traced(body), { ...options.transaction, ...more }).pipe(
+      Effect.onExit((exit) =>
+        Effect.sync(() => {
+          if (Fate.of(exit).as.startsWith(Fate.unknown)) trace.commitLost = true
+        })
+      )
+    )
   const written = kinds[kind]({ random, number, leg, traced, transact, options: options.transaction ?? {} })
   return { number, kind, trace, legs: written.legs, run: Effect.asVoid(written.run) }
 }
