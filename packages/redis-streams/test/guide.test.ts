@@ -4,6 +4,7 @@ import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
+import * as RedisError from "@safesync/redis-streams/RedisError"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
@@ -12,19 +13,55 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as fs from "node:fs"
-import { until } from "./fixture.js"
+import { RedisFromServer, until } from "./fixture.js"
 import { consume, pay, RedisLive } from "./guide/consume.js"
+import { consumeOne, RedisTls, sendInvoice, upkeep } from "./guide/operate.js"
 
 const read = (path: string) => fs.readFileSync(new URL(path, import.meta.url), "utf8")
 
 // Its stream has a fixed name, so it gets a server of its own.
 layer(RedisServer.layerOwn(), { excludeTestServices: true })("the guide", (it) => {
   it.effect("its example is the one that is run here", () =>
-    Effect.sync(() => assert.include(read("../README.md"), `\`\`\`ts\n${read("./guide/consume.ts")}\`\`\``)))
+    Effect.sync(() => {
+      for (const file of ["./guide/consume.ts", "./guide/operate.ts"]) {
+        assert.include(read("../README.md"), `\`\`\`ts\n${read(file)}\`\`\``)
+      }
+    }))
+
+  it.effect("it says of each error what to do", () =>
+    Effect.sync(() => {
+      const guide = read("../README.md")
+      for (const tag of Object.keys(RedisError).filter((name) => /^[A-Z]/.test(name))) {
+        assert.include(guide, `\`${tag}\``)
+      }
+    }))
+
+  it.scoped("its second example sends once, takes one, and keeps house", () =>
+    Effect.gen(function*() {
+      const settings = { stream: "invoices", schema: Schema.String }
+      const group = yield* ConsumerGroup.make({ ...settings, group: "g", startId: "0", minIdle: "1 minute" })
+      yield* ConsumerGroup.create(group)
+      const producer = yield* StreamProducer.make(settings)
+      const first = yield* sendInvoice(producer, "i-1", "paid")
+      const again = yield* sendInvoice(producer, "i-1", "paid")
+      assert.deepStrictEqual(again, { id: first.id, isNew: false })
+      assert.deepStrictEqual(yield* consumeOne(group, Effect.succeed), Option.some("paid"))
+      assert.deepStrictEqual(yield* upkeep(group, producer), { trimmed: 0, forgotten: 0, gone: [] })
+    }).pipe(Effect.provide(RedisFromServer)))
+
+  it.scoped("its layer for TLS connects", () =>
+    Effect.gen(function*() {
+      const { ca, url } = yield* RedisServer.RedisServer
+      const env = ConfigProvider.fromMap(new Map([["REDIS_URL", Redacted.value(url)]]))
+      const pong = Effect.flatMap(Redis.Redis, (redis) => redis.command("PING"))
+      const layer = RedisTls(Option.getOrThrow(ca))
+      assert.strictEqual(yield* Effect.withConfigProvider(Effect.provide(pong, layer), env), "PONG")
+    }).pipe(Effect.provide(Layer.fresh(RedisServer.layerOwn({ tls: true })))))
 
   it.scoped("its example consumes what it sends", () =>
     Effect.gen(function*() {
@@ -70,6 +107,9 @@ layer(RedisServer.layerOwn(), { excludeTestServices: true })("the guide", (it) =
         yield* DeadLetter.purge(group, { olderThan: 0 })
         assert.isTrue(yield* ConsumerGroup.removeConsumer(group, "safesync.parked"))
         yield* StreamProducer.trimAcked(producer)
+        yield* StreamProducer.sendOnce({ ...producer, trim: { maxLength: 1 } }, "e", { key: "e", remember: "1 minute" })
+        yield* StreamConsumer.next(group, { consumer: "a" })
+        yield* ConsumerGroup.removeIdleConsumers(group, { idle: "1 hour" })
       }).pipe(Effect.scoped, Effect.provide(limited))
     }))
 })

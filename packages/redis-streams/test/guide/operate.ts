@@ -1,0 +1,44 @@
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Redis from "@safesync/redis-streams/Redis"
+import { isTransient } from "@safesync/redis-streams/RedisError"
+import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+
+/** May be repeated: it makes one entry for each invoice, whatever happens to a reply. */
+export const sendInvoice = <A>(producer: StreamProducer.StreamProducer<A>, invoice: string, payment: A) =>
+  StreamProducer.sendOnce(producer, payment, { key: invoice, remember: "1 day" }).pipe(
+    Effect.retry({
+      schedule: Schedule.exponential("50 millis").pipe(Schedule.intersect(Schedule.recurs(8))),
+      while: (error) => error._tag !== "InvalidOptions" && error._tag !== "ParseError" && isTransient(error)
+    })
+  )
+
+/** One entry, if there is one within ten seconds: for those who want no `Stream`. */
+export const consumeOne = <A, B, E, R>(
+  group: ConsumerGroup.ConsumerGroup<A>,
+  handle: (value: A) => Effect.Effect<B, E, R>
+) =>
+  Effect.scoped(Effect.gen(function*() {
+    const delivery = yield* StreamConsumer.next(group, { consumer: "billing-1", block: "10 seconds" })
+    return Option.isNone(delivery)
+      ? Option.none<B>()
+      : Option.some(yield* Delivery.use(delivery.value, handle))
+  }))
+
+/** What one process does now and then, whatever else it does. */
+export const upkeep = <A>(group: ConsumerGroup.ConsumerGroup<A>, producer: StreamProducer.StreamProducer<A>) =>
+  Effect.all({
+    trimmed: StreamProducer.trimAcked(producer),
+    forgotten: DeadLetter.purge(group, { olderThan: "30 days" }),
+    gone: ConsumerGroup.removeIdleConsumers(group, { idle: "1 day" })
+  })
+
+/** `rediss://`, with a certificate that an authority of one's own has signed. */
+export const RedisTls = (ca: string) =>
+  Redis.layerConfig(Config.map(Config.redacted("REDIS_URL"), (url) => ({ url, tls: { ca } })))
