@@ -236,6 +236,21 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Transaction", (it) => {
       expect(yield* balances).toEqual([1, 0, 0])
     })))
 
+  it.effect("L7: so does a statement that ends the transaction and begins another", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const sql = yield* SqlClient
+      for (const statement of ["BEGIN", "START TRANSACTION", "COMMIT AND CHAIN"]) {
+        const exit = yield* Effect.exit(Transaction.run(Effect.gen(function*() {
+          yield* add(1, 1)
+          yield* sql.unsafe(statement).unprepared
+          yield* add(1, 100).pipe(Effect.ignore)
+        })))
+        expect(failure(exit)).toMatchObject({ _tag: "TransactionAborted", reason: "implicit-commit" })
+      }
+      expect(yield* balances).toEqual([3, 0, 0])
+    })))
+
   it.effect("L8: a fiber that outlives its transaction gets a defect that says so", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts

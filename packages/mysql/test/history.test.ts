@@ -25,7 +25,7 @@ import * as Program from "./history/Program.js"
  * SAFESYNC_HISTORY_SEED and SAFESYNC_HISTORY_PATH, and the name of that one test after -t.
  */
 const settings = {
-  runs: Number(process.env["SAFESYNC_HISTORY_RUNS"] ?? 50),
+  runs: Number(process.env["SAFESYNC_HISTORY_RUNS"] ?? 40),
   seed: process.env["SAFESYNC_HISTORY_SEED"],
   path: process.env["SAFESYNC_HISTORY_PATH"]
 }

@@ -342,6 +342,7 @@ export class Session implements Connection {
             if (job.state === "settled") return
             if (error === null) {
               this.watch(results, "implicit-commit")
+              if (beginsAnother.test(sql)) this.doom("implicit-commit")
               resume(Effect.succeed(results))
               return this.settle(job)
             }
@@ -614,6 +615,9 @@ export interface ControlFailure {
 }
 
 const toSavepoint = /^ROLLBACK TO /i
+
+/** Statements that end the transaction and begin another, which the tripwire takes for ours. */
+const beginsAnother = /^\s*(?:BEGIN|START\s+TRANSACTION|(?:COMMIT|ROLLBACK)\b.*\bCHAIN)\b/i
 
 /** Errors of the statement alone, which leave the transaction as it is: not worth a question to the server. */
 const mayEndTransaction = (error: MysqlError.MysqlError): boolean =>

@@ -141,7 +141,9 @@ export const execute = (
           return sql`SELECT nonsense`
         case "ImplicitCommit":
           return Effect.asVoid(
-            step.by === "create" ? sql`CREATE TABLE IF NOT EXISTS item (id INT PRIMARY KEY)` : sql`COMMIT`
+            step.by === "create"
+              ? sql`CREATE TABLE IF NOT EXISTS item (id INT PRIMARY KEY)`
+              : sql.unsafe(step.by === "commit" ? "COMMIT" : "START TRANSACTION").unprepared
           )
         case "KillConnection":
           return Effect.flatMap(Transaction.Transaction, ({ connectionId }) =>

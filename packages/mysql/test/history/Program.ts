@@ -19,7 +19,7 @@ export type Leaf =
   /** Waits in vain until the server shows it waiting, and is interrupted then. */
   | { readonly _tag: "Cancelled"; readonly what: "sleep" | "row" | "advisory" }
   | { readonly _tag: "BadStatement" }
-  | { readonly _tag: "ImplicitCommit"; readonly by: "create" | "commit" }
+  | { readonly _tag: "ImplicitCommit"; readonly by: "create" | "commit" | "begin" }
   /** Somebody else ends the connection. */
   | { readonly _tag: "KillConnection" }
   | { readonly _tag: "Fail" }
@@ -96,7 +96,7 @@ const leaf: FastCheck.Arbitrary<Leaf> = FastCheck.oneof(
     1,
     FastCheck.record({
       _tag: FastCheck.constant("ImplicitCommit" as const),
-      by: FastCheck.constantFrom("create" as const, "commit" as const)
+      by: FastCheck.constantFrom("create" as const, "commit" as const, "begin" as const)
     })
   ),
   weighted(1, one({ _tag: "KillConnection" })),
