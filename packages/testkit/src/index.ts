@@ -1,4 +1,16 @@
 /**
+ * The contract between a worker and its handler: whatever a handler does, it does in the transaction that it is given. This
+ * suite tells whether yours keeps it. It runs the handler once undisturbed, then once for each point at which its process
+ * could lose a server, and compares what is there at the end.
+ *
+ * What is written elsewhere (on another connection, to Redis, over HTTP) is not undone by a ROLLBACK: it is there again after the
+ * message has come again. If `observe` sees it, the suite does.
+ *
+ * @since 0.1.0
+ */
+export * as Contract from "./Contract.js"
+
+/**
  * Do concurrent writers lose updates? Several processes, each with a pool of its own, do the same thing to one hot row and
  * start at the same moment; then the row is compared with what they say they did.
  *
