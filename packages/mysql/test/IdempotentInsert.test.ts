@@ -40,6 +40,20 @@ layer(MysqlServer.layer, { excludeTestServices: true })("IdempotentInsert", (it)
       expect(tag(yield* Effect.exit(Transaction.run(insert("c".repeat(41), 3))))).toBe("StatementFailed")
     })))
 
+  it.effect("L14: names of keys are compared as the server does; the generated id and the key are told", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE ticket (id INT PRIMARY KEY AUTO_INCREMENT, code VARBINARY(8), UNIQUE KEY ByCode (code))`
+      const ticket = IdempotentInsert.insert({
+        table: "ticket",
+        values: { code: new Uint8Array([0xff, 0, 0x80]) },
+        key: "BYCODE"
+      })
+      expect(yield* Transaction.run(ticket)).toEqual(new IdempotentInsert.Inserted({ insertId: 1 }))
+      expect(yield* Transaction.run(ticket)).toEqual(new IdempotentInsert.AlreadyExists({ key: "ByCode" }))
+      expect(yield* sql`SELECT HEX(code) AS code FROM ticket`).toEqual([{ code: "FF0080" }])
+    })))
+
   it.effect("L14: of many at a time exactly one inserts", () =>
     inDatabase(Effect.gen(function*() {
       yield* table

@@ -82,6 +82,9 @@ describe("MysqlError, without a server", () => {
     ) {
       expect(MysqlError.fromDriver(new Error(message))).toMatchObject({ _tag: "ConnectionLost", detail: message })
     }
+    const ofSystem = MysqlError.fromDriver({ errno: -104, code: "ECONNRESET", message: "read ECONNRESET" })
+    expect(ofSystem).toMatchObject({ code: "ECONNRESET", errno: undefined })
+    expect(MysqlError.fromDriver({ code: 4031, fatal: true })).toMatchObject({ code: "4031", errno: 4031 })
     // What somebody else's code says is not the driver's word.
     expect(MysqlError.fromDriver({ code: "E_OTHER", message: "Pool is closed." })._tag).toBe("StatementFailed")
     expect(MysqlError.fromDriver("what is this")).toMatchObject({ _tag: "StatementFailed", code: "UNKNOWN" })

@@ -1,9 +1,12 @@
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
+import * as MysqlError from "@safesync/mysql/MysqlError"
+import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
 import * as Occ from "@safesync/mysql/Occ"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import { accounts, balances, defect, failure, inDatabase, outside, tag } from "./support.js"
 
@@ -84,6 +87,49 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Occ", (it) => {
       expect(yield* balances).toEqual([40, 0, 0])
       expect(attempts).toBeGreaterThan(40)
     })))
+
+  it.effect("L12: values may be bytes and null, a conflict is counted for its table", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE blob_of (id VARBINARY(4) PRIMARY KEY, data VARBINARY(8), note TEXT, version INT NOT NULL)`
+      const id = new Uint8Array([0xfe, 0xff])
+      yield* sql`INSERT INTO blob_of VALUES (${Buffer.from(id)}, NULL, 'x', 4)`
+      const write = Occ.update({
+        table: "blob_of",
+        key: { id },
+        version: { column: "version", expected: 4 },
+        set: { data: new Uint8Array([0x80, 0]), note: null }
+      }).pipe(Transaction.run())
+      const conflicts = Effect.map(
+        Metric.value(Metric.tagged(MysqlMetrics.occConflicts, "table", "blob_of")),
+        ({ count }) => count
+      )
+      expect(yield* write).toBe(5)
+      expect(yield* sql`SELECT HEX(data) AS data, note, version FROM blob_of`).toEqual([
+        { data: "8000", note: null, version: 5 }
+      ])
+      expect(yield* conflicts).toBe(0)
+      expect(tag(yield* Effect.exit(write))).toBe("VersionConflict")
+      expect(yield* conflicts).toBe(1)
+    })))
+
+  it.effect("L13: what is retried: VersionConflict, Deadlock, LockWaitTimeout, and nothing else", () =>
+    Effect.gen(function*() {
+      const error = (errno: number) => MysqlError.fromDriver({ errno })
+      const conflict = new Occ.VersionConflict({ table: "t", expected: 1, actual: 2 })
+      const attempts = (failure: unknown) => {
+        let n = 0
+        const attempt = Effect.suspend(() => {
+          n++
+          return Effect.fail(failure)
+        })
+        return Effect.map(Effect.exit(Occ.retry(attempt, Schedule.recurs(2))), () => n)
+      }
+      for (const failure of [conflict, error(1213), error(1205)]) expect(yield* attempts(failure)).toBe(3)
+      for (const failure of [new Occ.RowMissing({ table: "t" }), error(3572), error(2013), error(1062), "mine"]) {
+        expect(yield* attempts(failure)).toBe(1)
+      }
+    }))
 
   it.effect("L13: only conflicts, deadlocks and lock wait timeouts are retried", () =>
     inDatabase(Effect.gen(function*() {

@@ -67,6 +67,50 @@ layer(MysqlServer.layer, { excludeTestServices: true })("RowLock", (it) => {
       expect(Option.isSome(yield* lock("wait"))).toBe(true)
     })))
 
+  it.effect("L11: a bound of nothing at all, or of less than a millisecond, is a bound", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const holder = yield* holding(RowLock.forUpdate({ table: "account", where: { id: 1 } }))
+      for (const wait of [0, "10 micros"] as const) {
+        const exit = yield* Effect.exit(
+          Transaction.run(RowLock.forUpdate({ table: "account", where: { id: 1 }, wait }))
+        )
+        expect(tag(exit)).toBe("LockWaitTimeout")
+      }
+      yield* holder.release
+    })))
+
+  it.effect("all matching rows are locked and the first is returned", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const sql = yield* SqlClient
+      yield* Transaction.run(Effect.gen(function*() {
+        const row = yield* RowLock.forUpdate({ table: "account", where: { balance: 0 } })
+        expect(Option.map(row, (_) => _["id"])).toEqual(Option.some(1))
+        const free = yield* outside(sql<{ id: number }>`SELECT id FROM account FOR UPDATE SKIP LOCKED`)
+        expect(free).toEqual([])
+      }))
+    })))
+
+  it.effect("statements are few, however many rows are locked at a time", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const sql = yield* SqlClient
+      yield* Transaction.run(Effect.gen(function*() {
+        const { connectionId } = yield* Transaction.Transaction
+        for (let n = 1; n <= 9; n++) {
+          const values = Array.from({ length: n }, (_, i) => i + 1)
+          const rows = yield* RowLock.forUpdateMany({ table: "account", key: "id", values })
+          expect(rows.length).toBe(Math.min(n, 3))
+        }
+        const prepared = yield* outside(sql<{ text: string }>`
+          SELECT SQL_TEXT AS text FROM performance_schema.prepared_statements_instances i
+          JOIN performance_schema.threads t ON t.THREAD_ID = i.OWNER_THREAD_ID
+          WHERE t.PROCESSLIST_ID = ${connectionId} AND SQL_TEXT LIKE '%ORDER BY%FOR UPDATE'`)
+        expect(prepared.map(({ text }) => text.split("?").length - 1).sort((a, b) => a - b)).toEqual([1, 2, 4, 8, 16])
+      }))
+    })))
+
   it.effect("L9: shared locks go together, an exclusive one does not", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts
