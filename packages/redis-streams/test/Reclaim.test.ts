@@ -2,14 +2,17 @@ import { assert, layer } from "@effect/vitest"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
+import * as Metrics from "@safesync/redis-streams/RedisStreamsMetrics"
 import * as Chunk from "effect/Chunk"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
+import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { Capability } from "../src/internal/capabilities.js"
-import { deliveries, expectNothingLeft, freshGroup, type Order, pendingOf, RedisWithout } from "./fixture.js"
+import { deliveries, expectNothingLeft, freshGroup, type Order, pendingOf, RedisWithout, until } from "./fixture.js"
 
 const numberOf = (delivery: Delivery.Delivery<Order>) => Delivery.use(delivery, (order) => Effect.succeed(order.number))
 
@@ -105,19 +108,31 @@ for (const [name, without] of ways) {
         assert.deepStrictEqual(own.map(({ id }) => id), ids.slice(100, 200))
       }))
 
-    it.scoped("L19: an entry that was deleted while pending is removed from the pending list", () =>
-      Effect.gen(function*() {
-        const { group, send, stream } = yield* freshGroup()
-        const redis = yield* Redis.Redis
-        const ids = yield* send(3)
-        yield* deliveries(group, 3)
-        yield* age(group, ids, 60_000)
-        yield* redis.command("XDEL", stream, ids[1]!)
-        const taken = yield* Reclaim.once(group, { consumer: "b", count: 10 })
-        assert.deepStrictEqual(taken.map(({ id }) => id), [ids[0], ids[2]])
-        yield* Effect.forEach(taken, numberOf)
-        yield* expectNothingLeft(group)
-      }))
+    for (const [who, consumer] of [["Reclaim", "b"], ["its own consumer's start", "a"]] as const) {
+      it.scoped(`L19: an entry that was deleted while pending is reported, counted and removed by ${who}`, () =>
+        Effect.gen(function*() {
+          const { group, send, stream } = yield* freshGroup()
+          const redis = yield* Redis.Redis
+          const ids = yield* send(3)
+          yield* Effect.scoped(deliveries(group, 3))
+          yield* age(group, ids, 60_000)
+          yield* redis.command("XDEL", stream, ids[1]!)
+          const logged: Array<string> = []
+          const logger = Logger.make(({ logLevel, message }) => {
+            logged.push(`${logLevel.label} ${String(message)}`)
+          })
+          const taken = yield* (consumer === "b"
+            ? Reclaim.once(group, { consumer, count: 10 })
+            : deliveries(group, 2)).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+          assert.deepStrictEqual(taken.map(({ id }) => id), [ids[0], ids[2]])
+          assert.deepStrictEqual(logged, [`WARN Entries of ${stream} were deleted while they were pending: ${ids[1]}`])
+          const deleted = Metric.taggedWithLabels(Metrics.messagesDeleted, Metrics.labels(stream))
+          assert.strictEqual((yield* Metric.value(deleted)).count, 1)
+          assert.deepStrictEqual((yield* pendingOf(group)).map(({ id }) => id), [ids[0], ids[2]])
+          yield* Effect.forEach(taken, numberOf)
+          yield* expectNothingLeft(group)
+        }))
+    }
 
     it.scoped("L20: what was taken and not begun is handed back when the scope closes", () =>
       Effect.gen(function*() {
@@ -137,6 +152,27 @@ for (const [name, without] of ways) {
 }
 
 layer(RedisWithout(), { excludeTestServices: true })("Reclaim", (it) => {
+  for (const whenLost of ["fail", { recreateFrom: "0" }] as const) {
+    it.scoped(`L21: a group that is lost while stale entries are looked for: ${JSON.stringify(whenLost)}`, () =>
+      Effect.gen(function*() {
+        const { group, send, stream } = yield* freshGroup({ whenLost })
+        const redis = yield* Redis.Redis
+        const seen = yield* Deferred.make<void>()
+        yield* send(1)
+        const every = Schedule.tapOutput(Schedule.spaced("5 millis"), () => Deferred.succeed(seen, void 0))
+        const looking = yield* Effect.fork(Stream.runDrain(Reclaim.stream(group, { consumer: "a", every })))
+        yield* Deferred.await(seen)
+        yield* redis.command("XGROUP", "DESTROY", stream, group.group)
+        if (whenLost === "fail") {
+          assert.strictEqual((yield* Effect.flip(Fiber.join(looking)))._tag, "NoGroup")
+          return
+        }
+        yield* until(Effect.either(pendingOf(group)), (pending) => pending._tag === "Right")
+        yield* Fiber.interrupt(looking)
+        assert.strictEqual((yield* deliveries(group, 1))[0]!.value.number, 1)
+      }))
+  }
+
   it.scoped("refuses what can never work", () =>
     Effect.gen(function*() {
       const { group } = yield* freshGroup()
