@@ -1,7 +1,7 @@
-import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as Outbox from "@safesync/mysql/Outbox"
 import * as Transaction from "@safesync/mysql/Transaction"
+import * as Redis from "@safesync/redis-streams/Redis"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as PrometheusServer from "@safesync/testkit/PrometheusServer"
 import * as Effect from "effect/Effect"
@@ -63,8 +63,10 @@ layer(Servers, { excludeTestServices: true })("dashboard and alerts", (it) => {
     () =>
       Effect.gen(function*() {
         const { balance, settings } = yield* payments([1, 1, 1, -1])
-        const sql = yield* SqlClient
-        yield* Transaction.run(Outbox.append({ stream: "told", schema: Schema.Int, value: 1 }))
+        const told = `${settings.stream}-told`
+        const redis = yield* Redis.Redis
+        yield* Effect.addFinalizer(() => Effect.ignore(redis.command("DEL", told)))
+        yield* Transaction.run(Outbox.append({ stream: told, schema: Schema.Int, value: 1 }))
         const port = yield* freePort
         yield* run("worker", settings, {
           OTEL_METRICS_EXPORTER: "prometheus",
@@ -100,7 +102,6 @@ layer(Servers, { excludeTestServices: true })("dashboard and alerts", (it) => {
           const [acked] = yield* prometheus.query("coti_safesync_queue_messages_ack_total")
           expect(acked).toMatchObject({ metric: { stream: settings.stream }, value: 3 })
         }).pipe(Effect.provide(PrometheusServer.layerOwn({ targets: [`127.0.0.1:${port}`], rules: [rules] })))
-        yield* sql`DELETE FROM safesync_outbox`
       }).pipe(Effect.scoped, Effect.provide(Layer.merge(MysqlServer.database(), RedisLive))),
     120_000
   )

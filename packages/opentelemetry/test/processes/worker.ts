@@ -13,6 +13,7 @@ import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as Disposition from "@safesync/worker/Disposition"
+import * as OutboxRelay from "@safesync/worker/OutboxRelay"
 import * as Worker from "@safesync/worker/Worker"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -40,6 +41,7 @@ const program = Effect.gen(function*() {
   })
   yield* ConsumerGroup.create(group)
   yield* Effect.forkScoped(GroupMetrics.report(group, { every: Schedule.spaced("200 millis") }))
+  yield* Effect.forkScoped(OutboxRelay.run({ poll: Schedule.spaced("200 millis") }))
   yield* Effect.forkScoped(Effect.repeat(Outbox.backlog, Schedule.spaced("200 millis")))
   const sql = yield* SqlClient
   yield* Worker.run(
@@ -73,7 +75,7 @@ const program = Effect.gen(function*() {
 
 NodeRuntime.runMain(Effect.provide(program, [
   Layer.merge(
-    MysqlClient.layer({ url: Redacted.make(mysql), maxConnections: 4 }),
+    MysqlClient.layer({ url: Redacted.make(mysql), maxConnections: 7 }),
     Redis.layer({ url: Redacted.make(redis) })
   ),
   Telemetry.layer
