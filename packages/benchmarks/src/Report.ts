@@ -198,8 +198,10 @@ const row = (of: Case, { name, targets = [] }: Contender, turns: ReadonlyArray<T
     throughput: spread(all.map(({ count, seconds }) => count / seconds)),
     ratio: ratios(own, baseline, (_) => figure(of, _)),
     cpuRatio: ratios(own, baseline, ({ cpu }) => cpu.node ?? Number.NaN),
-    targets: targets.map((target) => {
+    targets: targets.flatMap((target) => {
       const ratio = ratios(own, samples(turns, target.than), (_) => figure(of, _))
+      // Left out by a filter, or no run of it counts.
+      if (Number.isNaN(ratio.median)) return []
       const met = ratio.median >= (target.atLeast ?? 0) && ratio.median <= (target.atMost ?? Infinity)
       return { ...target, ratio, met }
     }),

@@ -45,6 +45,8 @@ export const play = (
   options: {
     readonly rounds: number
     readonly size: Size
+    /** A folder for a CPU profile of every run, which costs some of what it measures. */
+    readonly profiles?: string | undefined
     readonly onTurn: (of: Case, turn: Turn) => void
   }
 ): Effect.Effect<Played, never, MysqlServer.MysqlServer | RedisServer.RedisServer> =>
@@ -52,7 +54,7 @@ export const play = (
     const turns: Array<Turn> = []
     for (let round = 1; round <= options.rounds; round++) {
       for (const contender of of.contenders) {
-        const result = yield* turn(of, contender, options.size)
+        const result = yield* turn(of, contender, options.size, options.profiles)
         turns.push({ round, contender: contender.name, result })
         options.onTurn(of, turns.at(-1)!)
       }
@@ -65,13 +67,15 @@ export const play = (
 const turn = (
   of: Case,
   contender: Contender,
-  size: Size
+  size: Size,
+  profiles: string | undefined
 ): Effect.Effect<Either.Either<Sample, string>, never, MysqlServer.MysqlServer | RedisServer.RedisServer> =>
   Effect.scoped(Effect.gen(function*() {
     const place = yield* Servers.place
     const pids = yield* Servers.pids
     const sample = yield* inProcess(
-      new Settings.Settings({ case: of.name, contender: contender.name, size, place, pids })
+      new Settings.Settings({ case: of.name, contender: contender.name, size, place, pids }),
+      profiles
     )
     return yield* sample.problems.length === 0 ? Effect.succeed(sample) : Effect.fail(sample.problems.join("; "))
   })).pipe(
@@ -79,11 +83,20 @@ const turn = (
     Effect.either
   )
 
-const inProcess = (settings: Settings.Settings): Effect.Effect<Sample, unknown> =>
+const inProcess = (settings: Settings.Settings, profiles: string | undefined): Effect.Effect<Sample, unknown> =>
   Effect.async<unknown, Error>((resume) => {
     const child = fork(entry, [], {
       env: { ...process.env, ...env, [Settings.variable]: JSON.stringify(settings) },
-      execArgv: [...execArgv],
+      execArgv: [
+        ...execArgv,
+        ...(profiles === undefined ? [] : [
+          "--cpu-prof",
+          `--cpu-prof-dir=${profiles}`,
+          `--cpu-prof-name=${
+            `${settings.case}-${settings.contender}-${Date.now()}`.replaceAll(/[^a-zA-Z0-9]+/g, "-")
+          }.cpuprofile`
+        ])
+      ],
       stdio: ["ignore", "ignore", "pipe", "ipc"]
     })
     let lastWords = ""

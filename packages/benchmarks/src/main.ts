@@ -20,6 +20,7 @@ import * as Exit from "effect/Exit"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { resolve } from "node:path"
 import type { Case, Size } from "./Benchmark.js"
 import { cases } from "./cases.js"
 import * as Report from "./Report.js"
@@ -41,8 +42,16 @@ const options = {
   json: Options.boolean("json").pipe(
     Options.withDescription("The report as JSON, which is then all there is on standard output")
   ),
+  profile: Options.text("profile").pipe(
+    Options.withPseudoName("FOLDER"),
+    Options.withDescription("Where to write a CPU profile of every run, to be opened in the inspector of a browser"),
+    Options.optional
+  ),
   list: Options.boolean("list").pipe(Options.withDescription("Names the cases and their contenders, and runs nothing"))
 }
+
+/** npm runs scripts in the folder of the package; a path is meant from where the user is. */
+const from = process.env["npm_lifecycle_event"] === "bench" ? process.env["INIT_CWD"] ?? "." : "."
 
 const say = (text: string): void => {
   process.stderr.write(`${text}\n`)
@@ -73,7 +82,7 @@ const onTurn = ({ name }: Case, { contender, result, round }: Rounds.Turn): void
 const command = Command.make(
   "bench",
   options,
-  ({ filter, json, list, quick, rounds: given }) =>
+  ({ filter, json, list, profile, quick, rounds: given }) =>
     Effect.gen(function*() {
       const selected = chosen(filter).filter((of) => !quick || of.quick)
       if (selected.length === 0) return yield* Effect.fail(new Error("No case has this name; --list lists them"))
@@ -85,18 +94,21 @@ const command = Command.make(
       }
       const rounds = Option.getOrElse(given, () => quick ? 2 : 5)
       const size = quick ? "quick" : "full"
-      const report = yield* Effect.provide(play(selected, rounds, size), Servers.layer)
+      const report = yield* Effect.provide(
+        play(selected, rounds, size, Option.getOrUndefined(Option.map(profile, (folder) => resolve(from, folder)))),
+        Servers.layer
+      )
       process.stdout.write(`${json ? Report.toJson(report) : Report.toMarkdown(report)}\n`)
       if (!report.ok) process.exitCode = 1
     })
 )
 
-const play = (selected: ReadonlyArray<Case>, rounds: number, size: Size) =>
+const play = (selected: ReadonlyArray<Case>, rounds: number, size: Size, profiles: string | undefined) =>
   Effect.gen(function*() {
     const mysql = yield* MysqlServer.MysqlServer
     const redis = yield* RedisServer.RedisServer
     const [start, before] = [performance.now(), Report.load()]
-    const played = yield* Effect.forEach(selected, (of) => Rounds.play(of, { rounds, size, onTurn }))
+    const played = yield* Effect.forEach(selected, (of) => Rounds.play(of, { rounds, size, profiles, onTurn }))
     return Report.make(played, {
       size,
       rounds,

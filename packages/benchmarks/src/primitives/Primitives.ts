@@ -29,7 +29,7 @@ export const cases: ReadonlyArray<Case> = ([
     about: `${about}. 16 at a time, on ${where}.`,
     unit: "transactions",
     latency: false,
-    count: rows === 1 ? { full: 2_000, quick: 500, smoke: 60 } : { full: 5_000, quick: 1_000, smoke: 60 },
+    count: rows === 1 ? { full: 2_000, quick: 300, smoke: 16 } : { full: 5_000, quick: 1_000, smoke: 32 },
     quick: true,
     baseline: "hand-written mysql2",
     contenders: [

@@ -19,7 +19,7 @@ export const cases: ReadonlyArray<Case> = ([[1, 0.95, 4_000], [8, 1, 8_000], [32
     about: "200 bytes a message: BEGIN, UPDATE of one of 1,000 accounts, insert of the message id, COMMIT, ack.",
     unit: "messages",
     latency: false,
-    count: { full, quick: 1_000, smoke: 50 },
+    count: { full, quick: 1_000, smoke: 20 },
     quick: true,
     baseline: "hand-written",
     contenders: [
