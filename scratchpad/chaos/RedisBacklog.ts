@@ -13,6 +13,7 @@ import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -58,7 +59,6 @@ const run = (settings: Settings): Effect.Effect<Outcome, Error, Redis.Redis | Re
     const producer = yield* StreamProducer.make({ stream, schema: Schema.Int })
     const fill = yield* measured(StreamProducer.sendAll(producer, numbers(settings.runs)))
     figures.push(["entries sent a second", Math.round(settings.runs / fill.seconds)])
-    // Their ids are the answer, and are given up here.
     settings.progress.say(`${settings.runs} entries are in the stream`)
 
     /** Works a source off, and looks whether each entry comes once and in order. */
@@ -74,16 +74,15 @@ const run = (settings: Settings): Effect.Effect<Outcome, Error, Redis.Redis | Re
               last = number
               handled++
             }))
-        const { megabytes, seconds } = yield* measured(
-          Stream.runForEachWhile(
-            Stream.chunks(source),
-            (chunk) =>
-              Effect.map(Effect.forEach(chunk, handle, { concurrency: "unbounded", discard: true }), () => {
-                settings.progress.update(Math.min(handled, settings.runs), what)
-                return handled < count
-              })
-          )
-        )
+        const work = Effect.gen(function*() {
+          const pull = yield* Stream.toPull(source)
+          while (handled < count) {
+            const chunk = yield* Effect.mapError(pull, Option.getOrThrow)
+            yield* Effect.forEach(chunk, handle, { concurrency: "unbounded", discard: true })
+            settings.progress.update(Math.min(handled, settings.runs), what)
+          }
+        })
+        const { megabytes, seconds } = yield* measured(Effect.scoped(work))
         const { pending } = yield* ConsumerGroup.info(group)
         figures.push(
           [`${what}, entries`, handled],
