@@ -61,11 +61,12 @@ export interface Options {
  * The waits for row locks and advisory locks that are going on now, on all databases of the server.
  *
  * @example
+ * import * as Duration from "effect/Duration"
  * import * as Effect from "effect/Effect"
  * import * as LockDiagnosis from "@safesync/mysql/LockDiagnosis"
  *
  * const report = Effect.flatMap(LockDiagnosis.waits({ limit: 20 }), Effect.forEach(({ holder, name, waited, waiter }) =>
- *   Effect.logInfo(`${waiter} has waited for ${name} for ${waited}, held by ${holder}`)))
+ *   Effect.logInfo(`${waiter} has waited for ${name} for ${Duration.format(waited)}, held by ${holder}`)))
  *
  * @since 0.1.0
  * @category diagnosis

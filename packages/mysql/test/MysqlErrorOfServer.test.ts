@@ -3,7 +3,9 @@ import * as Reactivity from "@effect/experimental/Reactivity"
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient, TransactionConnection } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
+import * as LockDiagnosis from "@safesync/mysql/LockDiagnosis"
 import * as MysqlError from "@safesync/mysql/MysqlError"
+import * as RowLock from "@safesync/mysql/RowLock"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Deferred from "effect/Deferred"
@@ -11,7 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Redacted from "effect/Redacted"
 import { randomBytes } from "node:crypto"
-import { expectTold, secret, statement, tables, type Told } from "./errors.js"
+import { expectTold, secret, statement, tables, type Told, whileLocked } from "./errors.js"
 import { anotherClient, failure, inDatabase, outside } from "./support.js"
 
 /** A server that was started without such a limit counts no user's connections. */
@@ -184,6 +186,19 @@ layer(counting, { excludeTestServices: true, timeout: "3 minutes" })(
         )
         expectTold(yield* Deferred.await(seen), { tag: "StatementFailed", errno: 1153, sqlState: "08S01" })
         expect(failure(exit)).toMatchObject({ _tag: "TransactionAborted", reason: "connection-lost" })
+      })))
+
+    it.effect("who may not ask about locks is told so, and a lock wait that timed out says what it said without", () =>
+      inDatabase(Effect.gen(function*() {
+        yield* tables
+        const { config } = yield* MysqlClient.MysqlClient
+        const poor = yield* (yield* user("", `SELECT, UPDATE ON ${config.database}.customer`))()
+        const as = Effect.provideService(MysqlClient.MysqlClient, poor)
+        const lock = RowLock.forUpdate({ table: "customer", where: { id: 1 }, wait: "300 millis" })
+        const exit = yield* whileLocked(as(Transaction.run(lock, { blockerDetails: true })))
+        expect(failure(exit)).toMatchObject({ _tag: "LockWaitTimeout", blockers: undefined })
+        expect(yield* Effect.flip(as(LockDiagnosis.waits()))).toMatchObject({ _tag: "StatementFailed", errno: 1142 })
+        expect(yield* Effect.flip(as(LockDiagnosis.lastDeadlock()))).toMatchObject({ errno: 1227 })
       })))
 
     it.effect("L6: 1461", () =>

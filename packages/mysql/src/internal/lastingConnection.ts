@@ -10,6 +10,9 @@ import * as sideConnection from "./sideConnection.js"
 
 const idleMillis = 10_000
 
+/** A question that is not answered by then is not answered, and the connection is not asked again. */
+const answerMillis = 2_000
+
 export interface LastingConnection {
   /** Calls back with the rows, or with nothing when the question was not answered. */
   readonly ask: (
@@ -44,7 +47,9 @@ export const make = (config: MysqlClientConfig): LastingConnection => {
       clearTimeout(idle)
       waiting++
       const used = connection ?? open()
-      used.query({ sql, values: values as Array<unknown> }, (error, rows) => {
+      used.query({ sql, values: values as Array<unknown>, timeout: answerMillis }, (error, rows) => {
+        // The driver's own errors are of the connection, those of the server of the question alone.
+        if (error !== null && error.errno === undefined) forget(used)
         if (--waiting === 0) {
           idle = setTimeout(() => connection === used && forget(used), idleMillis)
           idle.unref()
