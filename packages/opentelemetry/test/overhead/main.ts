@@ -110,9 +110,13 @@ const program = Effect.gen(function*() {
     // Each round begins with another one, so that none is always the first after a pause.
     for (let i = 0; i < variants.length; i++) {
       const at = (i + round) % variants.length
-      costs[at]!.push(yield* measure(variants[at]!, yield* prepare(run++), endpoint))
+      const cost = yield* measure(variants[at]!, yield* prepare(run++), endpoint)
+      costs[at]!.push(cost)
+      process.stderr.write(
+        `round ${round + 1}/${rounds} ${variants[at]!.name}: ${cost.messagesPerSecond.toFixed(0)} messages/s, ` +
+          `${cost.cpuMicros.toFixed(0)} µs of processor a message\n`
+      )
     }
-    process.stderr.write(`round ${round + 1} of ${rounds}\n`)
   }
   const medians = costs.map((_) => ({
     rate: median(_.map((cost) => cost.messagesPerSecond)),
