@@ -109,6 +109,24 @@ layer(MysqlServer.layer, { excludeTestServices: true })("blockerDetails", (it) =
       })
     })))
 
+  it.effect("nobody asks about a statement that has been answered", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const sql = yield* SqlClient
+      const asked = Effect.map(
+        sql<{ n: number }>`SELECT CAST(COALESCE(SUM(COUNT_STAR), 0) AS SIGNED) AS n
+          FROM performance_schema.events_statements_summary_by_digest
+          WHERE SCHEMA_NAME = DATABASE() AND DIGEST_TEXT LIKE '%AS \`kind\`%'`,
+        ([row]) => row!.n
+      )
+      yield* Transaction.run(sql`SELECT SLEEP(0.12)`, { blockerDetails: true })
+      yield* sql`SELECT SLEEP(0.3)`
+      const before = yield* asked
+      expect(before).toBeGreaterThan(0)
+      yield* sql`SELECT SLEEP(0.8)`
+      expect(yield* asked).toBe(before)
+    })))
+
   it.effect("L4: a wait that is asked about is interrupted as quickly", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts
