@@ -1,0 +1,128 @@
+// The examples of the worker's guide, run as they are printed there.
+import { MysqlClient } from "@effect/sql-mysql2"
+import { SqlClient } from "@effect/sql/SqlClient"
+import { expect, it } from "@effect/vitest"
+import * as Inbox from "@safesync/mysql/Inbox"
+import * as Outbox from "@safesync/mysql/Outbox"
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { type ChildProcess, fork } from "node:child_process"
+import { createRequire } from "node:module"
+import { fileURLToPath, pathToFileURL } from "node:url"
+import { creditKeepsTheContract } from "../worker/contract.js"
+import { placeOrder, relay, takeFromStock } from "../worker/outbox.js"
+import { alive, BillingLive, group, Payment, ready } from "../worker/service.js"
+
+// The streams have fixed names, so Redis is one of our own.
+const services = Layer.merge(
+  MysqlServer.database(),
+  Layer.unwrapEffect(Effect.map(RedisServer.RedisServer, ({ url }) => Redis.layer({ url })))
+).pipe(Layer.provideMerge(Layer.merge(MysqlServer.layer, RedisServer.layerOwn())))
+
+const until = <A, E, R>(ask: Effect.Effect<A, E, R>, yes: (a: A) => boolean): Effect.Effect<A, E, R> =>
+  Effect.flatMap(ask, (a) => yes(a) ? Effect.succeed(a) : Effect.delay(until(ask, yes), "10 millis"))
+
+const one = (statement: string) =>
+  Effect.flatMap(SqlClient, (sql) =>
+    Effect.map(sql.unsafe<{ n: number }>(statement), ([row]) => Number(row!.n)))
+
+const accounts = Effect.flatMap(SqlClient, (sql) =>
+  Inbox.migration.pipe(
+    Effect.zipRight(sql`CREATE TABLE account (id INT PRIMARY KEY, pence INT NOT NULL)`),
+    Effect.zipRight(sql`INSERT INTO account VALUES (1, 0)`)
+  ))
+
+const pence = one("SELECT pence AS n FROM account WHERE id = 1")
+
+const settled = Effect.flatMap(group, (group) =>
+  until(ConsumerGroup.info(group), ({ lag, pending }) => Option.contains(lag, 0) && pending === 0))
+
+const send = Effect.flatMap(
+  StreamProducer.make({ stream: "payments", schema: Payment }),
+  (producer) => StreamProducer.send(producer, { account: 1, pence: 5 })
+)
+
+it.scopedLive("service: a worker as a layer, with its configuration and its probes", () =>
+  Effect.gen(function*() {
+    yield* accounts
+    yield* send
+    yield* Effect.gen(function*() {
+      yield* until(pence, (n) => n === 5)
+      yield* settled
+      expect([yield* alive, yield* ready]).toEqual([true, true])
+    }).pipe(
+      Effect.provide(BillingLive),
+      Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["CONSUMER", "billing-1"]])))
+    )
+  }).pipe(Effect.provide(services)), 60_000)
+
+it.scopedLive("recovery: killed between COMMIT and ack, and started again under the same name or another one", () =>
+  Effect.gen(function*() {
+    yield* accounts
+    const { config } = yield* MysqlClient.MysqlClient
+    const mysql = new URL(Redacted.value((yield* MysqlServer.MysqlServer).url))
+    mysql.pathname = `/${config.database}`
+    const redis = Redacted.value((yield* RedisServer.RedisServer).url)
+    const start = (consumer: string, crash: string) =>
+      Effect.acquireRelease(
+        Effect.sync(() =>
+          fork(fileURLToPath(new URL("../worker/recovery.ts", import.meta.url)), [], {
+            execArgv: ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href],
+            env: {
+              ...process.env,
+              TSX_TSCONFIG_PATH: fileURLToPath(new URL("../../tsconfig.json", import.meta.url)),
+              MYSQL_URL: mysql.href,
+              REDIS_URL: redis,
+              CONSUMER: consumer,
+              CRASH: crash
+            }
+          })
+        ),
+        (child) => Effect.sync(() => child.kill("SIGKILL"))
+      )
+    const ended = (child: ChildProcess) =>
+      Effect.async<string | null>((resume) => {
+        child.once("exit", (_, signal) => resume(Effect.succeed(signal)))
+      })
+    for (const [first, second, total] of [["a", "a", 5], ["b", "c", 10]] as const) {
+      yield* send
+      expect(yield* Effect.flatMap(start(first, "yes"), ended)).toBe("SIGKILL")
+      expect(yield* pence).toBe(total)
+      const again = yield* start(second, "no")
+      yield* settled
+      expect(yield* pence).toBe(total)
+      again.kill("SIGTERM")
+      yield* ended(again)
+    }
+  }).pipe(Effect.provide(services)), 180_000)
+
+it.scopedLive("outbox: an order of one service is taken from the stock of another, once", () =>
+  Effect.gen(function*() {
+    const sql = yield* SqlClient
+    yield* Inbox.migration
+    yield* Outbox.migration
+    yield* sql`CREATE TABLE orders (id INT PRIMARY KEY, article INT NOT NULL)`
+    yield* sql`CREATE TABLE stock (article INT PRIMARY KEY, pieces INT NOT NULL)`
+    yield* sql`INSERT INTO stock VALUES (1, 10)`
+    const running = yield* Effect.all([Effect.fork(relay), Effect.fork(takeFromStock)])
+    yield* placeOrder(1, 1)
+    yield* Effect.ignore(placeOrder(1, 1))
+    yield* placeOrder(2, 1)
+    yield* until(one("SELECT pieces AS n FROM stock"), (n) => n === 8)
+    yield* until(one("SELECT COUNT(*) AS n FROM safesync_outbox"), (n) => n === 0)
+    yield* Fiber.interruptAll(running)
+  }).pipe(Effect.provide(services)), 60_000)
+
+it.scopedLive("contract: the handler keeps it", () =>
+  Effect.map(creditKeepsTheContract, ({ crashes }) => expect(crashes.length).toBeGreaterThan(5)).pipe(
+    Effect.provide(services)
+  ), 120_000)

@@ -1,0 +1,45 @@
+import { SqlClient } from "@effect/sql"
+import { MysqlClient } from "@effect/sql-mysql2"
+import { ConsumerGroup, Reclaim, Redis, StreamConsumer } from "@safesync/redis-streams"
+import { Disposition, Worker } from "@safesync/worker"
+import { Config, Context, Effect, Layer, Schedule, Schema, Stream } from "effect"
+
+export const Payment = Schema.Struct({ account: Schema.Int, pence: Schema.Int })
+
+/** Runs inside a transaction, exactly once for each message. */
+const credit = ({ account, pence }: typeof Payment.Type) =>
+  Effect.flatMap(SqlClient.SqlClient, (sql) => sql`UPDATE account SET pence = pence + ${pence} WHERE id = ${account}`)
+
+export const group = ConsumerGroup.make({ stream: "payments", group: "billing", schema: Payment, startId: "0", minIdle: "30 seconds" })
+
+/** New entries, and what dead processes have left behind; both go on when Redis is back. */
+const deliveries = Stream.unwrap(Effect.gen(function*() {
+  const consumer = yield* Config.string("CONSUMER")
+  const billing = yield* group
+  yield* ConsumerGroup.create(billing)
+  const reconnect = Schedule.exponential("100 millis").pipe(Schedule.union(Schedule.spaced("5 seconds")))
+  return Stream.merge(
+    StreamConsumer.stream(billing, { consumer, reconnect }),
+    Reclaim.stream(billing, { consumer, reconnect, every: Schedule.jittered(Schedule.spaced("10 seconds")) })
+  )
+}))
+
+export class Billing extends Context.Tag("Billing")<Billing, Worker.Worker<unknown>>() {}
+
+export const BillingLive = Worker.layer(Billing, deliveries, credit, {
+  name: "billing",
+  concurrency: 8,
+  inbox: "message-id",
+  transaction: { isolation: "read-committed", retry: Schedule.jittered(Schedule.recurs(5)) },
+  onFailure: () => Disposition.retry(Schedule.intersect(Schedule.exponential("1 second"), Schedule.recurs(5))),
+  drainTimeout: "15 seconds" // less than what the platform gives a process between SIGTERM and SIGKILL
+})
+
+/** What a liveness and a readiness probe ask. */
+export const alive = Effect.flatMap(Billing, (worker) => Effect.map(worker.status, ({ state }) => state !== "stopped"))
+export const ready = Effect.flatMap(Billing, (worker) => Effect.map(worker.status, ({ state }) => state === "running"))
+
+export const ServersLive = Layer.merge(
+  MysqlClient.layerConfig({ url: Config.redacted("MYSQL_URL"), maxConnections: Config.succeed(8) }),
+  Redis.layerConfig({ url: Config.redacted("REDIS_URL") })
+)
