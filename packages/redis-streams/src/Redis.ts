@@ -10,7 +10,7 @@
 import * as Config from "effect/Config"
 import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -24,6 +24,7 @@ import { type Capabilities, capabilities } from "./internal/capabilities.js"
 import * as cluster from "./internal/cluster.js"
 import * as connection from "./internal/connection.js"
 import { InFlight } from "./internal/inFlight.js"
+import { limits } from "./internal/options.js"
 import type { Script } from "./internal/scripts.js"
 import * as tls from "./internal/tls.js"
 import { CommandFailed, ConnectFailed, type RedisError } from "./RedisError.js"
@@ -157,7 +158,7 @@ export const layerFrom = (
   Layer.scoped(
     Redis,
     Effect.gen(function*() {
-      const settings = { ...limits(timeouts), make: checked(make) }
+      const settings = { ...yield* limits(timeouts), make: checked(make) }
       const shared = yield* connection.open({ ...settings, reconnect: true })
       return yield* service(shared, (_, name) =>
         Effect.flatMap(connection.open({ ...settings, reconnect: false }), (own) =>
@@ -190,7 +191,7 @@ export const layerCluster = (
   Layer.scoped(
     Redis,
     Effect.gen(function*() {
-      const settings = limits(options)
+      const settings = yield* limits(options)
       const { natMap } = options
       const shared = yield* connection.open({
         ...settings,
@@ -222,11 +223,6 @@ export const layerCluster = (
   )
 
 // internal
-
-const limits = (timeouts: Timeouts) => ({
-  connectTimeout: Duration.toMillis(timeouts.connectTimeout ?? Duration.seconds(5)),
-  commandTimeout: Duration.toMillis(timeouts.commandTimeout ?? Duration.seconds(10))
-})
 
 const checked = (make: (required: RedisOptions) => Client) => (required: RedisOptions): Client => {
   const client = make(required)

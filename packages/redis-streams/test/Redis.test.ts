@@ -56,6 +56,20 @@ layer(RedisServer.layer, { excludeTestServices: true })("Redis", (it) => {
         }
       }))
 
+    it.scoped("a time that can never work", () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        for (const name of ["connectTimeout", "commandTimeout"] as const) {
+          for (const time of [0, -1, Duration.infinity]) {
+            const { error } = yield* failure({ url, [name]: time })
+            assert.strictEqual(error._tag, "ConnectFailed")
+            assert.include(error.message, name)
+            const cluster = Redis.layerCluster([url], { [name]: time })
+            assert.include((yield* Effect.flip(Layer.build(Layer.fresh(cluster)))).message, name)
+          }
+        }
+      }))
+
     it.scoped("something else listens", () =>
       Effect.gen(function*() {
         const server = Net.createServer((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")).listen(

@@ -1,7 +1,8 @@
 /** Refusing what can never work, when it is constructed rather than when it is first used. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { InvalidOptions } from "../RedisError.js"
+import type { Timeouts } from "../Redis.js"
+import { ConnectFailed, InvalidOptions } from "../RedisError.js"
 
 export const invalid = (option: string, reason: string): Effect.Effect<never, InvalidOptions> =>
   Effect.fail(new InvalidOptions({ option, reason }))
@@ -27,3 +28,15 @@ export const millis = (option: string, value: Duration.DurationInput): Effect.Ef
 
 export const count = (option: string, value: number): Effect.Effect<number, InvalidOptions> =>
   Number.isSafeInteger(value) && value >= 1 ? Effect.succeed(value) : invalid(option, "must be a whole number from 1")
+
+/** The times of a connection in milliseconds. */
+export const limits = (
+  timeouts: Timeouts
+): Effect.Effect<{ readonly connectTimeout: number; readonly commandTimeout: number }, ConnectFailed> =>
+  Effect.mapError(
+    Effect.all({
+      connectTimeout: millis("connectTimeout", timeouts.connectTimeout ?? Duration.seconds(5)),
+      commandTimeout: millis("commandTimeout", timeouts.commandTimeout ?? Duration.seconds(10))
+    }),
+    (cause) => new ConnectFailed({ command: "connect", detail: cause.message, cause })
+  )
