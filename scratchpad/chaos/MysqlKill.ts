@@ -50,6 +50,7 @@ const kinds: ReadonlyArray<Kind> = [
   "savepoints",
   "sql.withTransaction inside",
   "the Scope form",
+  "a pause before COMMIT",
   "with options",
   "with the inbox",
   "fails"

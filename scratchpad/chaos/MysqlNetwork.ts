@@ -48,6 +48,7 @@ const kinds: ReadonlyArray<Kind> = [
   "sql.withTransaction inside",
   "statements side by side",
   "the Scope form",
+  "a pause before COMMIT",
   "with options",
   "with the inbox",
   "a stream that is left early",
