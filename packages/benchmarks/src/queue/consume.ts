@@ -12,6 +12,7 @@ import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Mailbox from "effect/Mailbox"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import type { Redis as Client } from "ioredis"
@@ -69,12 +70,15 @@ export const safesync: Way = streams(({ handle, job: { count, name }, services }
       startId: "0",
       minIdle: "1 minute"
     })
-    const use = Delivery.use((message: Message) => Effect.sync(() => handle(message)))
-    yield* StreamConsumer.stream(group, { consumer: "safesync", batchSize: concurrency }).pipe(
-      Stream.take(count),
-      Stream.runForEachChunk(Effect.forEach(use, { concurrency, discard: true }))
+    const fetched = yield* Mailbox.fromStream(
+      Stream.take(StreamConsumer.stream(group, { consumer: "safesync", batchSize: concurrency }), count),
+      { capacity: concurrency }
     )
-  }).pipe(Effect.provide(services))
+    // Fibers that last: one for each message, as `Effect.forEach` has them, costs more than all the rest.
+    const one = Effect.flatMap(fetched.take, Delivery.use((message) => Effect.sync(() => handle(message))))
+    const loop = Effect.catchTag(Effect.forever(one), "NoSuchElementException", () => Effect.void)
+    yield* Effect.replicateEffect(loop, concurrency, { concurrency: "unbounded", discard: true })
+  }).pipe(Effect.scoped, Effect.provide(services))
 )
 
 /**
