@@ -11,7 +11,6 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as bytes from "./internal/bytes.js"
-import type { CommitOracle } from "./internal/commitOracle.js"
 import * as purged from "./internal/purge.js"
 import type * as MysqlError from "./MysqlError.js"
 import * as MysqlMetrics from "./MysqlMetrics.js"
@@ -79,10 +78,11 @@ export const once = (messageId: string, group: string) =>
     const row = { group: bytes.bounded(group, 255), messageId: bytes.bounded(messageId, 255) }
     const values = [row.group, row.messageId, commitOracle?.marker ?? null]
     return Effect.matchEffect(session.writeFirst(insert, values, asText), {
-      onSuccess: () =>
-        commitOracle === undefined
-          ? Effect.asSome(effect)
-          : Effect.zipRight(markedBy(commitOracle, row), Effect.asSome(effect)),
+      onSuccess: () => {
+        // Its row tells what became of the transaction.
+        if (commitOracle !== undefined) commitOracle.inbox ??= row
+        return Effect.asSome(effect)
+      },
       onFailure: (error) =>
         error._tag === "DuplicateKey"
           ? Effect.as(Metric.increment(MysqlMetrics.inboxDuplicates), Option.none<A>())
@@ -133,9 +133,10 @@ export const onceMany = (messageIds: Iterable<string>, group: string): Effect.Ef
       remember(0, rows.length),
       Effect.suspend(() => {
         const ids = fresh.map(({ id }) => id)
-        return commitOracle === undefined || fresh.length === 0
-          ? Effect.succeed(ids)
-          : Effect.as(markedBy(commitOracle, { group: boundedGroup, messageId: fresh[0]!.bytes }), ids)
+        if (commitOracle !== undefined && fresh.length > 0) {
+          commitOracle.inbox ??= { group: boundedGroup, messageId: fresh[0]!.bytes }
+        }
+        return Effect.succeed(ids)
       })
     )
   })
@@ -168,9 +169,3 @@ const asText = (values: ReadonlyArray<unknown>): string => {
   for (let i = 0; i < values.length; i += 3) rows.push(`(${values.slice(i, i + 3).map(bytes.literal).join(", ")})`)
   return `INSERT INTO ${table} (consumer_group, message_id, commit_marker) VALUES ${rows.join(", ")}`
 }
-
-/** Its row tells what became of the transaction, unless a nested `sql.withTransaction` may yet undo it. */
-const markedBy = (oracle: CommitOracle, row: NonNullable<CommitOracle["inbox"]>): Effect.Effect<void> =>
-  Effect.map(Effect.serviceOption(SqlClient.TransactionConnection), (connection) => {
-    if (connection._tag === "Some" && connection.value[1] === 0) oracle.inbox ??= row
-  })

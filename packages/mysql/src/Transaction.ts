@@ -257,8 +257,6 @@ export const savepoint = <A, E, R>(
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(Transaction, (transaction) => {
       const name = `safesync_${++transaction.savepoints}`
-      const registered = transaction.afterCommit.length
-      const marked = transaction.commitOracle?.inbox
       const session = transaction.session
       return Effect.zipRight(
         MysqlError.refail(session.executeUnprepared(`SAVEPOINT ${name}`, [], undefined)),
@@ -269,9 +267,6 @@ export const savepoint = <A, E, R>(
               exit.value
             )
           }
-          transaction.afterCommit.length = registered
-          // What the savepoint undoes may be the inbox's row.
-          if (transaction.commitOracle !== undefined) transaction.commitOracle.inbox = marked
           return Effect.zipRight(
             // A transaction that is over has no savepoint left to go back to: the body's own cause is what matters.
             Effect.ignoreLogged(session.executeUnprepared(`ROLLBACK TO SAVEPOINT ${name}`, [], undefined)),
@@ -285,7 +280,8 @@ export const savepoint = <A, E, R>(
 /**
  * Runs an effect once this transaction has committed, after its connection has gone back to the pool; never when it
  * rolled back or when its outcome is unknown. In the order of registration, by the fiber that closes the transaction,
- * which waits for them, uninterruptibly: keep them short. What they die of is logged.
+ * which waits for them, uninterruptibly: keep them short. What they die of is logged. What was registered since a savepoint
+ * is dropped when the transaction goes back to it, also by a nested `sql.withTransaction`.
  *
  * @since 0.1.0
  * @category combinators

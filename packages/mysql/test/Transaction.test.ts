@@ -287,6 +287,23 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Transaction", (it) => {
       expect(yield* balances).toEqual([1, 2, 3])
     })))
 
+  it.effect("afterCommit: what a savepoint undoes is not done, whoever sets the savepoint", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const sql = yield* SqlClient
+      const told: Array<string> = []
+      const tell = (what: string) => Transaction.afterCommit(Effect.sync(() => void told.push(what)))
+      const fails = (what: string) => Effect.zipRight(tell(what), Effect.fail("no"))
+      yield* Transaction.run(Effect.all([
+        tell("before"),
+        Effect.ignore(Transaction.savepoint(fails("savepoint"))),
+        Effect.ignore(sql.withTransaction(fails("withTransaction"))),
+        sql.withTransaction(Effect.zipRight(tell("nested"), Effect.ignore(sql.withTransaction(fails("twice"))))),
+        tell("after")
+      ], { discard: true }))
+      expect(told).toEqual(["before", "nested", "after"])
+    })))
+
   it.effect("afterCommit: runs after COMMIT, outside of the transaction, and only then", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts

@@ -62,20 +62,32 @@ export const open = (
     onFailure: (error) => neverBegan(error, began),
     onSuccess: ({ scope, session }) => {
       if (options.blockerDetails === true) session.blockers = Blockers.of(client)
-      const opened = (): State => ({
-        client,
-        connectionId: session.connectionId,
-        session,
-        reservation: scope,
-        controlMillis,
-        commitOracle,
-        atEnd: options.lockWaitTimeout === undefined ? [] : ["SET innodb_lock_wait_timeout = DEFAULT"],
-        onEnd: [],
-        afterCommit: [],
-        savepoints: 0,
-        began,
-        committing: 0
-      })
+      const opened = (): State => {
+        const afterCommit: State["afterCommit"] = []
+        session.writes.mark = () => {
+          const registered = afterCommit.length
+          const inbox = commitOracle?.inbox
+          return () => {
+            afterCommit.length = registered
+            // What is undone may be the inbox's row.
+            if (commitOracle !== undefined) commitOracle.inbox = inbox
+          }
+        }
+        return {
+          client,
+          connectionId: session.connectionId,
+          session,
+          reservation: scope,
+          controlMillis,
+          commitOracle,
+          atEnd: options.lockWaitTimeout === undefined ? [] : ["SET innodb_lock_wait_timeout = DEFAULT"],
+          onEnd: [],
+          afterCommit,
+          savepoints: 0,
+          began,
+          committing: 0
+        }
+      }
       const sql = beginStatement(options)
       if (when === "lazily") {
         const lockWaitMillis = Duration.toMillis(options.lockWaitTimeout ?? serversLockWaitTimeout)

@@ -1,5 +1,5 @@
 /**
- * The metrics of the writes of one session. What a statement of a transaction has written counts when the transaction
+ * The metrics of the writes of one session, and its savepoints. What a statement of a transaction has written counts when the transaction
  * has ended, as what it came to: until COMMIT is answered nothing is written.
  *
  * @internal
@@ -35,7 +35,9 @@ export class Writes {
   private written: Array<Write> = []
   /** How long each of them took, in seconds. */
   private took: Array<number> = []
-  private savepoints: Array<readonly [name: string, length: number]> | undefined
+  private savepoints: Array<readonly [name: string, length: number, back: (() => void) | undefined]> | undefined
+  /** Called at a savepoint: what it returns is called when the transaction goes back to that one, whoever sends it there. */
+  mark: (() => () => void) | undefined
 
   /** A statement of an open transaction has succeeded. */
   add(told: Told, seconds: number): void {
@@ -45,14 +47,16 @@ export class Writes {
         this.took.push(seconds)
         return
       case "Savepoint":
-        ;(this.savepoints ??= []).push([told.name, this.written.length])
+        ;(this.savepoints ??= []).push([told.name, this.written.length, this.mark?.()])
         return
       case "RollbackTo": {
         const { savepoints } = this
         const at = savepoints?.findLastIndex(([name]) => name === told.name) ?? -1
         if (savepoints === undefined || at < 0) return
         savepoints.length = at + 1
-        this.undoneFrom(savepoints[at]![1])
+        const [, length, back] = savepoints[at]!
+        back?.()
+        this.undoneFrom(length)
       }
     }
   }
