@@ -22,6 +22,7 @@ import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
@@ -36,6 +37,9 @@ import * as Writes from "./writes.js"
 
 /** How long an interrupted statement may take to end on the server before its connection is thrown away. */
 const cancelMillis = 200
+
+/** The same for a stream that its consumer has left in peace: what was under way is read first, and nobody is in a hurry. */
+const streamMillis = 5_000
 
 /** SERVER_STATUS_IN_TRANS, https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html */
 const inTransaction = 1
@@ -136,7 +140,10 @@ export class Session implements Connection {
       Effect.map(
         Effect.acquireRelease(
           Effect.sync(() => this.stream(sql, params)),
-          ({ job }) => Effect.async<void>((done) => this.cancel(job, () => done(Effect.void)))
+          ({ job }, exit) =>
+            Effect.async<void>((done) =>
+              this.cancel(job, () => done(Effect.void), Exit.isInterrupted(exit) ? cancelMillis : streamMillis)
+            )
         ),
         ({ cursor }) =>
           transformRows === undefined ? cursor.pull : Effect.map(
@@ -254,7 +261,7 @@ export class Session implements Connection {
     // A stream that somebody has left open: its rows are of no use any more.
     if (this.active?.cursor === undefined) return
     this.active.cursor.finish(this.outlived)
-    this.cancel(this.active, () => {})
+    this.cancel(this.active, () => {}, streamMillis)
   }
 
   /** Kills what another fiber still runs, so that ROLLBACK does not wait behind it. */
@@ -521,7 +528,7 @@ export class Session implements Connection {
    * Ends a statement whose fiber has been interrupted. Its own answer may come at any time and goes nowhere. The guard
    * takes the turn after it and keeps it until the kill has been answered too and its effect is spent.
    */
-  private cancel(job: Job, done: () => void): void {
+  private cancel(job: Job, done: () => void, boundMillis = cancelMillis): void {
     if (job.state === "settled") return done()
     if (job.state === "queued") {
       this.queue.splice(this.queue.indexOf(job), 1)
@@ -545,9 +552,9 @@ export class Session implements Connection {
       done()
     }
     const bound = setTimeout(() => {
-      this.abandon(new Error(`An interrupted statement did not end within ${cancelMillis} ms`))
+      this.abandon(new Error(`A cancelled statement did not end within ${boundMillis} ms`))
       finish()
-    }, cancelMillis)
+    }, boundMillis)
     this.queue.unshift(guard)
     this.canceller.kill("QUERY", this.connectionId, this.reservedAt, (acted) => {
       // Without the kill nothing ends the statement: the bound will pass, there is no use in waiting for it.
