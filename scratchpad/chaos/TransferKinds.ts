@@ -168,7 +168,7 @@ export const kinds = {
   "a pause before COMMIT": ({ leg, number, random, transact }: Pen): Written => {
     // Nothing is on its way when the connection dies: it is COMMIT that must know.
     const one = leg("rows", 1)
-    return { legs: [one], run: transact(Effect.zipRight(Bank.move(number, one), Effect.sleep(random.between(1, 40)))) }
+    return { legs: [one], run: transact(Effect.zipRight(Bank.move(number, one), Effect.sleep(random.between(1, 200)))) }
   },
   "statements given up": ({ leg, number, random, transact }: Pen): Written => {
     // Interruptions inside the body, which goes on: the kill must hit what was given up and nothing else.
