@@ -85,7 +85,8 @@ export const leftovers = (
         FROM performance_schema.processlist
         WHERE ID <> CONNECTION_ID() AND COMMAND NOT IN ('Sleep', 'Daemon')
         UNION ALL
-        SELECT CONCAT('connection ', trx_mysql_thread_id, ' has a transaction: ', trx_state) FROM information_schema.innodb_trx
+        SELECT CONCAT('connection ', PROCESSLIST_ID, ' has a transaction') FROM performance_schema.events_transactions_current
+        JOIN performance_schema.threads USING (THREAD_ID) WHERE STATE = 'ACTIVE' AND PROCESSLIST_ID <> CONNECTION_ID()
         UNION ALL
         SELECT CONCAT('somebody holds or waits for the lock ', OBJECT_NAME) FROM performance_schema.metadata_locks
         WHERE OBJECT_TYPE = 'USER LEVEL LOCK'

@@ -187,7 +187,7 @@ export const judge = (program: Program.Program, run: Run, before: State, setting
     }
     if (inner !== "ok") {
       if (phase._tag === "Open") state = undone.state
-      if (step._tag === "Savepoint") marks = undone.marks
+      marks = undone.marks
       return outcome === inner || mayBeInterrupted && outcome === "interrupt" ? outcome : wrong(step, outcome, inner)
     }
     if (outcome === "ok" && (phase._tag === "Open" || step._tag === "Nested")) return outcome
