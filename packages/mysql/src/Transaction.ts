@@ -90,7 +90,7 @@ export interface Options {
    * one. The session's value is set back before the connection is reused.
    */
   readonly lockWaitTimeout?: Duration.DurationInput | undefined
-  /** How long the answers to BEGIN, COMMIT and ROLLBACK are waited for. Default: 30 seconds. */
+  /** How long the answers to BEGIN, COMMIT and ROLLBACK are waited for; less than a millisecond is a defect. Default: 30 seconds. */
   readonly controlTimeout?: Duration.DurationInput | undefined
   /**
    * Finds out what became of a COMMIT whose answer was lost: the transaction leaves a marker, and a second connection

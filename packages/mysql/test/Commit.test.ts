@@ -60,6 +60,19 @@ layer(MysqlServer.layer, { excludeTestServices: true })("COMMIT in doubt", (it) 
       expect(yield* balances).toEqual([10, 0, 0])
     })))
 
+  it.effect("L3: a bound of for ever, or longer than a timer runs, does not pass at once; one of nothing is a defect", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const run = (bound: Duration.DurationInput) =>
+        Effect.exit(Transaction.run(add(1, 1), { controlTimeout: bound, lockWaitTimeout: bound }))
+      const exits = yield* throughProxy((proxy) =>
+        Effect.zipRight(proxy.delay("20 millis"), Effect.all([run("30 days"), run(Duration.infinity), run(0)]))
+      )
+      expect(exits.map(tag)).toEqual([undefined, undefined, undefined])
+      expect(String(defect(exits[2]))).toMatch(/controlTimeout must be/)
+      expect(yield* balances).toEqual([2, 0, 0])
+    })))
+
   it.effect("L3: in the Scope form the typed error is the defect", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts

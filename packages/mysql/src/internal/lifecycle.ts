@@ -5,7 +5,6 @@
  */
 import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import * as Cause from "effect/Cause"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as MysqlError from "../MysqlError.js"
@@ -13,6 +12,7 @@ import type { Options } from "../Transaction.js"
 import * as TransactionError from "../TransactionError.js"
 import * as Blockers from "./blockers.js"
 import * as CommitOracle from "./commitOracle.js"
+import * as duration from "./duration.js"
 import * as Outcome from "./outcome.js"
 import * as reservation from "./reservation.js"
 import type { ControlFailure, Session } from "./session.js"
@@ -54,7 +54,10 @@ export const open = (
   when: "at once" | "lazily"
 ): Effect.Effect<State, TransactionError.BeginFailed> => {
   const began = performance.now()
-  const controlMillis = Duration.toMillis(options.controlTimeout ?? Duration.seconds(30))
+  const controlMillis = options.controlTimeout === undefined ? 30_000 : duration.toMillis(options.controlTimeout)
+  if (controlMillis < 1) {
+    return Effect.dieMessage("controlTimeout must be at least a millisecond: no answer comes in less")
+  }
   const commitOracle = options.commitOracle === undefined || options.accessMode === "read-only"
     ? undefined
     : CommitOracle.make(client.config, options.commitOracle)
@@ -90,7 +93,9 @@ export const open = (
       }
       const sql = beginStatement(options)
       if (when === "lazily") {
-        const lockWaitMillis = Duration.toMillis(options.lockWaitTimeout ?? serversLockWaitTimeout)
+        const lockWaitMillis = options.lockWaitTimeout === undefined
+          ? serversLockWaitMillis
+          : duration.toMillis(options.lockWaitTimeout)
         session.beginLater({ sql, boundMillis: controlMillis, lockWaitMillis })
         return Effect.sync(opened)
       }
@@ -107,7 +112,7 @@ export const open = (
 }
 
 /** `innodb_lock_wait_timeout` unless the server was configured otherwise. */
-const serversLockWaitTimeout = Duration.seconds(50)
+const serversLockWaitMillis = 50_000
 
 /** The failure of a transaction's body, as `BeginFailed` where it is BEGIN that failed. */
 export const beginFailed = <E>(state: State, error: E): E | TransactionError.BeginFailed =>
@@ -263,7 +268,7 @@ const isolationLevels = {
 const beginStatement = (options: Options): string => {
   const parts: Array<string> = []
   if (options.lockWaitTimeout !== undefined) {
-    const seconds = Math.max(1, Math.ceil(Duration.toSeconds(options.lockWaitTimeout)))
+    const seconds = Math.max(1, duration.toSeconds(options.lockWaitTimeout))
     parts.push(`SET innodb_lock_wait_timeout = ${seconds}`)
   }
   if (options.isolation !== undefined) {

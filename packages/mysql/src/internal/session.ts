@@ -33,6 +33,7 @@ import type * as Blockers from "./blockers.js"
 import type * as Canceller from "./canceller.js"
 import { Cursor } from "./cursor.js"
 import * as driver from "./driverError.js"
+import { longestMillis } from "./duration.js"
 import * as Writes from "./writes.js"
 
 /** How long an interrupted statement may take to end on the server before its connection is thrown away. */
@@ -482,7 +483,7 @@ export class Session implements Connection {
     const bound = setTimeout(() => {
       this.abandon(new Error(`No answer to ${begin.sql} within ${begin.boundMillis} ms`))
       done(Object.assign(new Error("No answer in time"), { code: "PROTOCOL_SEQUENCE_TIMEOUT", fatal: true }), null)
-    }, begin.boundMillis + (statement === undefined ? 0 : begin.lockWaitMillis))
+    }, Math.min(longestMillis, begin.boundMillis + (statement === undefined ? 0 : begin.lockWaitMillis)))
     this.raw.query({ sql: statement === undefined ? begin.sql : `${begin.sql}; ${statement}` }, done)
   }
 
