@@ -103,7 +103,7 @@ export const make = <A, E1, R1, B, E, R>(
       aside: options.key === undefined ? Effect.void : taken.keepLeases,
       end: taken.end,
       stop: taken.stop,
-      release: taken.held.stop,
+      release: taken.release,
       waiting: () => taken.waiting
     })
   })

@@ -64,7 +64,11 @@ export const make = <A, E1, R1, B, E, R>(
       (cause: Cause.Cause<Failure<E>>) => Deferred.failCause(stopped, cause)
     )
     const transact = transaction(handler, options)
-    const handleBatch = handle(state, transact, (delivery, cause) => settle({ delivery, key: undefined }, cause))
+    const handleBatch = handle(
+      state,
+      transact,
+      (delivery, cause) => settle({ delivery, key: undefined, kept: false }, cause)
+    )
     return yield* lifecycle.start(Stream.groupedWithin(source, size, options.within), {
       name: options.name ?? "worker",
       concurrency,
@@ -78,7 +82,7 @@ export const make = <A, E1, R1, B, E, R>(
       aside: Effect.void,
       end: batches.end,
       stop: batches.shutdown,
-      release: waiting.held.stop,
+      release: waiting.release,
       waiting: () => waiting.waiting
     })
   })
@@ -111,7 +115,7 @@ const transaction = <A, B, E, R>(
           return Arr.isNonEmptyReadonlyArray(unseen) ? handler(unseen) : Effect.void
         }
       )
-    })
+    }, Effect.void)
 }
 
 const handle = <A, E, R>(

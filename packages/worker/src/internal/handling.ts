@@ -36,7 +36,7 @@ export const make = <A, B, E, R>(
   const inTransaction = transacted.make(options)
   const settle = settling(options.onFailure, state, intake, stop)
 
-  const once = (value: A, delivery: Delivery.Delivery<A>) =>
+  const once = (value: A, delivery: Delivery.Delivery<A>, committed: Effect.Effect<void>) =>
     inTransaction(() =>
       inbox === "off"
         ? handler(value, delivery)
@@ -45,21 +45,19 @@ export const make = <A, B, E, R>(
             inbox === "message-id" ? delivery.messageId : inbox(value, delivery),
             transacted.inboxGroup(delivery)
           )
-        )
-    )
+        ), committed)
 
   const handle = (turn: Turn<A>): Effect.Effect<void, never, transacted.Environment<R>> => {
     const { delivery, key } = turn
-    let committed = false
     state.begin(delivery)
-    const acked = Delivery.use(delivery, (value) =>
-      Effect.matchCauseEffect(once(value, delivery), {
-        onFailure: (failure) => Effect.fail(new HandlerFailed({ failure })),
-        onSuccess: () => {
-          committed = true
-          return Effect.void
-        }
-      }))
+    const acked = Delivery.use(
+      delivery,
+      (value) =>
+        Effect.matchCauseEffect(once(value, delivery, Effect.sync(() => state.committed(delivery))), {
+          onFailure: (failure) => Effect.fail(new HandlerFailed({ failure })),
+          onSuccess: () => Effect.void
+        })
+    )
     return Effect.matchEffect(acked, {
       onSuccess: () => {
         state.succeeded(delivery)
@@ -68,7 +66,7 @@ export const make = <A, B, E, R>(
       onFailure: (error) => {
         if (error instanceof HandlerFailed) return settle(turn, error.failure)
         // Its handler has not run, and those behind it must not overtake it.
-        if (!committed && key !== undefined && RedisError.isTransient(error)) {
+        if (!state.isCommitted(delivery) && key !== undefined && RedisError.isTransient(error)) {
           return Effect.zipRight(Effect.sleep(pause), Effect.suspend(() => handle(turn)))
         }
         state.running.delete(delivery)

@@ -37,10 +37,10 @@ export class Held {
   ): Effect.Effect<void> {
     if (this.stopping) return then.stopped
     const wait = Effect.flatMap(holding(delivery, until), (over) =>
-      Effect.zipRight(
-        Effect.sync(() => this.forget(delivery)),
-        over ? then.over : then.lost
-      ))
+      Effect.suspend(() => {
+        this.forget(delivery)
+        return over ? then.over : then.lost
+      }))
     return Effect.uninterruptible(Effect.map(
       Effect.forkDaemon(Effect.interruptible(wait)),
       (fiber) => {

@@ -13,7 +13,7 @@
  * @internal
  */
 import * as Delivery from "@safesync/redis-streams/Delivery"
-import type * as Chunk from "effect/Chunk"
+import * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -23,11 +23,13 @@ import { compareIds, Held } from "./held.js"
 export interface Turn<out A> {
   readonly delivery: Delivery.Delivery<A>
   readonly key: string | undefined
+  /** Whether it was held here, with its lease renewed: the stream that it came from does not hand it back any more. */
+  readonly kept: boolean
 }
 
 interface Waiting<out A> extends Turn<A> {
   readonly since: number
-  /** Whether its lease is renewed while it waits: not before it has to be. */
+  /** Not before its lease has to be renewed. */
   kept: boolean
 }
 
@@ -47,6 +49,8 @@ export class Intake<in out A> {
   private waitingCount = 0
   private sourceEnded = false
   private stopped = false
+  /** Those that were held, and whose turn came too late. */
+  private late: ReadonlyArray<Turn<A>> = []
 
   constructor(private readonly ready: Mailbox.Mailbox<Turn<A>>, private readonly options: Options<A>) {}
 
@@ -86,7 +90,7 @@ export class Intake<in out A> {
       // Nothing begins any more; who is held is handed back with the others.
       if (this.stopped) return Effect.void
       lane.shift()
-      if (next.kept) return Effect.map(this.held.letGo(next.delivery), () => this.offer(next))
+      if (next.kept) return Effect.zipRight(this.held.letGo(next.delivery), this.ripe(next))
       this.waitingCount--
       this.offer(next)
       return Effect.void
@@ -97,10 +101,10 @@ export class Intake<in out A> {
   retry(turn: Turn<A>, millis: number, stopped: Effect.Effect<void>): Effect.Effect<void> {
     return Effect.zipRight(
       this.held.keep(turn.delivery, performance.now() + millis, {
-        over: Effect.sync(() => {
+        over: Effect.suspend(() => {
           // It is another attempt of the same delivery; the server counts deliveries only.
           ;(turn.delivery as { attempt: number }).attempt++
-          this.offer(turn)
+          return this.ripe({ ...turn, kept: true })
         }),
         lost: this.done(turn),
         stopped
@@ -118,8 +122,21 @@ export class Intake<in out A> {
   /** Nobody begins any more. */
   readonly stop = Effect.suspend(() => {
     this.stopped = true
-    return this.ready.shutdown
+    return Effect.zipRight(
+      Effect.map(this.ready.clear, (turns) => {
+        this.late = Chunk.toReadonlyArray(turns).filter(({ kept }) => kept)
+      }),
+      this.ready.shutdown
+    )
   })
+
+  /** Hands back what was held here. Those whose turn had come stand before the others of their key. */
+  readonly release = Effect.suspend(() =>
+    Effect.zipRight(
+      Effect.forEach(this.late, ({ delivery }) => handedBack(delivery), { discard: true }),
+      this.held.stop
+    )
+  )
 
   /** Renews the leases of those that have stood for long. */
   readonly keepLeases: Effect.Effect<never> = Effect.forever(Effect.zipRight(
@@ -150,7 +167,7 @@ export class Intake<in out A> {
         if (at >= 0) lane.splice(at, 1)
         this.measure()
       }),
-      stopped: Effect.ignore(Delivery.handBack(waiting.delivery))
+      stopped: handedBack(waiting.delivery)
     })
   }
 
@@ -166,7 +183,16 @@ export class Intake<in out A> {
       return
     }
     if (key !== undefined) this.lanes.set(key, [])
-    this.offer({ delivery, key })
+    this.offer({ delivery, key, kept: false })
+  }
+
+  /** The turn of one that was held has come, or it comes too late. */
+  private ripe(turn: Turn<A>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.stopped) return handedBack(turn.delivery)
+      this.offer(turn)
+      return Effect.void
+    })
   }
 
   private offer(turn: Turn<A>): void {
@@ -184,6 +210,10 @@ export class Intake<in out A> {
     if (this.sourceEnded && this.lanes.size === 0) this.ready.unsafeDone(Exit.void)
   }
 }
+
+/** If that cannot be said, it waits for `minIdle`. */
+export const handedBack = (delivery: Delivery.Delivery<unknown>): Effect.Effect<void> =>
+  Effect.ignore(Delivery.handBack(delivery))
 
 export const make = <A>(options: Options<A>): Effect.Effect<Intake<A>> =>
   Effect.map(Mailbox.make<Turn<A>>(), (ready) => new Intake(ready, options))

@@ -9,7 +9,7 @@
  * the scope closes               | interrupted | is handed back    | drains                  | succeeds
  *
  * To drain is to finish what runs within the caller's bound, committed and acked; what is left then is interrupted, rolled
- * back and handed back.
+ * back and handed back, which may take two seconds more.
  *
  * @internal
  */
@@ -67,20 +67,21 @@ export const start = <X, T, E, R, E1, R1>(
     const reader = yield* daemon(Stream.runForEachChunk(source, parts.read))
     const ended = Effect.zipRight(Fiber.join(reader), Effect.zipRight(parts.end, Fiber.awaitAll(loops)))
     const life = yield* daemon(
-      Effect.gen(function*() {
-        yield* Effect.logDebug("The worker reads")
-        const exit = yield* Effect.exit(Effect.raceFirst(ended, Deferred.await(stopped)))
-        state.phase = "draining"
-        yield* Effect.logDebug("The worker drains")
-        yield* parts.stop
-        yield* Fiber.interruptAll([reader, aside])
-        yield* parts.release
-        yield* drain(loops, parts.drainTimeout ?? Duration.seconds(20))
-        yield* handBack(state)
-        state.phase = "stopped"
-        yield* Effect.logDebug("The worker has stopped")
-        yield* Deferred.done(outcome, Exit.asVoid(exit))
-      }).pipe(Effect.annotateLogs("worker", parts.name))
+      Effect.logDebug("The worker reads").pipe(
+        Effect.zipRight(Effect.exit(Effect.raceFirst(ended, Deferred.await(stopped)))),
+        Effect.flatMap((exit) =>
+          // Whatever happens to the draining: who waits for the worker's end is told.
+          Effect.ensuring(
+            drain(parts, reader, aside, loops),
+            Effect.suspend(() => {
+              state.phase = "stopped"
+              return Deferred.done(outcome, Exit.asVoid(exit))
+            })
+          )
+        ),
+        Effect.zipRight(Effect.logDebug("The worker has stopped")),
+        Effect.annotateLogs("worker", parts.name)
+      )
     )
     yield* Effect.addFinalizer(() => Effect.zipRight(Deferred.succeed(stopped, undefined), Fiber.await(life)))
     return {
@@ -89,21 +90,50 @@ export const start = <X, T, E, R, E1, R1>(
     }
   }))
 
-const drain = (
-  loops: Iterable<Fiber.RuntimeFiber<unknown, unknown>>,
-  within: Duration.DurationInput
-): Effect.Effect<void> =>
-  Fiber.awaitAll(loops).pipe(
-    Effect.timeoutTo({ duration: within, onSuccess: () => true, onTimeout: () => false }),
-    Effect.flatMap((finished) =>
-      finished ? Effect.void : Effect.logWarning("Drain timeout: running handlers are interrupted")
-    ),
-    Effect.zipRight(Fiber.interruptAll(loops))
-  )
+/** For ROLLBACK and for handing back, once the time to drain is over. */
+const grace = Duration.seconds(2)
 
-/** What was interrupted has been rolled back: anybody may take it at once. If that cannot be said, it waits for `minIdle`. */
-const handBack = (state: State): Effect.Effect<void> =>
-  Effect.forEach([...state.running], (delivery) => Effect.ignore(Delivery.handBack(delivery)), {
-    concurrency: "unbounded",
-    discard: true
+/** One time for all of it, from here on: a reader or a hand-back that waits for a server does not make it longer. */
+const drain = <X, T, E, R>(
+  parts: Parts<X, T, E, R>,
+  reader: Fiber.RuntimeFiber<unknown, unknown>,
+  aside: Fiber.RuntimeFiber<unknown, unknown>,
+  loops: ReadonlyArray<Fiber.RuntimeFiber<unknown, unknown>>
+): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    parts.state.phase = "draining"
+    yield* Effect.logDebug("The worker drains")
+    yield* parts.stop
+    const released = yield* Effect.forkDaemon(Effect.zipRight(Fiber.interruptAll([reader, aside]), parts.release))
+    const finished = yield* inTime(
+      Effect.zipRight(Fiber.awaitAll(loops), Fiber.await(released)),
+      parts.drainTimeout ?? Duration.seconds(20)
+    )
+    if (!finished) yield* Effect.logWarning("Drain timeout: what runs is interrupted, rolled back and handed back")
+    const settled = yield* inTime(
+      Effect.zipRight(Effect.zipRight(Fiber.interruptAll(loops), settle(parts.state)), Fiber.await(released)),
+      grace
+    )
+    if (!settled) {
+      yield* Effect.logWarning(
+        "A server does not answer: what could not be handed back is delivered again after minIdle"
+      )
+    }
   })
+
+const inTime = (effect: Effect.Effect<unknown>, within: Duration.DurationInput): Effect.Effect<boolean> =>
+  Effect.timeoutTo(Effect.disconnect(effect), { duration: within, onSuccess: () => true, onTimeout: () => false })
+
+/**
+ * What was interrupted has been rolled back: anybody may take it at once. What was interrupted while COMMIT was under way is acked
+ * now. If that cannot be said, it waits for `minIdle`. What was acked by then says that it is settled: a defect that is none here.
+ */
+const settle = (state: State): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    Effect.forEach(
+      [...state.running],
+      ([delivery, committed]) =>
+        Effect.exit(committed ? Delivery.use(delivery, () => Effect.void) : Delivery.handBack(delivery)),
+      { concurrency: "unbounded", discard: true }
+    )
+  )

@@ -12,7 +12,7 @@ import * as Schedule from "effect/Schedule"
 import type { Disposition } from "../Disposition.js"
 import type { Failure } from "../Worker.js"
 import type { Common } from "../WorkerOptions.js"
-import type { Intake, Turn } from "./intake.js"
+import { handedBack, type Intake, type Turn } from "./intake.js"
 import * as retryDelay from "./retryDelay.js"
 import * as Settled from "./settled.js"
 import type { State } from "./state.js"
@@ -76,7 +76,7 @@ export const settling = <A, E>(
               ? parked(delivery, Duration.toMillis(delay.value))
               : Effect.zipRight(
                 Settled.count("retry"),
-                intake.retry(turn, Duration.toMillis(delay.value), Effect.ignore(Delivery.handBack(delivery)))
+                intake.retry(turn, Duration.toMillis(delay.value), handedBack(delivery))
               )
             return Effect.zipRight(later, Effect.sync(() => state.running.delete(delivery)))
           }

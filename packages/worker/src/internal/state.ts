@@ -12,16 +12,24 @@ import type { Status } from "../WorkerStatus.js"
 
 export class State {
   phase: Status["state"] = "running"
-  /** What is being handled. */
-  readonly running = new Set<Delivery<unknown>>()
+  /** What is being handled, and whether its transaction has committed. */
+  readonly running = new Map<Delivery<unknown>, boolean>()
   private lastSuccess = Option.none<DateTime.Utc>()
   private lastFailure: Status["lastFailure"] = Option.none()
   /** Milliseconds. */
   private lag: number | undefined
 
   begin(delivery: Delivery<unknown>): void {
-    this.running.add(delivery)
+    this.running.set(delivery, false)
     this.lag = Date.now() - Number.parseInt(delivery.id)
+  }
+
+  committed(delivery: Delivery<unknown>): void {
+    this.running.set(delivery, true)
+  }
+
+  isCommitted(delivery: Delivery<unknown>): boolean {
+    return this.running.get(delivery) === true
   }
 
   succeeded(delivery: Delivery<unknown>): void {

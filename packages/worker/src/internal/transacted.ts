@@ -24,18 +24,28 @@ export interface Options {
   readonly lease?: Duration.DurationInput | undefined
 }
 
-/** What is run again is the whole of it, in a new transaction. */
+/**
+ * What is run again is the whole of it, in a new transaction. `committed` is run by whoever commits, at once: an interruption that
+ * comes while COMMIT is under way hides that it has succeeded.
+ */
 export const make = ({ lease, transaction }: Options) => {
   const millis = lease === undefined ? undefined : Duration.toMillis(lease)
   return <E, R>(
-    body: () => Effect.Effect<unknown, E | SqlError | MysqlError | TransactionAborted, R>
+    body: () => Effect.Effect<unknown, E | SqlError | MysqlError | TransactionAborted, R>,
+    committed: Effect.Effect<void>
   ): Effect.Effect<void, Failure<E>, Environment<R>> => {
     // Inside the transaction, so that it never comes in between COMMIT and its answer.
     const bounded = millis === undefined ? Effect.suspend(body) : Effect.timeoutFail(Effect.suspend(body), {
       duration: millis,
       onTimeout: () => new LeaseExpired({ millis })
     })
-    const attempt = Transaction.run(bounded, transaction) as Effect.Effect<void, Failure<E>, Environment<R>>
+    const attempt = Transaction.run(
+      Effect.flatMap(Transaction.Transaction, ({ afterCommit }) => {
+        afterCommit.push(committed)
+        return bounded
+      }),
+      transaction
+    ) as Effect.Effect<void, Failure<E>, Environment<R>>
     return transaction?.retry === undefined
       ? attempt
       : Effect.retry(attempt, {

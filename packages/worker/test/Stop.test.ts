@@ -1,0 +1,160 @@
+import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
+import { expect, layer } from "@effect/vitest"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+import * as MysqlServer from "@safesync/testkit/MysqlServer"
+import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as TcpProxy from "@safesync/testkit/TcpProxy"
+import * as Disposition from "@safesync/worker/Disposition"
+import * as Worker from "@safesync/worker/Worker"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { balance, bench, credit, payments, refuse, Servers, source, until, worked } from "./fixture.js"
+
+const plain = { concurrency: 4, inbox: "message-id", onFailure: () => Disposition.stop } as const
+const one = { account: 1, pence: 1 }
+
+/** A proxy, and a layer of the server behind it. */
+const redisBehind = Effect.gen(function*() {
+  const { url } = yield* RedisServer.RedisServer
+  const proxy = yield* TcpProxy.make(url)
+  return { proxy, behind: Redis.layer({ url: proxy.through(url), commandTimeout: "10 seconds" }) }
+})
+const mysqlBehind = Effect.gen(function*() {
+  const proxy = yield* TcpProxy.make((yield* MysqlServer.MysqlServer).url)
+  const { config } = yield* MysqlClient.MysqlClient
+  return {
+    proxy,
+    behind: MysqlClient.layer({ ...config, host: "127.0.0.1", port: proxy.port, maxConnections: 4 })
+  }
+})
+
+/** Holds answers (or requests) back from the point on. */
+const holdAt = (proxy: TcpProxy.TcpProxy, point: string, direction: TcpProxy.Direction) =>
+  proxy.observe((piece) => {
+    if (!Buffer.from(piece).includes(point)) return false
+    Effect.runSync(proxy.stall(direction))
+    return true
+  })
+
+layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
+  for (const form of ["run", "runBatch"] as const) {
+    it.effect(`L26: an ack that is under way when the time to drain is over does not hold up the end of ${form}`, () =>
+      bench(Effect.gen(function*() {
+        const { group, pending, send } = yield* payments()
+        yield* send(one)
+        const { behind, proxy } = yield* redisBehind
+        const acking = yield* holdAt(proxy, "$4\r\nXACK\r\n", "replies")
+        const broken = yield* Deferred.make<never, "broken">()
+        const deliveries = Stream.merge(
+          StreamConsumer.stream(group, { consumer: "a" }),
+          Stream.fromEffect(Deferred.await(broken))
+        )
+        const options = { ...plain, drainTimeout: 1 }
+        const worker = yield* Effect.fork(Effect.provide(
+          form === "run"
+            ? Worker.run(deliveries, credit, options)
+            : Worker.runBatch(deliveries, (all) => Effect.forEach(all, ({ value }) => credit(value)), {
+              ...options,
+              concurrency: 1,
+              size: 1,
+              within: 1
+            }),
+          behind
+        ))
+        yield* acking
+        yield* Deferred.fail(broken, "broken")
+        yield* Effect.sleep("100 millis")
+        yield* proxy.resume()
+        expect(yield* Fiber.await(worker)).toEqual(Exit.fail("broken"))
+        expect(yield* pending).toBe(0)
+        expect(yield* balance(1)).toBe(1)
+      })))
+  }
+
+  it.effect("L26: the time to drain bounds all of it, though Redis does not answer", () =>
+    bench(Effect.gen(function*() {
+      const { group, send } = yield* payments()
+      yield* send(one, one, one)
+      const { behind, proxy } = yield* redisBehind
+      const begun = yield* Deferred.make<void>()
+      const worker = yield* Effect.fork(Effect.provide(
+        Worker.run(
+          StreamConsumer.stream(group, { consumer: "a" }),
+          () => Effect.zipRight(Deferred.succeed(begun, undefined), Effect.never),
+          { ...plain, concurrency: 1, drainTimeout: "200 millis" }
+        ),
+        behind
+      ))
+      yield* Deferred.await(begun)
+      yield* proxy.stall()
+      const asked = performance.now()
+      yield* Fiber.interrupt(worker)
+      expect(performance.now() - asked).toBeLessThan(3_000)
+      yield* proxy.resume()
+    })))
+
+  it.effect("L22: an interruption that comes while COMMIT is under way does not undo it: it is acked", () =>
+    bench(Effect.gen(function*() {
+      const { group, pending, send } = yield* payments()
+      yield* send(one)
+      const { behind, proxy } = yield* mysqlBehind
+      const committing = yield* holdAt(proxy, "COMMIT", "replies")
+      yield* Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const worker = yield* Worker.make(StreamConsumer.stream(group, { consumer: "a" }), credit, {
+          ...plain,
+          inbox: "off",
+          drainTimeout: 1
+        }).pipe(Scope.extend(scope))
+        yield* committing
+        const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+        yield* until(worker.status, ({ state }) => state === "draining")
+        yield* Effect.sleep("50 millis")
+        yield* proxy.resume()
+        yield* Fiber.join(closing)
+      }).pipe(Effect.provide(behind))
+      expect(yield* pending).toBe(0)
+      expect(yield* balance(1)).toBe(1)
+    })))
+
+  it.effect("L20: a message whose turn had come after it was held is handed back too", () =>
+    bench(Effect.gen(function*() {
+      const { group, pending, send } = yield* payments()
+      yield* send({ account: 1, pence: 1 }, { account: 2, pence: 2 })
+      const busy = yield* Deferred.make<void>()
+      const go = yield* Deferred.make<void>()
+      const scope = yield* Scope.make()
+      const worker = yield* Worker.make(
+        source(group, "a"),
+        (payment) =>
+          payment.account === 1
+            ? refuse("not here")
+            : Effect.zipRight(Deferred.succeed(busy, undefined), Effect.zipRight(Deferred.await(go), credit(payment))),
+        {
+          ...plain,
+          concurrency: 1,
+          key: ({ account }) => String(account),
+          onFailure: () => Disposition.retry(Schedule.spaced("20 millis"))
+        }
+      ).pipe(Scope.extend(scope))
+      yield* Deferred.await(busy)
+      // its retry is due, and the one slot is taken
+      yield* until(worker.status, ({ waiting }) => waiting === 0)
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* until(worker.status, ({ state }) => state === "draining")
+      yield* Deferred.succeed(go, undefined)
+      yield* Fiber.join(closing)
+      expect(yield* pending).toBe(1)
+      // minIdle is a minute: only what was handed back can be taken at once
+      const next = yield* Effect.fork(Worker.run(source(group, "b"), credit, plain))
+      yield* worked(group)
+      expect([yield* balance(1), yield* balance(2)]).toEqual([1, 2])
+      yield* Fiber.interrupt(next)
+    })))
+})
