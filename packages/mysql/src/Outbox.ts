@@ -172,6 +172,8 @@ export const read = (options: {
   /** Inclusive. */
   readonly toSlot: number
   readonly limit: number
+  /** Streams whose messages are left out. */
+  readonly except?: ReadonlyArray<string> | undefined
 }): Effect.Effect<
   ReadonlyArray<Stored>,
   MysqlError.MysqlError | MysqlError.TransactionAborted,
@@ -182,6 +184,11 @@ export const read = (options: {
       sql<Record<string, any>>`
         SELECT CAST(o.id AS CHAR) AS id, slot, message_id, stream, message_key, headers, data
         FROM safesync_outbox AS o WHERE slot BETWEEN ${options.fromSlot} AND ${options.toSlot}
+          ${
+        options.except === undefined || options.except.length === 0
+          ? sql.literal("")
+          : sql`AND NOT o.stream IN ${sql.in(options.except)}`
+      }
         ORDER BY o.slot, o.id LIMIT ${sql.literal(String(options.limit))}`,
       (rows) => rows.map(stored)
     )))

@@ -15,6 +15,9 @@
  * and an entry that could not be added is followed by none of its stream. What is published again comes after all that was
  * published before it, so the first appearances stay in order.
  *
+ * **A stream that cannot be written** (it is of another type, or access to it is denied) holds up no other: the relay goes
+ * through the rest of the outbox without it, and fails then.
+ *
  * @since 0.1.0
  */
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
@@ -23,11 +26,14 @@ import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
 import type { MysqlError, TransactionAborted } from "@safesync/mysql/MysqlError"
 import * as Outbox from "@safesync/mysql/Outbox"
 import * as Redis from "@safesync/redis-streams/Redis"
-import type { RedisError } from "@safesync/redis-streams/RedisError"
+import { isTransient, type RedisError } from "@safesync/redis-streams/RedisError"
 import * as StreamEntry from "@safesync/redis-streams/StreamEntry"
+import * as TraceContext from "@safesync/redis-streams/TraceContext"
 import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as MetricLabel from "effect/MetricLabel"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
@@ -53,6 +59,13 @@ export interface Options {
   readonly partitions?: number | undefined
   /** As for `AdvisoryLock.withLock`: how soon it is noticed that a connection has died without a word. */
   readonly heartbeat?: Duration.DurationInput | undefined
+  /**
+   * Publishes the field `data` alone, with neither message id nor key nor headers: consumers of COTI SafeSync (Python) refuse
+   * every other field. Readers know a message by its entry's id then, so one that is published twice is handled twice. Default: false.
+   */
+  readonly bare?: boolean | undefined
+  /** What the relay is called in logs. Default: "outbox-relay". */
+  readonly name?: string | undefined
 }
 
 /**
@@ -82,75 +95,155 @@ export const run = (
   Redis.Redis | MysqlClient.MysqlClient
 > =>
   Effect.suspend(() => {
-    const partitions = options.partitions ?? 1
+    const { batchSize = 256, partitions = 1 } = options
     if (!Number.isInteger(partitions) || partitions < 1 || partitions > Outbox.slots) {
       return Effect.dieMessage(
         `OutboxRelay: partitions must be a whole number from 1 to ${Outbox.slots}, not ${partitions}`
       )
     }
+    if (!Number.isInteger(batchSize) || batchSize < 1) {
+      return Effect.dieMessage(`OutboxRelay: batchSize must be a whole number above 0, not ${batchSize}`)
+    }
     return Effect.forEach(
       Array.from({ length: partitions }, (_, n) => n),
-      (n) => partition(n, partitions, options),
+      (n) => Effect.annotateLogs(partition(n, partitions, batchSize, options), "partition", `${n} of ${partitions}`),
       { concurrency: "unbounded", discard: true }
-    )
+    ).pipe(Effect.annotateLogs("relay", options.name ?? "outbox-relay"))
   })
 
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-const partition = (n: number, of: number, options: Options) =>
+const partition = (n: number, of: number, limit: number, options: Options) =>
   Effect.scoped(Effect.gen(function*() {
     const client = yield* MysqlClient.MysqlClient
     const poll = yield* Schedule.driver(options.poll)
     const committed = yield* Outbox.committed(client)
-    const limit = options.batchSize ?? 256
-    const range = {
-      fromSlot: Math.ceil(n * Outbox.slots / of),
-      toSlot: Math.ceil((n + 1) * Outbox.slots / of) - 1,
-      limit
-    }
+    const first = Math.ceil(n * Outbox.slots / of)
+    const last = Math.ceil((n + 1) * Outbox.slots / of) - 1
     /** `false`: the schedule has ended. */
     const next = Effect.match(Effect.raceFirst(Queue.take(committed), poll.next(undefined)), {
       onFailure: () => false,
       onSuccess: () => true
     })
 
-    const work: Effect.Effect<void, RedisError | MysqlError | TransactionAborted, Redis.Redis> = Effect.flatMap(
-      Effect.provideService(Outbox.read(range), SqlClient, client),
-      (messages) =>
-        Effect.zipRight(
-          // Uninterruptible, so that a relay that is stopped in good order publishes nothing twice.
-          Effect.uninterruptible(Effect.zipRight(
-            publish(messages),
-            Effect.provideService(Outbox.remove(messages.map(({ id }) => id)), SqlClient, client)
-          )),
-          messages.length === limit ? work : Effect.flatMap(next, (more) => more ? work : Effect.void)
-        )
+    /**
+     * From this slot to the last one, a batch at a time. After a full batch it goes on behind the slot where that one ended: what is
+     * left there has its turn when the pass begins again, so that a key that never rests does not keep back those behind it.
+     * `true`: nothing was left.
+     */
+    const pass = (fromSlot: number, refused: Map<string, RedisError>): Effect.Effect<boolean, Failure, Redis.Redis> =>
+      Effect.flatMap(
+        Effect.provideService(
+          Outbox.read({ fromSlot, toSlot: last, limit, except: [...refused.keys()] }),
+          SqlClient,
+          client
+        ),
+        (messages) =>
+          Effect.flatMap(
+            // A relay that is stopped in good order publishes nothing twice.
+            messages.length === 0 ? Effect.void : withGrace(publishAndRemove(client, messages, refused, options)),
+            () => {
+              if (messages.length < limit) return Effect.succeed(fromSlot === first)
+              const behind = messages[limit - 1]!.slot + 1
+              return behind <= last ? pass(behind, refused) : Effect.succeed(false)
+            }
+          )
+      )
+    const whole = Effect.suspend(() => {
+      const refused = new Map<string, RedisError>()
+      return Effect.flatMap(pass(first, refused), (all) => {
+        for (const error of refused.values()) return Effect.fail(error)
+        return Effect.succeed(all)
+      })
+    })
+    const work: Effect.Effect<void, Failure, Redis.Redis> = Effect.flatMap(
+      whole,
+      (all) => all ? Effect.flatMap(next, (more) => more ? work : Effect.void) : work
     )
-    const held = Effect.as(work, false).pipe(
+    const held = Effect.logInfo("The relay has its partition").pipe(
+      Effect.zipRight(work),
+      Effect.as(false),
       AdvisoryLock.withLock(`outbox/${n} of ${of}`, { timeout: 0, heartbeat: options.heartbeat }),
       Effect.catchTag("AdvisoryLockTimeout", () =>
-        poll.next(undefined).pipe(Effect.as(true), Effect.orElseSucceed(() => false)))
+        poll.next(undefined).pipe(Effect.as(true), Effect.orElseSucceed(() => false))),
+      Effect.tapErrorCause((cause) =>
+        Effect.logWarning("The relay has given up its partition", cause)
+      )
     )
+    yield* Effect.logDebug("The relay starts")
     yield* Effect.iterate(true, {
-      while: (again) =>
-        again,
+      while: (again) => again,
       body: () => held
     })
+    yield* Effect.logDebug("The relay has ended")
   }))
 
+type Failure = RedisError | MysqlError | TransactionAborted
+
 /** One step for each stream: it adds all of its messages in order, or stops at the first that cannot be added. */
-const publish = (messages: ReadonlyArray<Outbox.Stored>): Effect.Effect<void, RedisError, Redis.Redis> =>
-  messages.length === 0 ? Effect.void : Effect.flatMap(Redis.Redis, (redis) =>
-    Effect.forEach(
-      Object.entries(Arr.groupBy(messages, ({ stream }) => stream)),
-      ([stream, messages]) =>
-        Effect.map(redis.command("EVAL", addAll, "1", stream, ...messages.flatMap(fields)), () => {
-          WorkerMetrics.outboxPublished.unsafeUpdate(messages.length, [MetricLabel.make("stream", stream)])
-        }),
-      { concurrency: "unbounded", discard: true }
-    ))
+const publishAndRemove = (
+  client: MysqlClient.MysqlClient,
+  messages: ReadonlyArray<Outbox.Stored>,
+  refused: Map<string, RedisError>,
+  { bare = false }: Options
+): Effect.Effect<void, Failure, Redis.Redis> =>
+  Effect.flatMap(Redis.Redis, (redis) => {
+    const published: Array<string> = []
+    const publish = ([stream, messages]: [string, ReadonlyArray<Outbox.Stored>]) =>
+      Effect.matchEffect(
+        TraceContext.useSpan(
+          `send ${stream}`,
+          () => ({
+            kind: "producer",
+            attributes: TraceContext.attributes(stream, "send", { count: messages.length })
+          }),
+          () => redis.command("EVAL", addAll, "1", stream, ...messages.flatMap((_) => fields(_, bare)))
+        ),
+        {
+          onSuccess: () => {
+            published.push(...messages.map(({ id }) => id))
+            WorkerMetrics.outboxPublished.unsafeUpdate(messages.length, [MetricLabel.make("stream", stream)])
+            return Effect.void
+          },
+          onFailure: (error) => {
+            refused.set(stream, error)
+            return Effect.annotateLogs(
+              Effect.logWarning("Messages of the outbox could not be published", Cause.fail(error)),
+              { stream, messages: messages.length }
+            )
+          }
+        }
+      )
+    return Effect.forEach(Object.entries(Arr.groupBy(messages, ({ stream }) => stream)), publish, {
+      concurrency: "unbounded",
+      discard: true
+    }).pipe(
+      Effect.zipRight(Effect.suspend(() => Effect.provideService(Outbox.remove(published), SqlClient, client))),
+      // Redis is away: so it is for every other stream.
+      Effect.zipRight(Effect.suspend(() => {
+        for (const error of refused.values()) if (isTransient(error)) return Effect.fail(error)
+        return Effect.void
+      }))
+    )
+  })
+
+const grace = "2 seconds"
+
+/** Goes on for a while when it is interrupted, but not for ever: a server may be gone without a word. */
+const withGrace = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(
+      Effect.forkDaemon(Effect.interruptible(effect)),
+      (fiber) =>
+        Effect.onInterrupt(restore(Fiber.join(fiber)), () =>
+          Effect.zipRight(
+            Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), grace),
+            Fiber.interruptFork(fiber)
+          ))
+    )
+  )
 
 /** KEYS stream; ARGV for each entry the number of its fields and values, then those. */
 const addAll = `
@@ -161,8 +254,8 @@ while at <= #ARGV do
   at = at + count + 1
 end`
 
-const fields = ({ data, headers, key, messageId }: Outbox.Stored): Array<string> => {
-  const pairs = Object.entries({
+const fields = ({ data, headers, key, messageId }: Outbox.Stored, bare: boolean): Array<string> => {
+  const pairs = bare ? [] : Object.entries({
     ...headers,
     ...(key === undefined ? {} : { key }),
     [StreamEntry.messageIdHeader]: messageId

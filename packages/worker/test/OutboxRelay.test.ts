@@ -13,6 +13,9 @@ import * as Worker from "@safesync/worker/Worker"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as HashMap from "effect/HashMap"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Schedule from "effect/Schedule"
 import { balance, bench, credit, Payment, payments, Servers, source, until, worked } from "./fixture.js"
 
@@ -145,15 +148,89 @@ layer(Servers, { excludeTestServices: true })("OutboxRelay", (it) => {
       yield* Fiber.interrupt(second)
     })))
 
-  it.effect("L25: what cannot be published is a typed failure, and stays", () =>
+  it.effect("L25: a stream that cannot be written is a typed failure and stays; all others are published, once", () =>
     bench(Effect.gen(function*() {
-      const { append, redis, rows } = yield* outbox
+      const { append, published, redis, rows } = yield* outbox
       yield* Effect.addFinalizer(() => Effect.ignore(redis.command("DEL", "no-stream")))
       yield* redis.command("SET", "no-stream", "x")
+      yield* Effect.forEach([1, 2, 3, 4, 5], (pence) =>
+        Transaction.run(Effect.zipRight(
+          append({ account: 1, pence }),
+          Outbox.append({ stream: "no-stream", schema: Payment, value: { account: 2, pence } })
+        )))
+      // batches that are smaller than what is in the way
+      for (const batchSize of [2, 2, 256]) {
+        const exit = yield* Effect.exit(OutboxRelay.run({ poll: never, batchSize }))
+        expect(exit).toMatchObject(Exit.fail(expect.any(RedisError.WrongType)))
+        expect(yield* rows).toBe(5)
+      }
+      expect((yield* published).map(({ pence }) => pence).toSorted()).toEqual([1, 2, 3, 4, 5])
+      yield* redis.command("DEL", "no-stream")
+      const relay = yield* Effect.fork(OutboxRelay.run({ poll: never }))
+      yield* until(rows, (n) => n === 0)
+      expect(yield* redis.command("XLEN", "no-stream")).toBe(5)
+      yield* Fiber.interrupt(relay)
+    })))
+
+  it.effect("a key that has much to publish does not keep back those behind it", () =>
+    bench(Effect.gen(function*() {
+      const { append, published, rows, sql, stream } = yield* outbox
+      const keys = yield* sql<{ name: string }>`SELECT name FROM (SELECT 'a' AS name UNION SELECT 'b') AS k
+        ORDER BY CRC32(CONCAT(${stream}, CHAR(0), name)) % ${sql.literal(String(Outbox.slots))}`
+      const [first, second] = keys.map(({ name }) => name) as [string, string]
+      yield* Transaction.run(Effect.gen(function*() {
+        yield* Effect.forEach(Array.from({ length: 9 }), () => append({ account: 1, pence: 1 }, { key: first }))
+        yield* append({ account: 1, pence: 2 }, { key: second })
+      }))
+      const relay = yield* Effect.fork(OutboxRelay.run({ poll: never, batchSize: 3 }))
+      yield* until(rows, (n) => n === 0)
+      expect((yield* published).map(({ key }) => key).indexOf(second)).toBe(3)
+      yield* Fiber.interrupt(relay)
+    })))
+
+  it.effect("a relay is stopped though MySQL does not answer any more, and says what it did", () =>
+    bench(Effect.gen(function*() {
+      const { append, rows } = yield* outbox
+      const proxy = yield* TcpProxy.make((yield* MysqlServer.MysqlServer).url)
+      const client = yield* through(proxy)
       yield* Transaction.run(append({ account: 1, pence: 1 }))
-      yield* Transaction.run(Outbox.append({ stream: "no-stream", schema: Payment, value: { account: 1, pence: 2 } }))
-      const exit = yield* Effect.exit(OutboxRelay.run({ poll: never }))
-      expect(exit).toMatchObject(Exit.fail(expect.any(RedisError.WrongType)))
-      expect(yield* rows).toBe(2)
+      const removing = yield* proxy.observe((piece) => {
+        if (!Buffer.from(piece).includes("DELETE FROM safesync_outbox")) return false
+        Effect.runSync(proxy.stall())
+        return true
+      })
+      const said: Array<string> = []
+      const logger = Logger.make(({ annotations, message }) => {
+        said.push([message, ...HashMap.values(annotations)].flat().join(", "))
+      })
+      const relay = yield* Effect.fork(Effect.disconnect(
+        OutboxRelay.run({ poll: never, name: "news" }).pipe(
+          Effect.provide(Layer.merge(client, Logger.replace(Logger.defaultLogger, logger)))
+        )
+      ))
+      yield* removing
+      const asked = performance.now()
+      yield* Fiber.interrupt(relay)
+      expect(performance.now() - asked).toBeLessThan(4_000)
+      expect(said[0]).toMatch(/^The relay has its partition, .*(?=.*news)(?=.*0 of 1)/)
+      yield* proxy.cut
+      yield* proxy.resume()
+      expect(yield* rows).toBe(1)
+    })))
+
+  it.effect("bare: the field `data` alone, for consumers that refuse every other", () =>
+    bench(Effect.gen(function*() {
+      const { append, published, rows } = yield* outbox
+      yield* Transaction.run(append({ account: 1, pence: 1 }, { key: "k" }))
+      const relay = yield* Effect.fork(OutboxRelay.run({ poll: never, bare: true }))
+      yield* until(rows, (n) => n === 0)
+      expect(yield* published).toEqual([{ account: 1, pence: 1, key: undefined, id: undefined }])
+      yield* Fiber.interrupt(relay)
+    })))
+
+  it.effect("a batch of nothing is refused", () =>
+    bench(Effect.gen(function*() {
+      const exit = yield* Effect.exit(OutboxRelay.run({ poll: never, batchSize: 0 }))
+      expect(String(Exit.isFailure(exit) && exit.cause)).toContain("batchSize must be a whole number above 0, not 0")
     })))
 })
