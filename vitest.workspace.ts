@@ -13,7 +13,8 @@ export default defineWorkspace(
     "packages/benchmarks",
     "scratchpad/demo",
     "scratchpad/chaos",
-    "scratchpad/examples"
+    "scratchpad/examples",
+    "scratchpad/packaging"
   ].map((
     folder
   ) => ({
