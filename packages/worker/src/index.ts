@@ -29,6 +29,9 @@ export * as LeaseExpired from "./LeaseExpired.js"
  * and an entry that could not be added is followed by none of its stream. What is published again comes after all that was
  * published before it, so the first appearances stay in order.
  *
+ * **A stream that cannot be written** (it is of another type, or access to it is denied) holds up no other: the relay goes
+ * through the rest of the outbox without it, and fails then.
+ *
  * @since 0.1.0
  */
 export * as OutboxRelay from "./OutboxRelay.js"
