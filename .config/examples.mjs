@@ -54,4 +54,5 @@ write("tsconfig.json", `${JSON.stringify({
 
 if (silent.length > 0) {
   console.error(`Exports whose docstring has tags and no sentence:\n${silent.join("\n")}`)
+  process.exit(1)
 }

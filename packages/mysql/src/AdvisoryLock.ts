@@ -87,6 +87,8 @@ export class AdvisoryLockLost
 }
 
 /**
+ * Why a lock could not be had: its wait timed out, would have been a deadlock, or its statement failed.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -97,6 +99,8 @@ export type AdvisoryLockError =
   | MysqlError.TransactionAborted
 
 /**
+ * How an advisory lock is asked for.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -175,6 +179,8 @@ export const withLock = (name: string, options: Options & HeartbeatOptions) =>
   )
 
 /**
+ * How a lock that has a connection of its own finds out that the connection is gone.
+ *
  * @since 0.1.0
  * @category models
  */

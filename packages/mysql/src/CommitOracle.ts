@@ -15,6 +15,8 @@ import * as purged from "./internal/purge.js"
 import type * as MysqlError from "./MysqlError.js"
 
 /**
+ * The table of the markers that transactions with a `commitOracle` leave behind.
+ *
  * @since 0.1.0
  * @category migrations
  */

@@ -14,6 +14,8 @@ import type * as MysqlError from "./MysqlError.js"
 import { Transaction } from "./Transaction.js"
 
 /**
+ * A number that grows with each holder of a lock: whoever comes with a lower one has lost the lock since.
+ *
  * @since 0.1.0
  * @category models
  */

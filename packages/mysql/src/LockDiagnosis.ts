@@ -40,6 +40,8 @@ export interface LockWait {
 }
 
 /**
+ * Which waits are told, and how much of each.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -14,12 +14,16 @@ import * as driver from "./internal/driverError.js"
 import { LockParty } from "./LockParty.js"
 
 /**
+ * What all errors of this module have in common.
+ *
  * @since 0.1.0
  * @category type ids
  */
 export const TypeId: unique symbol = Symbol.for("@safesync/mysql/MysqlError")
 
 /**
+ * The type of `TypeId`.
+ *
  * @since 0.1.0
  * @category type ids
  */
@@ -257,6 +261,8 @@ export class StatementFailed
 }
 
 /**
+ * All that a statement can fail with, by what a caller does about it.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -307,6 +313,8 @@ export class TransactionAborted
 }
 
 /**
+ * Whether this is one of the errors of this module.
+ *
  * @since 0.1.0
  * @category refinements
  */

@@ -52,6 +52,8 @@ export class RowMissing extends Schema.TaggedError<RowMissing>("@safesync/mysql/
 }
 
 /**
+ * One row, the version that it is expected to have, and what to write.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -163,12 +165,16 @@ export const retry: {
   }))
 
 /**
+ * What `retry` tries again after.
+ *
  * @since 0.1.0
  * @category models
  */
 export type Retryable = VersionConflict | MysqlError.Deadlock | MysqlError.LockWaitTimeout
 
 /**
+ * An attempt that opens a transaction of its own. One that needs an open transaction does not compile.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -177,6 +183,8 @@ export type Attempt<A, E, R> = [Transaction] extends [R]
   : Effect.Effect<A, E, R>
 
 /**
+ * Whether `retry` would try again after this.
+ *
  * @since 0.1.0
  * @category refinements
  */

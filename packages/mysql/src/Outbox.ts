@@ -27,6 +27,8 @@ import * as MysqlMetrics from "./MysqlMetrics.js"
 import * as Transaction from "./Transaction.js"
 
 /**
+ * The table of the messages that are to be published.
+ *
  * @since 0.1.0
  * @category migrations
  */

@@ -33,6 +33,8 @@ import { Transaction } from "./Transaction.js"
 export type Wait = "wait" | "nowait" | "skip-locked" | Duration.DurationInput
 
 /**
+ * A row as the driver gives it, when no schema was named.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -57,12 +59,16 @@ export class MalformedRow extends Schema.TaggedError<MalformedRow>("@safesync/my
 }
 
 /**
+ * Why a row could not be locked.
+ *
  * @since 0.1.0
  * @category models
  */
 export type RowLockError = MysqlError.MysqlError | MysqlError.TransactionAborted
 
 /**
+ * Which row, and what to do where somebody else holds it.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -75,6 +81,8 @@ export interface Options<W extends where.Columns> {
 }
 
 /**
+ * With a schema: rows come out checked and decoded.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -87,6 +95,8 @@ export interface Decoded<A, I, R> {
 }
 
 /**
+ * Without a schema: rows come out as they are.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -140,6 +150,8 @@ export const forShare: {
 } = <W extends where.Columns>(options: Options<W> & MaybeDecoded): Locked<Option.Option<any>> => one("SHARE", options)
 
 /**
+ * What a key of several rows may be made of: values that have one order here and on the server.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -156,6 +168,8 @@ export type Key<K extends string | ReadonlyArray<string>> = K extends ReadonlyAr
   : KeyValue
 
 /**
+ * Which rows, by their key, and what to do where somebody else holds one.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -46,12 +46,16 @@ import * as MysqlError from "./MysqlError.js"
 import type * as TransactionError from "./TransactionError.js"
 
 /**
+ * What marks a `Transaction`.
+ *
  * @since 0.1.0
  * @category type ids
  */
 export const TypeId: unique symbol = Symbol.for("@safesync/mysql/Transaction")
 
 /**
+ * The type of `TypeId`.
+ *
  * @since 0.1.0
  * @category type ids
  */
@@ -70,6 +74,8 @@ export interface Transaction extends lifecycle.State {
 }
 
 /**
+ * The tag of the transaction that is open. Its presence in `R` says that an effect needs one.
+ *
  * @since 0.1.0
  * @category tags
  */
@@ -78,6 +84,8 @@ export const Transaction: Context.Tag<Transaction, Transaction> = Context.Generi
 )
 
 /**
+ * What a transaction is begun with.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -19,6 +19,8 @@ import * as Redacted from "effect/Redacted"
 import * as Sampling from "./Sampling.js"
 
 /**
+ * Where to push to, and as whom.
+ *
  * @since 0.1.0
  * @category models
  */

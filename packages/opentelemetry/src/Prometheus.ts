@@ -35,6 +35,8 @@ export class EndpointUnavailable
 }
 
 /**
+ * Where the endpoint listens.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -120,6 +122,8 @@ export const layer = (options: Options): Layer.Layer<never, EndpointUnavailable>
   ))
 
 /**
+ * `layer` with its options from a `Config`.
+ *
  * @since 0.1.0
  * @category layers
  */

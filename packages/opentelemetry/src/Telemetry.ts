@@ -28,6 +28,8 @@ import * as Otlp from "./Otlp.js"
 import * as Prometheus from "./Prometheus.js"
 
 /**
+ * What OpenTelemetry's environment variables say, or what stands in for them.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -30,6 +30,8 @@ import type { RedisServer } from "./RedisServer.js"
 export type Services = MysqlClient | SqlClient | Redis
 
 /**
+ * A handler, the messages it is given, and how to look at what it did.
+ *
  * @since 0.1.0
  * @category models
  */

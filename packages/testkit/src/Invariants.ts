@@ -99,6 +99,8 @@ export type IncrementBuiltIn =
   | "occ-ignored"
 
 /**
+ * The ways of inserting that come with the suite.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -117,6 +119,8 @@ export interface Module {
 }
 
 /**
+ * How much each process does, and for how long.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -130,6 +134,8 @@ export interface Options {
 }
 
 /**
+ * What came of a run, and whether the invariant holds.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -21,6 +21,8 @@ export const Attempt = Schema.Struct({
 })
 
 /**
+ * One way of getting a server, and why it failed.
+ *
  * @since 0.1.0
  * @category models
  */

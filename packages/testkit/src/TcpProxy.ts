@@ -32,6 +32,8 @@ export type Direction = "requests" | "replies"
 export type Point = string | Uint8Array | ((piece: Uint8Array) => boolean)
 
 /**
+ * What has passed the proxy so far.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -7,6 +7,8 @@ import * as Data from "effect/Data"
 import type * as Schedule from "effect/Schedule"
 
 /**
+ * The four words that `onFailure` can say.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -34,18 +36,24 @@ const { DeadLetter, Discard, Retry, Stop } = Data.taggedEnum<Disposition>()
 export const retry = (schedule: Schedule.Schedule<unknown, unknown>): Disposition => Retry({ schedule })
 
 /**
+ * To the group's dead-letter stream at once, with the pretty-printed cause.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const deadLetter: Disposition = DeadLetter()
 
 /**
+ * Ack it as if it had been handled.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const discard: Disposition = Discard()
 
 /**
+ * Let the worker drain and fail with the handler's cause. The message stays pending.
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -40,6 +40,8 @@ import * as Schedule from "effect/Schedule"
 import * as WorkerMetrics from "./WorkerMetrics.js"
 
 /**
+ * How a relay looks for messages, and how it shares the work.
+ *
  * @since 0.1.0
  * @category models
  */

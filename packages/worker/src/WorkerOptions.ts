@@ -56,6 +56,8 @@ export interface Common<A, E> {
 }
 
 /**
+ * The options of `Worker.run`, `make` and `layer`.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -76,6 +78,8 @@ export interface Options<A, E> extends Common<A, E> {
 }
 
 /**
+ * The options of `Worker.runBatch`.
+ *
  * @since 0.1.0
  * @category models
  */

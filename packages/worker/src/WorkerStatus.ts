@@ -9,6 +9,8 @@ import type * as Duration from "effect/Duration"
 import type * as Option from "effect/Option"
 
 /**
+ * What a worker is doing, for probes and operators.
+ *
  * @since 0.1.0
  * @category models
  */
