@@ -20,13 +20,13 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import type * as Pipeable from "effect/Pipeable"
 import type * as Scope from "effect/Scope"
 import * as deadEntry from "./internal/deadEntry.js"
-import { type Lease, parked } from "./internal/lease.js"
+import { end, type Lease, parked } from "./internal/lease.js"
 import * as options from "./internal/options.js"
 import * as scripts from "./internal/scripts.js"
 import type { InvalidOptions, RedisError } from "./RedisError.js"
@@ -76,20 +76,40 @@ export const use: {
   // Uninterruptible around the handler only: between its success and the ack nothing may come.
   return Effect.uninterruptibleMask((restore) => {
     const check = lease.begin()
-    // In a fiber of its own, so that it can be interrupted alone if the lease is lost.
-    const run = Effect.flatMap(Effect.fork(restore(Effect.suspend(() => f(self.value)))), (fiber) => {
-      lease.runsIn(fiber)
-      return Effect.matchCauseEffect(restore(ended(fiber)), {
-        onFailure: () => Effect.flatMap(Fiber.interrupt(fiber), (exit) => lease.end(exit)),
-        onSuccess: (exit) => Effect.zipRight(Fiber.inheritAll(fiber), lease.end(exit))
-      })
-    })
-    return check === undefined ? run : Effect.flatMap(restore(check), () => {
-      lease.beginNow()
-      return run
-    })
+    const run = running([lease], restore, () => f(self.value))
+    return check === undefined ? run : Effect.zipRight(restore(check), run)
   })
 })
+
+/**
+ * `use` for many deliveries: one handler, one fiber, and one ack for all of them if, and only if, it succeeds. Those that
+ * somebody else has taken before it begins are left out, so it may be given fewer, or none. If the lease of one is lost
+ * later, it is interrupted, and `LeaseLost` names that one; after a failure the others may be used once more.
+ *
+ * @internal
+ */
+export const useMany = <A, B, E, R>(
+  deliveries: ReadonlyArray<Delivery<A>>,
+  f: (begun: ReadonlyArray<Delivery<A>>) => Effect.Effect<B, E, R>
+): Effect.Effect<B, E | RedisError, R> =>
+  Effect.uninterruptibleMask((restore) => {
+    const leases = deliveries as ReadonlyArray<Lease<A>>
+    const checks = leases.flatMap((lease) => {
+      const check = lease.begin()
+      return check === undefined ? [] : [Effect.catchTag(check, "LeaseLost", () => Effect.void)]
+    })
+    const run = Effect.suspend(() => {
+      const begun = checks.length === 0 ? leases : leases.filter(({ state }) => state === "running")
+      return running(begun, restore, () => f(begun as ReadonlyArray<Delivery<A>>))
+    })
+    return checks.length === 0 ? run : Effect.matchCauseEffect(
+      restore(Effect.all(checks, { concurrency: "unbounded", discard: true })),
+      {
+        onFailure: (cause) => end(leases, Exit.failCause(cause)),
+        onSuccess: () => run
+      }
+    )
+  })
 
 /**
  * The value, for as long as the scope is open. The entry is acked if the scope closes with success, and not otherwise.
@@ -107,7 +127,7 @@ export const scoped = <A>(self: Delivery<A>): Effect.Effect<A, never, Scope.Scop
     Effect.withFiberRuntime<A>((fiber) => {
       const check = lease.begin()
       return Effect.map(
-        check === undefined ? Effect.void : Effect.orDie(Effect.map(check, () => lease.beginNow())),
+        check === undefined ? Effect.void : Effect.orDie(check),
         () => {
           lease.runsIn(fiber)
           return self.value
@@ -115,7 +135,7 @@ export const scoped = <A>(self: Delivery<A>): Effect.Effect<A, never, Scope.Scop
       )
     }),
     // A failed exit belongs to the scope's owner and is no failure of this finalizer.
-    (_, exit) => exit._tag === "Success" ? Effect.orDie(lease.end(exit)) : Effect.exit(lease.end(exit))
+    (_, exit) => exit._tag === "Success" ? Effect.orDie(end([lease], exit)) : Effect.exit(end([lease], exit))
   )
 }
 
@@ -144,18 +164,25 @@ export const retryAfter: {
   return settling(
     self,
     "Delivery.retryAfter",
-    (lease) => lease.hold("Delivery.retryAfter", parked, minIdle - millis)
+    (lease) => lease.hold("Delivery.retryAfter", parked, String(minIdle - millis), lease.count)
   )
 })
 
 /**
  * Gives the delivery up at once: the entry stays pending for its consumer, and is old enough for any other to take it now.
+ * If it was not begun, it does not count as an attempt.
  *
  * @category operations
  * @since 0.1.0
  */
 export const handBack = <A>(self: Delivery<A>): Effect.Effect<void, RedisError> =>
-  settling(self, "Delivery.handBack", (lease) => lease.hold("Delivery.handBack", lease.consumer, lease.holder.minIdle))
+  settling(self, "Delivery.handBack", (lease) =>
+    lease.hold(
+      "Delivery.handBack",
+      lease.consumer,
+      String(lease.holder.minIdle),
+      lease.state === "fetched" ? lease.count - 1 : lease.count
+    ))
 
 /**
  * The `minIdle` of the delivery's group: the lease of a delivery, and the longest delay of `retryAfter`.
@@ -184,7 +211,11 @@ export const deadLetter: {
         holder.redis.script(
           scripts.deadLetter,
           [holder.stream, holder.deadLetterStream],
-          deadEntry.deadLetterArgs(holder, { id, attempt: lease.fence }, reason)
+          deadEntry.deadLetterArgs(
+            holder,
+            { id, fence: lease.fence, attempts: Math.max(lease.attempt, lease.count) },
+            reason
+          )
         ),
         (outcome) => {
           if (outcome === "lost") {
@@ -199,6 +230,20 @@ export const deadLetter: {
 )
 
 // internal
+
+/** In a fiber of its own, so that it can be interrupted alone if a lease is lost. */
+const running = <B, E, R>(
+  leases: ReadonlyArray<Lease<unknown>>,
+  restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>,
+  handler: () => Effect.Effect<B, E, R>
+): Effect.Effect<B, E | RedisError, R> =>
+  Effect.flatMap(Effect.fork(restore(Effect.suspend(handler))), (fiber) => {
+    for (const lease of leases) lease.runsIn(fiber)
+    return Effect.matchCauseEffect(restore(ended(fiber)), {
+      onFailure: () => Effect.flatMap(Fiber.interrupt(fiber), (exit) => end(leases, exit)),
+      onSuccess: (exit) => Effect.zipRight(Fiber.inheritAll(fiber), end(leases, exit))
+    })
+  })
 
 /** `Fiber.await` at half its cost; it may be interrupted. */
 const ended = <A, E>(fiber: Fiber.RuntimeFiber<A, E>): Effect.Effect<Exit.Exit<A, E>> =>
@@ -217,6 +262,6 @@ const settling = <A, E>(
     }
     return lease.state === "lost" || lease.isReplaced
       ? lease.lose(command)
-      : Effect.onError(Effect.map(f(lease), () => lease.leave("settled")), () => lease.giveUp)
+      : Effect.onError(Effect.map(f(lease), () => lease.leave("settled")), () => lease.giveUp())
   }))
 }

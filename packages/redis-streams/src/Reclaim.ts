@@ -17,6 +17,7 @@ import * as scripts from "./internal/scripts.js"
 import * as session from "./internal/session.js"
 import * as Redis from "./Redis.js"
 import { type InvalidOptions, isTransient, type RedisError } from "./RedisError.js"
+import * as Metrics from "./RedisStreamsMetrics.js"
 
 /**
  * - `consumer`: the name under which stale entries are taken; the same as that of the process's `StreamConsumer`.
@@ -73,10 +74,15 @@ export const stream = <A>(
         })
         : Effect.matchEffect(pass.next(Infinity), {
           onFailure: (error) =>
-            Effect.matchEffect(error._tag === "NoGroup" && seen ? recreate(redis, group, error) : reconnected(error), {
-              onFailure: (error) => Effect.fail(Option.some(error)),
-              onSuccess: () => next
-            }),
+            Effect.matchEffect(
+              error._tag === "NoGroup" && seen
+                ? Effect.catchAll(recreate(redis, group, error), reconnected)
+                : reconnected(error),
+              {
+                onFailure: (error) => Effect.fail(Option.some(error)),
+                onSuccess: () => next
+              }
+            ),
           onSuccess: (chunk) => {
             done = pass.done
             seen = true
@@ -126,7 +132,7 @@ const makePass = <A>(
     const batchSize = yield* options.count("batchSize", settings.batchSize ?? 64)
     const fetched = yield* session.make(redis, group, settings.consumer, settings.malformed)
     yield* Effect.addFinalizer(() => fetched.handBack)
-    const { consumer, minIdle } = fetched.holder
+    const { consumer, labels, minIdle } = fetched.holder
     const spared = settings.takeOwn === false ? consumer : ""
     let cursor = start
     const ask = (limit: number): Effect.Effect<readonly [string, scripts.Page], RedisError> =>
@@ -148,12 +154,15 @@ const makePass = <A>(
           }
         )
       })
-    // Uninterruptible, since the server has delivered what the reply brings.
     const take = (limit: number) =>
-      Effect.uninterruptible(Effect.flatMap(ask(limit), ([next, page]) => {
-        cursor = next
-        return fetched.arrivePage(page)
-      }))
+      Effect.suspend(() => {
+        const sent = performance.now()
+        return fetched.finishing(Effect.flatMap(ask(limit), ([next, page]) => {
+          cursor = next
+          Metrics.messagesClaimed.unsafeUpdate(page[1].length, labels)
+          return fetched.arrivePage(page, sent)
+        }))
+      })
     return {
       next: (limit) =>
         Effect.suspend(() => fetched.hasMore ? fetched.deliver : Effect.zipRight(take(limit), fetched.deliver)),

@@ -18,7 +18,6 @@ import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { Redis as Client, type RedisOptions } from "ioredis"
 import type { ConnectionOptions } from "node:tls"
-import { Acks } from "./internal/acks.js"
 import { type Blocking, blocking } from "./internal/blocking.js"
 import { type Capabilities, capabilities } from "./internal/capabilities.js"
 import * as cluster from "./internal/cluster.js"
@@ -64,8 +63,6 @@ export interface Service {
   readonly capabilities: Effect.Effect<Capabilities, RedisError>
   /** @internal Runs in the background for as long as the layer lives. */
   readonly fork: (effect: Effect.Effect<void>) => void
-  /** @internal */
-  readonly acks: Acks
   /** @internal */
   readonly inFlight: InFlight
 }
@@ -245,7 +242,6 @@ const service = (
     yield* logReconnects(shared)
     const scope = yield* Effect.scope
     const run = Runtime.runFork(yield* Effect.runtime<never>())
-    const acks = new Acks((name, args, callback) => shared.run(name, args, callback))
     return {
       command: (name, ...args) => shared.command(name, args),
       commands: (commands) => shared.commands(commands),
@@ -257,8 +253,7 @@ const service = (
       fork: (effect) => {
         run(effect, { scope })
       },
-      acks,
-      inFlight: new InFlight()
+      inFlight: new InFlight((name, args, callback) => shared.run(name, args, callback))
     }
   })
 

@@ -42,12 +42,15 @@ export const messagesRead: Metric.Metric.Counter<number> = counter(
 export const messagesAcked: Metric.Metric.Counter<number> = counter("messages_ack", "Entries acknowledged")
 
 /**
- * Pending entries taken over, from other consumers or from an earlier life of the same one. Label: `stream`.
+ * Stale pending entries taken over by `Reclaim`, from whichever consumer. Label: `stream`.
  *
  * @category metrics
  * @since 0.1.0
  */
-export const messagesClaimed: Metric.Metric.Counter<number> = counter("messages_claimed", "Pending entries taken over")
+export const messagesClaimed: Metric.Metric.Counter<number> = counter(
+  "messages_claimed",
+  "Stale pending entries taken over"
+)
 
 /**
  * Entries moved to the dead-letter stream. Label: `stream`.

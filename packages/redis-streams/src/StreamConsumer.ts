@@ -18,6 +18,7 @@ import type { Delivery } from "./Delivery.js"
 import type { Blocking } from "./internal/blocking.js"
 import { recreate } from "./internal/lostGroup.js"
 import * as options from "./internal/options.js"
+import { pulse } from "./internal/pulse.js"
 import * as reads from "./internal/reads.js"
 import * as session from "./internal/session.js"
 import * as Redis from "./Redis.js"
@@ -72,7 +73,8 @@ export const stream = <A>(
     // Added before the connection, so run after it is closed: a read that still brings something has come back by then.
     yield* Effect.addFinalizer(() => fetched.handBack)
 
-    const { consumer, labels } = fetched.holder
+    const { consumer, labels, minIdle } = fetched.holder
+    const alive = yield* pulse(minIdle)
 
     /** The connection for reads that block, while there is one. */
     let connection: { readonly blocking: Blocking; readonly scope: Scope.CloseableScope } | undefined
@@ -81,10 +83,17 @@ export const stream = <A>(
     let lost = false
     let seen = false
 
-    const connect = Effect.gen(function*() {
-      const own = yield* Scope.fork(scope, ExecutionStrategy.sequential)
-      connection = { blocking: yield* Scope.extend(reserve(fetched), own), scope: own }
-    })
+    const connect = Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Scope.fork(scope, ExecutionStrategy.sequential), (own) =>
+        Effect.matchCauseEffect(restore(Scope.extend(reserve(fetched), own)), {
+          onFailure: (cause) =>
+            Effect.zipRight(Scope.close(own, Exit.failCause(cause)), Effect.failCause(cause)),
+          onSuccess: (blocking) => {
+            connection = { blocking, scope: own }
+            return Effect.void
+          }
+        }))
+    )
 
     const disconnect = Effect.suspend(() => {
       const closing = connection?.scope
@@ -100,7 +109,9 @@ export const stream = <A>(
       })
     )
 
-    const takeNew = Effect.suspend(() => reads.readNew(fetched, connection!.blocking, batchSize, block))
+    const takeNew = Effect.suspend(() =>
+      reads.readNew(fetched, connection!.blocking, batchSize, block, alive)
+    )
 
     const next: Effect.Effect<Chunk.Chunk<Delivery<A>>, RedisError> = Effect.suspend(() => {
       if (fetched.hasMore) {
@@ -126,7 +137,9 @@ export const stream = <A>(
 
     const recover = (error: RedisError) => {
       // A group that was never there is not lost, but was not created.
-      const regained = error._tag === "NoGroup" && seen ? recreate(redis, group, error) : reconnected(error)
+      const regained = error._tag === "NoGroup" && seen
+        ? Effect.catchAll(recreate(redis, group, error), reconnected)
+        : reconnected(error)
       return Effect.mapBoth(regained, { onFailure: Option.some, onSuccess: () => Chunk.empty<Delivery<A>>() })
     }
 
@@ -207,7 +220,10 @@ export const next = <A>(
       if (left < 1) {
         return Effect.succeedNone
       }
-      const read = Effect.flatMap(reserve(fetched), (blocking) => reads.readNew(fetched, blocking, 1, left))
+      const read = Effect.flatMap(
+        reserve(fetched),
+        (blocking) => reads.readNew(fetched, blocking, 1, left, () => -Infinity)
+      )
       return Effect.zipRight(Effect.scoped(read), orElse(fromNew))
     })
     return yield* Effect.onError(fromOwn, (cause) =>

@@ -1,8 +1,9 @@
-import { assert, layer } from "@effect/vitest"
+import { assert, describe, layer } from "@effect/vitest"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as RedisStreamsMetrics from "@safesync/redis-streams/RedisStreamsMetrics"
+import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as TcpProxy from "@safesync/testkit/TcpProxy"
 import * as Cause from "effect/Cause"
@@ -12,7 +13,9 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
 import type { Lease } from "../src/internal/lease.js"
 import * as scripts from "../src/internal/scripts.js"
 import { deliveries, expectNothingLeft, freshGroup, type Order, order, pendingOf, RedisLive, until } from "./fixture.js"
@@ -235,9 +238,9 @@ layer(RedisLive, { excludeTestServices: true })("Delivery", (it) => {
           (delivery) => Delivery.use(delivery, () => Deferred.await(finish.get(delivery.id)!)),
           { concurrency: "unbounded", discard: true }
         ))
-        const { running } = (held[0] as unknown as Lease<Order>).holder
-        yield* until(Effect.sync(() => running.size), (size) => size === count)
-        const last = [...running].at(-1)!
+        const leases = held as ReadonlyArray<Delivery.Delivery<Order>> as ReadonlyArray<Lease<Order>>
+        yield* until(Effect.sync(() => leases), (leases) => leases.every(({ state }) => state === "running"))
+        const last = leases.at(-1)!
         yield* proxy.delay("50 millis")
         const renewal = Effect.flatten(proxy.observe(scripts.hold.sha))
         // It is acked after the first page has been asked about, and before its own.
@@ -312,6 +315,158 @@ layer(RedisLive, { excludeTestServices: true })("Delivery", (it) => {
       assert.strictEqual(value, "lost")
       yield* expectNothingLeft(group)
     }))
+
+  it.scoped("L18: a delivery that is being begun is not handed back by its closing stream", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "1 hour" })
+      const redis = yield* Redis.Redis
+      yield* send(1)
+      const asked = yield* Deferred.make<void>()
+      const answer = yield* Deferred.make<void>()
+      const slow: Redis.Service = {
+        ...redis,
+        script: (...args) =>
+          Effect.zipRight(
+            Effect.zipRight(Deferred.succeed(asked, undefined), Deferred.await(answer)),
+            redis.script(...args)
+          )
+      }
+      const scope = yield* Scope.make()
+      const [delivery] = yield* deliveries(group, 1).pipe(Scope.extend(scope), Effect.provideService(Redis.Redis, slow)) // It has waited for so long that the server must be asked.
+      ;(delivery as unknown as { freshAt: number }).freshAt = -Infinity
+      const using = yield* Effect.fork(Delivery.use(delivery!, () => Reclaim.once(group, { consumer: "b", count: 1 })))
+      yield* Deferred.await(asked)
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* Effect.yieldNow()
+      yield* Deferred.succeed(answer, undefined)
+      yield* Fiber.join(closing)
+      assert.deepStrictEqual(yield* Fiber.join(using), [])
+      yield* expectNothingLeft(group)
+    }))
+
+  for (const whenLost of ["fail", { recreateFrom: "0" }] as const) {
+    it.scoped(`L18, L21: a handler whose group is created again meanwhile, with whenLost ${JSON.stringify(whenLost)}`, () =>
+      Effect.gen(function*() {
+        const { group, send, stream } = yield* freshGroup({ minIdle: "30 millis", whenLost })
+        const redis = yield* Redis.Redis
+        yield* send(1)
+        let renewals = 0
+        const counting: Redis.Service = {
+          ...redis,
+          script: (...args) => Effect.tap(redis.script(...args), () => renewals++)
+        }
+        const [delivery] = yield* Effect.provideService(deliveries(group, 1), Redis.Redis, counting)
+        const exit = yield* Effect.exit(Delivery.use(delivery!, () =>
+          redis.commands([
+            ["XGROUP", "DESTROY", stream, group.group],
+            ["XGROUP", "CREATE", stream, group.group, "0"]
+          ]).pipe(
+            Effect.tap(() => renewals = 0),
+            Effect.zipRight(until(Effect.sync(() => renewals), (renewals) => renewals > 2))
+          )))
+        assert.strictEqual(Exit.isSuccess(exit), whenLost !== "fail")
+      }))
+  }
+
+  it.scoped("however many ask one by one, one fiber looks after a consumer's leases", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      yield* send(3)
+      let fibers = 0
+      const counting: Redis.Service = {
+        ...redis,
+        fork: (effect) => {
+          fibers++
+          redis.fork(effect)
+        }
+      }
+      const one = StreamConsumer.next(group, { consumer: "a" }).pipe(
+        Effect.flatMap((delivery) => Delivery.use(Option.getOrThrow(delivery), () => Effect.void)),
+        Effect.scoped,
+        Effect.provideService(Redis.Redis, counting)
+      )
+      yield* Effect.all([one, one, one])
+      assert.strictEqual(fibers, 1)
+    }))
+
+  it.scoped("a dead letter tells the attempts of both: the server's deliveries, and those after which it was tried again here", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      yield* send(1)
+      const [delivery] = yield* deliveries(group, 1)
+      ;(delivery as { attempt: number }).attempt++
+      yield* Delivery.deadLetter(delivery!, "no")
+      const [[, fields]] = (yield* redis.command("XRANGE", group.deadLetterStream, "-", "+")) as [
+        [string, Array<string>]
+      ]
+      assert.strictEqual(fields[fields.indexOf("dead.attempts") + 1], "2")
+    }))
+
+  it.scoped("L20: a delivery that is handed back before it was begun has not counted", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      yield* send(2)
+      const [unbegun, failed] = yield* deliveries(group, 2)
+      yield* Effect.exit(Delivery.use(failed!, () => Effect.fail("no")))
+      yield* Delivery.handBack(unbegun!)
+      yield* Delivery.handBack(failed!)
+      const taken = yield* Reclaim.once(group, { consumer: "b", count: 2 })
+      assert.deepStrictEqual(taken.map(({ attempt }) => attempt), [1, 2])
+    }))
+
+  describe("useMany", () => {
+    it.scoped("L15: acks all if its handler succeeds, and none if it fails", () =>
+      Effect.gen(function*() {
+        const { group, send } = yield* freshGroup()
+        yield* send(3)
+        const mine = yield* deliveries(group, 3)
+        const numbers = (begun: ReadonlyArray<Delivery.Delivery<Order>>) => begun.map(({ value }) => value.number)
+        const failed = yield* Effect.flip(Delivery.useMany(mine, (begun) => Effect.fail(numbers(begun))))
+        assert.deepStrictEqual(failed, [1, 2, 3])
+        assert.strictEqual((yield* pendingOf(group)).length, 3)
+        assert.deepStrictEqual(
+          yield* Delivery.useMany(mine, (begun) => Effect.succeed(numbers(begun))),
+          [1, 2, 3]
+        )
+        yield* expectNothingLeft(group)
+      }))
+
+    it.scoped("L18: leaves out what somebody else has taken, and what its handler settles itself is not acked", () =>
+      Effect.gen(function*() {
+        const { group, send } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        yield* send(3)
+        const mine = yield* deliveries(group, 3)
+        yield* Effect.exit(Delivery.useMany(mine, () => Effect.fail("not yet")))
+        yield* redis.command("XCLAIM", group.stream, group.group, "b", "0", mine[1]!.id)
+        const begun = yield* Delivery.useMany(
+          mine,
+          (begun) => Effect.as(Delivery.deadLetter(begun[0]!, "no"), begun.map(({ value }) => value.number))
+        )
+        assert.deepStrictEqual(begun, [1, 3])
+        assert.deepStrictEqual((yield* pendingOf(group)).map(({ id }) => id), [mine[1]!.id])
+        assert.strictEqual(yield* redis.command("XLEN", group.deadLetterStream), 1)
+      }))
+
+    it.scoped("L18: a lease that is lost interrupts it, names that one and leaves the others to be used again", () =>
+      Effect.gen(function*() {
+        const { group, send } = yield* freshGroup({ minIdle: "30 millis" })
+        const redis = yield* Redis.Redis
+        yield* send(2)
+        const mine = yield* deliveries(group, 2)
+        const error = yield* Effect.flip(Delivery.useMany(mine, () =>
+          Effect.zipRight(
+            redis.command("XCLAIM", group.stream, group.group, "b", "0", mine[0]!.id),
+            Effect.never
+          )))
+        assert.strictEqual(error._tag === "LeaseLost" ? error.id : error, mine[0]!.id)
+        const rest = yield* Delivery.useMany(mine, (begun) => Effect.succeed(begun.map(({ id }) => id)))
+        assert.deepStrictEqual(rest, [mine[1]!.id])
+        assert.deepStrictEqual((yield* pendingOf(group)).map(({ id }) => id), [mine[0]!.id])
+      }))
+  })
 
   it.scoped("L19: an entry that is deleted while its handler runs does not disturb the handler", () =>
     Effect.gen(function*() {

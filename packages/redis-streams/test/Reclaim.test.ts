@@ -3,8 +3,11 @@ import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as Metrics from "@safesync/redis-streams/RedisStreamsMetrics"
+import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as TcpProxy from "@safesync/testkit/TcpProxy"
 import * as Chunk from "effect/Chunk"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
@@ -12,6 +15,7 @@ import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { Capability } from "../src/internal/capabilities.js"
+import type { Lease } from "../src/internal/lease.js"
 import { deliveries, expectNothingLeft, freshGroup, type Order, pendingOf, RedisWithout, until } from "./fixture.js"
 
 const numberOf = (delivery: Delivery.Delivery<Order>) => Delivery.use(delivery, (order) => Effect.succeed(order.number))
@@ -87,6 +91,68 @@ for (const [name, without] of ways) {
         yield* expectNothingLeft(group)
       }))
 
+    it.scoped("L15, L16: what was dropped is given to this process again once it is stale, and has not counted", () =>
+      Effect.gen(function*() {
+        const { group, send } = yield* freshGroup({ minIdle: "150 millis" })
+        yield* send(2)
+        const [dropped, late] = yield* deliveries(group, 2)
+        // A third of minIdle later it counts as not delivered.
+        yield* until(pendingOf(group), (pending) => pending.every(({ attempts }) => attempts === 0))
+        yield* Delivery.use(
+          late!,
+          () =>
+            Effect.map(pendingOf(group), (pending) => assert.deepStrictEqual(pending.map((_) => _.attempts), [0, 1]))
+        )
+        yield* age(group, [dropped!.id], 60_000)
+        const [again] = yield* Reclaim.once(group, { consumer: "a", count: 10 })
+        assert.deepStrictEqual([again!.id, again!.attempt], [dropped!.id, 1])
+        const error = yield* Effect.flip(numberOf(dropped!))
+        assert.strictEqual(error._tag, "LeaseLost")
+        assert.strictEqual(yield* numberOf(again!), 1)
+        yield* expectNothingLeft(group)
+      }))
+
+    it.scoped("L18: a delivery that this process claims while it asks for it is not lost", () =>
+      Effect.gen(function*() {
+        const { group, send } = yield* freshGroup({ minIdle: "1 hour" })
+        const redis = yield* Redis.Redis
+        yield* send(1)
+        const [delivery] = yield* deliveries(group, 1)
+        const lease = delivery as Delivery.Delivery<Order> as Lease<Order>
+        yield* age(group, [lease.id], 7_200_000)
+        const sent = yield* Deferred.make<void>()
+        const reclaiming = yield* Reclaim.once(group, { consumer: "a", count: 1 }).pipe(
+          Effect.provideService(Redis.Redis, {
+            ...redis,
+            take: (...args) => Effect.zipRight(Deferred.succeed(sent, undefined), redis.take(...args))
+          }),
+          Effect.fork
+        )
+        lease.state = "asked"
+        yield* Deferred.await(sent)
+        yield* lease.hold("test", "a", "0", 1)
+        assert.deepStrictEqual(yield* Fiber.join(reclaiming), [])
+        assert.deepStrictEqual((yield* pendingOf(group)).map(({ attempts, consumer }) => [consumer, attempts]), [[
+          "a",
+          1
+        ]])
+      }))
+
+    it.scoped("L20: a pass stops within its limits while Redis is silent", () =>
+      Effect.gen(function*() {
+        const { group } = yield* freshGroup()
+        const { url } = yield* RedisServer.RedisServer
+        const proxy = yield* TcpProxy.make(url)
+        yield* Effect.gen(function*() {
+          yield* Effect.scoped(Reclaim.once(group, { consumer: "a", count: 1 }))
+          yield* proxy.stall()
+          const passing = yield* Effect.fork(Effect.scoped(Reclaim.once(group, { consumer: "a", count: 1 })))
+          yield* Effect.yieldNow()
+          const [took] = yield* Effect.timed(Fiber.interrupt(passing))
+          assert.isBelow(Duration.toMillis(took), 2500)
+        }).pipe(Effect.scoped, Effect.provide(Redis.layer({ url: proxy.through(url) })))
+      }))
+
     it.scoped("L18: leaves a consumer's own entries alone if asked to, and finds all others", () =>
       Effect.gen(function*() {
         const { group, send } = yield* freshGroup()
@@ -138,13 +204,16 @@ for (const [name, without] of ways) {
       Effect.gen(function*() {
         const { group, send } = yield* freshGroup()
         const ids = yield* send(5)
-        yield* deliveries(group, 5)
+        yield* Effect.forEach(yield* deliveries(group, 5), (delivery) =>
+          Effect.exit(Delivery.use(delivery, () => Effect.fail("no"))))
         yield* age(group, ids, 60_000)
         yield* Effect.scoped(
-          Effect.flatMap(Reclaim.once(group, { consumer: "b", count: 10 }), (taken) => numberOf(taken[0]!))
+          Effect.flatMap(Reclaim.once(group, { consumer: "b", count: 10 }), (taken) =>
+            numberOf(taken[0]!))
         )
         const taken = yield* Reclaim.once(group, { consumer: "c", count: 10 })
-        assert.deepStrictEqual(taken.map(({ id }) => id), ids.slice(1))
+        // One delivery that failed, and one that was not begun and does not count.
+        assert.deepStrictEqual(taken.map(({ attempt, id }) => [id, attempt]), ids.slice(1).map((id) => [id, 2]))
         yield* Effect.forEach(taken, numberOf)
         yield* expectNothingLeft(group)
       }))

@@ -51,6 +51,34 @@ layer(RedisLive, { excludeTestServices: true })("RedisStreamsMetrics", (it) => {
       assert.deepStrictEqual(counts, [1, 1, 1, 1, 1, 3, 3])
     }))
 
+  it.scoped("what Reclaim takes over counts as claimed, and what a consumer finds of its own at its start does not", () =>
+    Effect.gen(function*() {
+      const { group, send, stream } = yield* freshGroup({ minIdle: 1 })
+      yield* send(2)
+      yield* Effect.forEach(
+        yield* Effect.scoped(deliveries(group, 2)),
+        (delivery) => Effect.exit(Delivery.use(delivery, () => Effect.fail("no")))
+      )
+      const own = yield* deliveries(group, 2)
+      assert.strictEqual(count(Metrics.messagesClaimed, stream), 0)
+      yield* Delivery.use(own[0]!, () => Effect.void)
+      yield* Effect.exit(Delivery.use(own[1]!, () => Effect.fail("no")))
+      yield* until(Reclaim.once(group, { consumer: "b", count: 1 }), (_) => _.length > 0)
+      assert.strictEqual(count(Metrics.messagesClaimed, stream), 1)
+    }))
+
+  it.scoped("only what could be handed back counts as handed back", () =>
+    Effect.gen(function*() {
+      const { group, send, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      const ids = yield* send(3)
+      yield* Effect.scoped(Effect.zipRight(
+        deliveries(group, 3),
+        redis.command("XCLAIM", stream, group.group, "b", "0", ids[0]!)
+      ))
+      assert.strictEqual(count(Metrics.messagesHandedBack, stream), 2)
+    }))
+
   it.scoped("the renewals of a slow handler are counted, and what is rare begins at 0", () =>
     Effect.gen(function*() {
       const { group, send, stream } = yield* freshGroup({ minIdle: 60 })

@@ -3,6 +3,8 @@ import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
+import { Loading } from "@safesync/redis-streams/RedisError"
+import * as Metrics from "@safesync/redis-streams/RedisStreamsMetrics"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
@@ -17,6 +19,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -24,6 +27,8 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Redis as Client } from "ioredis"
 import * as crypto from "node:crypto"
+import type { Lease } from "../src/internal/lease.js"
+import { withoutValues } from "../src/internal/withoutValues.js"
 import {
   deliveries,
   expectNoReader,
@@ -443,6 +448,126 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer", (it) => {
       }))
   })
 
+  describe("L17: an entry that nobody can deal with stays pending, and the stream goes on", () => {
+    const good = (group: ConsumerGroup.ConsumerGroup<Order>) =>
+      Effect.map(Effect.scoped(Effect.flatMap(deliveries(group, 1), Effect.forEach(numberOf))), ([number]) => number)
+
+    it.scoped("L17: a schema that throws is like one that refuses", () =>
+      Effect.gen(function*() {
+        const { group, send } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        yield* send(2)
+        const throwing = {
+          ...group,
+          entry: {
+            ...group.entry,
+            decode: (fields: ReadonlyArray<string>) => {
+              if (fields[1] === `{"number":1}`) throw new Error("thrown")
+              return group.entry.decode(fields)
+            }
+          }
+        }
+        assert.strictEqual(yield* good(throwing), 2)
+        assert.strictEqual(yield* redis.command("XLEN", group.deadLetterStream), 1)
+        yield* expectNothingLeft(group)
+      }))
+
+    it.scoped("L17: where there is no dead-letter stream, but something else under its name", () =>
+      Effect.gen(function*() {
+        const { group, producer, stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        yield* redis.command("SET", group.deadLetterStream, "no stream")
+        const bad = yield* redis.command("XADD", stream, "*", "data", "{")
+        yield* StreamProducer.send(producer, order(1))
+        assert.strictEqual(yield* good(group), 1)
+        assert.deepStrictEqual((yield* pendingOf(group)).map(({ id }) => id), [bad])
+      }))
+
+    it.scoped("L17: an entry with more fields than a script can pass on", () =>
+      Effect.gen(function*() {
+        const { group, producer, stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        const fields = Array.from({ length: 10_000 }, (_, i) => String(i))
+        const bad = yield* redis.command("XADD", stream, "*", ...fields)
+        yield* StreamProducer.send(producer, order(1))
+        assert.strictEqual(yield* good(group), 1)
+        assert.deepStrictEqual((yield* pendingOf(group)).map(({ id }) => id), [bad])
+      }))
+
+    it.scoped("L19: one that cannot be decoded and is deleted before it is moved is reported", () =>
+      Effect.gen(function*() {
+        const { group, producer, stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        const bad = yield* redis.command("XADD", stream, "*", "data", "{")
+        yield* StreamProducer.send(producer, order(1))
+        const deleting: Redis.Service = {
+          ...redis,
+          script: (...args) => Effect.zipRight(redis.command("XDEL", stream, String(bad)), redis.script(...args))
+        }
+        assert.strictEqual(yield* Effect.provideService(good(group), Redis.Redis, deleting), 1)
+        assert.strictEqual(Metrics.messagesDeleted.unsafeValue(Metrics.labels(stream)).count, 1)
+        yield* expectNothingLeft(group)
+      }))
+
+    it("L17: why an entry does not fit is told without its values and the keys of its records", () => {
+      const schema = Schema.Struct({
+        names: Schema.Record({ key: Schema.String, value: Schema.Int }),
+        list: Schema.Array(Schema.Int)
+      })
+      const error = ParseResult.decodeUnknownEither(Schema.parseJson(schema), { errors: "all" })(
+        `{"names":{"secret":"x"},"list":[1,"y"]}`
+      )
+      assert.strictEqual(
+        withoutValues(ParseResult.parseError(Either.getOrThrow(Either.flip(error)))),
+        "Type at names.*, Type at list.1"
+      )
+    })
+  })
+
+  it.scoped("L18: what has come during a pause of the event loop is asked for before it is begun", () =>
+    Effect.gen(function*() {
+      const { group } = yield* freshGroup({ minIdle: "90 millis" })
+      const taking = yield* Effect.fork(deliveries(group, 1))
+      yield* untilBlocked(group)
+      const redis = yield* Redis.Redis
+      yield* Effect.all([
+        redis.command("XADD", group.stream, "*", "data", `{"number":1}`),
+        // In the same turn, right after the command has been written.
+        Effect.sync(() => {
+          const start = performance.now()
+          while (performance.now() - start < 200);
+        })
+      ], { concurrency: 2 })
+      const [delivery] = yield* Fiber.join(taking)
+      assert.isAbove((delivery as Delivery.Delivery<Order> as Lease<Order>).age, 90)
+    }))
+
+  it.scoped("L21: a group that cannot be created again at once is created again later", () =>
+    Effect.gen(function*() {
+      const { group, send, stream } = yield* freshGroup({ whenLost: { recreateFrom: "0" } })
+      const redis = yield* Redis.Redis
+      yield* send(1)
+      let refusals = 2
+      const refusing: Redis.Service = {
+        ...redis,
+        command: (...command) =>
+          command[0] === "XGROUP" && refusals-- > 0
+            ? Effect.fail(new Loading({ command: "XGROUP", detail: "not yet" }))
+            : redis.command(...command)
+      }
+      const seen: Array<number> = []
+      yield* StreamConsumer.stream(group, { consumer: "a", reconnect: Schedule.spaced("1 millis") }).pipe(
+        Stream.mapEffect(numberOf),
+        Stream.runForEach((number) => Effect.sync(() => seen.push(number))),
+        Effect.provideService(Redis.Redis, refusing),
+        Effect.forkScoped
+      )
+      yield* until(Effect.sync(() => seen.length), (length) => length === 1)
+      yield* redis.command("XGROUP", "DESTROY", stream, group.group)
+      yield* until(Effect.sync(() => seen.length), (length) => length === 2)
+      assert.isBelow(refusals, 0)
+    }))
+
   describe("L20: a consumer stops promptly and hands back what it has not begun", () => {
     it.scoped("L20: a read that blocks for a minute ends at once", () =>
       Effect.gen(function*() {
@@ -468,6 +593,8 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer", (it) => {
         assert.deepStrictEqual(Chunk.toReadonlyArray(first), [1])
         const others = yield* Reclaim.once(group, { consumer: "b", count: 100 })
         assert.deepStrictEqual(others.map(({ value }) => value.number), [2, 3, 4, 5, 6, 7, 8, 9, 10])
+        // They were not begun, and that does not count.
+        assert.deepStrictEqual(new Set(others.map(({ attempt }) => attempt)), new Set([1]))
         yield* Effect.forEach(others, numberOf)
         yield* expectNothingLeft(group)
       }))

@@ -140,22 +140,17 @@ const history = (steps: ReadonlyArray<Step>) =>
         for (const id of batch) {
           pending.set(id, { owner: process.name, attempts: 1, stale: false })
         }
-        const given = batch.filter((id) => {
-          const held = inFlight(process, id)
-          if (held !== undefined) {
-            held.fence = 1
-          }
-          return held === undefined
-        })
-        if (given.length > 0) {
-          return given
+        for (const held of process.held) {
+          // Given again, by a group that was created again: the new delivery replaces the old one.
+          if (held.state === "fetched" && batch.includes(held.delivery.id)) process.held.delete(held)
         }
+        return batch
       }
     }
 
     const stillHolds = ({ delivery, fence, process }: Held) => {
       const entry = pending.get(delivery.id)
-      return entry?.owner === process.name && entry.attempts === fence
+      return entry?.owner === process.name && (entry.attempts === fence || entry.attempts === fence - 1)
     }
 
     const close = (process: Process) =>
@@ -168,7 +163,9 @@ const history = (steps: ReadonlyArray<Step>) =>
             if (held.state === "fetched") {
               held.state = "handed"
               if (stillHolds(held)) {
-                pending.get(held.delivery.id)!.stale = true
+                // It was not begun, and its delivery does not count.
+                held.fence = held.delivery.attempt - 1
+                Object.assign(pending.get(held.delivery.id)!, { attempts: held.fence, stale: true })
               }
             }
           }
@@ -193,9 +190,7 @@ const history = (steps: ReadonlyArray<Step>) =>
                 owner === process.name && !deleted.has(id) && inFlight(process, id) === undefined
               ).map(([id]) => id)
             const fresh = process.stream?.pull === undefined
-            const hasNew = entries.some((id, at) =>
-              at >= read && !deleted.has(id) && inFlight(process, id) === undefined
-            )
+            const hasNew = entries.some((id, at) => at >= read && !deleted.has(id))
             if (!hasNew && !(fresh && own().length > 0)) {
               return
             }
@@ -244,11 +239,11 @@ const history = (steps: ReadonlyArray<Step>) =>
               if (entry.stale && !deleted.has(id)) {
                 Object.assign(entry, { owner: process.name, attempts: entry.attempts + 1, stale: false })
                 const held = inFlight(process, id)
-                if (held === undefined) {
-                  expected.push(id)
-                } else {
-                  held.fence = entry.attempts
+                if (held !== undefined) {
+                  // Nobody has begun it for so long that it was stale.
+                  process.held.delete(held)
                 }
+                expected.push(id)
               }
             }
             assert.deepStrictEqual(taken.map(({ id }) => id), expected)
@@ -297,15 +292,16 @@ const history = (steps: ReadonlyArray<Step>) =>
             assert.strictEqual(outcome, step.step === "fail" ? "refused" : "done", `${step.step} of ${id}`)
             if (step.step === "fail") {
               if (!free && pending.has(id)) {
-                // It was asked for again, which made it young.
-                pending.get(id)!.stale = false
+                // It was asked for again, which made it young and counts.
+                Object.assign(pending.get(id)!, { attempts: delivery.attempt, stale: false })
+                held.fence = delivery.attempt
               }
               held.state = "released"
               return
             }
             process.held.delete(held)
             if (step.step === "park") {
-              Object.assign(pending.get(id)!, { owner: "safesync.parked", stale: true })
+              Object.assign(pending.get(id)!, { attempts: delivery.attempt, owner: "safesync.parked", stale: true })
             } else {
               pending.delete(id)
               done.add(id)

@@ -1,39 +1,41 @@
-/** The acks of one turn of the event loop share one XACK per group. Each waits for the server's answer. */
+/** The acks of one turn of the event loop share one XACK. Each waits for the server's answer. */
 import * as Effect from "effect/Effect"
 import type { RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
-import type { Callback } from "./connection.js"
+import type { Connection } from "./connection.js"
 
+/** Of one group. */
 export class Acks {
-  private readonly open = new Map<string, { readonly args: Array<string>; readonly waiting: Array<Callback> }>()
+  private args: Array<string> = []
+  private waiting: Array<(acked: Effect.Effect<void, RedisError>) => void> = []
 
-  constructor(private readonly send: (name: string, args: ReadonlyArray<string>, callback: Callback) => void) {}
+  constructor(
+    private readonly run: Connection["run"],
+    private readonly stream: string,
+    private readonly group: string
+  ) {}
 
-  ack(stream: string, group: string, id: string): Effect.Effect<void, RedisError> {
+  ack(ids: ReadonlyArray<string>): Effect.Effect<void, RedisError> {
     return Effect.async((resume) => {
-      const key = `${stream}\0${group}`
-      let batch = this.open.get(key)
-      if (batch === undefined) {
-        batch = { args: [stream, group], waiting: [] }
-        this.open.set(key, batch)
-        setImmediate(() => this.flush(key))
+      if (this.waiting.length === 0) {
+        this.args = [this.stream, this.group]
+        setImmediate(() => this.flush())
       }
-      batch.args.push(id)
-      batch.waiting.push((error) => resume(error ? Effect.fail(error) : Effect.void))
+      for (const id of ids) this.args.push(id)
+      this.waiting.push(resume)
     })
   }
 
-  private flush(key: string): void {
-    const batch = this.open.get(key)!
-    this.open.delete(key)
-    this.send("XACK", batch.args, (error, reply) => {
+  private flush(): void {
+    const { waiting } = this
+    this.waiting = []
+    this.run("XACK", this.args, (error, reply) => {
       // What somebody else had acked before is not in the server's count.
       if (typeof reply === "number") {
-        Metrics.messagesAcked.unsafeUpdate(reply, Metrics.labels(batch.args[0]!))
+        Metrics.messagesAcked.unsafeUpdate(reply, Metrics.labels(this.stream))
       }
-      for (const waiting of batch.waiting) {
-        waiting(error, reply)
-      }
+      const acked = error ? Effect.fail(error) : Effect.void
+      for (const resume of waiting) resume(acked)
     })
   }
 }

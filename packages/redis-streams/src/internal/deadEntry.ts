@@ -12,13 +12,13 @@ export const fields = {
 
 export const deadLetterArgs = (
   holder: { readonly stream: string; readonly group: string; readonly consumer: string },
-  entry: { readonly id: string; readonly attempt: number },
+  entry: { readonly id: string; readonly fence: number; readonly attempts: number },
   reason: string
 ): Array<string> => [
   holder.group,
   holder.consumer,
   entry.id,
-  String(entry.attempt),
+  String(entry.fence),
   fields.stream,
   holder.stream,
   fields.id,
@@ -28,7 +28,7 @@ export const deadLetterArgs = (
   fields.consumer,
   holder.consumer,
   fields.attempts,
-  String(entry.attempt),
+  String(entry.attempts),
   fields.reason,
   reason
 ]

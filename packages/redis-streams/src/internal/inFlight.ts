@@ -1,28 +1,34 @@
 /**
  * What this process holds, by stream, group and consumer: fetched or being worked on, and neither acked nor handed back.
  * It keeps a consumer from being given again what it already has, when it reads its own pending entries after a
- * reconnect or reclaims what is stale.
+ * reconnect or reclaims what is stale, and it is what renewal looks after: once for all streams of the consumer.
  */
-export interface Held {
-  readonly id: string
-  /** The delivery count that proves at the server that the entry is still held under this delivery. */
-  fence: number
-}
+import { Acks } from "./acks.js"
+import type { Connection } from "./connection.js"
+import type { Lease } from "./lease.js"
 
 /** What one consumer holds here, by id. */
-export class Entries extends Map<string, Held> {
+export class Entries extends Map<string, Lease<unknown>> {
   /** Where `StreamConsumer.next` goes on among what is pending for the consumer; nothing when it has seen the end. */
   own: string | undefined = "-"
+  /** Whether somebody looks after the leases. */
+  renewing = false
+
+  constructor(readonly acks: Acks) {
+    super()
+  }
 }
 
 export class InFlight {
   private readonly held = new Map<string, Entries>()
 
+  constructor(private readonly run: Connection["run"]) {}
+
   of(stream: string, group: string, consumer: string): Entries {
     const key = `${stream}\0${group}\0${consumer}`
     let entries = this.held.get(key)
     if (entries === undefined) {
-      entries = new Entries()
+      entries = new Entries(new Acks(this.run, stream, group))
       this.held.set(key, entries)
     }
     return entries

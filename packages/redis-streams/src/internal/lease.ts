@@ -3,12 +3,18 @@
  *
  * State    | in flight | meaning                                           | next
  * ---------|-----------|---------------------------------------------------|---------------------------------------
- * fetched  | yes       | in a chunk or buffer, its handler not begun       | running, handed back, settled
- * running  | yes       | `use` or the scope of `scoped` is open            | settled, released
- * released | no        | the handler did not succeed: pending at the server | running (begun once more), settled
- * handed   | no        | its stream closed before it was begun: aged       | running, if nobody has taken it
+ * fetched  | yes       | in a chunk or buffer, its handler not begun       | asked, running, handed, settled, released
+ * asked    | if before | the server is asked whether it is still held      | running, or what it was before, lost
+ * running  | yes       | `use` or the scope of `scoped` is open            | ended, settled, lost
+ * ended    | yes       | its ack is on its way, or the entry is deleted    | settled, released
+ * released | no        | pending at the server, and anybody's to reclaim   | asked, settled
+ * handed   | no        | its stream closed before it was begun: aged       | asked, if nobody has taken it
  * settled  | no        | acked, dead-lettered or parked for its retry      | none
  * lost     | no        | somebody else holds it                            | none
+ *
+ * A delivery that nobody has begun within `minIdle` is released: it may have been dropped, and waits for nobody then. As
+ * long as it is not begun, its delivery does not count: the count is given back (`RETRYCOUNT`) when a third of `minIdle`
+ * is over or it is handed back, and taken again when it is begun.
  *
  * Release, exit × state:
  *
@@ -30,11 +36,11 @@ import { LeaseLost, type RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
 import { type Headers, messageIdHeader } from "../StreamEntry.js"
 import * as TraceContext from "../TraceContext.js"
-import type { Entries, Held } from "./inFlight.js"
+import type { Entries } from "./inFlight.js"
 import { renew } from "./renewal.js"
 import * as scripts from "./scripts.js"
 
-/** Who holds: one consumer of one group. */
+/** Who holds: one stream of deliveries of one consumer. */
 export interface Holder {
   readonly redis: Service
   readonly stream: string
@@ -43,40 +49,47 @@ export interface Holder {
   readonly deadLetterStream: string
   /** Milliseconds. */
   readonly minIdle: number
+  /** Whether the group is created again when it is lost, and its pending list with it. */
+  readonly recreated: boolean
   readonly inFlight: Entries
-  /** The leases that are renewed while their handlers run. */
-  readonly running: Set<Lease<unknown>>
-  /** Whether somebody is renewing them. */
-  renewing: boolean
+  /** Whether the stream is closed: what was not begun is handed back. */
+  closed: boolean
   readonly labels: ReadonlyArray<MetricLabel.MetricLabel>
 }
 
 /** Owner of entries that wait for their retry: nobody who reads "its own" pending entries at start. */
 export const parked = "safesync.parked"
 
-type State = "fetched" | "running" | "released" | "handed" | "settled" | "lost"
+type State = "fetched" | "asked" | "running" | "ended" | "released" | "handed" | "settled" | "lost"
 
-export class Lease<out A> extends Pipeable.Class() implements Held {
+export class Lease<out A> extends Pipeable.Class() {
   state: State = "fetched"
+  /** The delivery count that proves at the server that the entry is still held under this delivery. */
   fence: number
+  /** Grows when the worker tries again without another delivery. */
+  readonly attempt: number
   /** Where the handler runs, to interrupt it when the lease is lost. */
   private fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
 
   constructor(
     readonly holder: Holder,
     readonly id: string,
-    readonly attempt: number,
+    /** The delivery count that the handler's try stands for. */
+    readonly count: number,
     readonly value: A,
     readonly headers: Headers,
-    /** What the stream must hand back when it closes. */
-    private readonly unbegun: Set<Lease<unknown>>,
     /** When the hold was last known to be fresh, by `performance.now()`. */
     private freshAt: number
   ) {
     super()
-    this.fence = attempt
-    unbegun.add(this)
-    holder.inFlight.set(id, this)
+    this.fence = count
+    this.attempt = count
+    const { inFlight } = holder
+    inFlight.set(id, this)
+    if (!inFlight.renewing) {
+      inFlight.renewing = true
+      holder.redis.fork(renew(holder))
+    }
   }
 
   get messageId(): string {
@@ -95,32 +108,47 @@ export class Lease<out A> extends Pipeable.Class() implements Held {
     return this.holder.consumer
   }
 
-  /** Marks it as running; or answers with what must be asked of the server before `beginNow`. */
-  begin(): Effect.Effect<void, RedisError> | undefined {
-    if (this.state === "fetched" && performance.now() - this.freshAt < this.holder.minIdle / 3) {
-      return this.beginNow()
-    }
-    if (this.state === "running" || this.state === "settled") {
-      return Effect.dieMessage(`The delivery ${this.id} of ${this.stream} is ${this.state} already`)
-    }
-    return this.state === "lost" || this.isReplaced
-      ? this.lose("Delivery.use")
-      : Effect.onError(this.hold("Delivery.use", this.holder.consumer, 0), () => this.giveUp)
+  /** How long ago the hold was last known to be fresh, in milliseconds. */
+  get age(): number {
+    return performance.now() - this.freshAt
   }
 
-  beginNow(): undefined {
-    const { holder } = this
-    if (this.state === "running") {
-      throw new Error(`The delivery ${this.id} of ${this.stream} is running already`)
+  /** Marks it as running; or answers with what must be asked of the server before that. */
+  begin(): Effect.Effect<void, RedisError> | undefined {
+    if (this.state === "fetched" && this.age < this.holder.minIdle / 3) {
+      this.state = "running"
+      return undefined
     }
-    this.state = "running"
-    this.unbegun.delete(this)
-    holder.inFlight.set(this.id, this)
-    holder.running.add(this)
-    if (!holder.renewing) {
-      holder.renewing = true
-      holder.redis.fork(renew(holder))
+    switch (this.state) {
+      case "fetched":
+      case "released":
+      case "handed":
+        return this.isReplaced ? this.lose("Delivery.use") : this.ask("Delivery.use")
+      case "lost":
+        return this.lose("Delivery.use")
+      default:
+        return Effect.dieMessage(`The delivery ${this.id} of ${this.stream} is ${this.state} already`)
     }
+  }
+
+  /** A closing stream does not hand back what is being asked for. */
+  private ask(command: string): Effect.Effect<void, RedisError> {
+    const before = this.state
+    this.state = "asked"
+    return Effect.onExit(this.hold(command, this.holder.consumer, "0", this.count), (exit) =>
+      Effect.sync(() => {
+        if (exit._tag === "Success") {
+          this.state = "running"
+          this.holder.inFlight.set(this.id, this)
+        } else if (this.state === "asked") {
+          if (before === "fetched" && !this.holder.closed && Cause.isInterruptedOnly(exit.cause)) {
+            this.state = before
+          } else {
+            // Nobody may come back to it. In flight, this process would never be given the entry again.
+            this.leave("released")
+          }
+        }
+      }))
   }
 
   /** The fiber that is interrupted if the lease is lost. */
@@ -130,60 +158,19 @@ export class Lease<out A> extends Pipeable.Class() implements Held {
 
   /** Somebody else holds the entry although its handler runs here. */
   revoke(): void {
+    const { fiber } = this
     this.leave("lost")
     Metrics.leasesLost.unsafeUpdate(1, this.holder.labels)
-    this.fiber?.unsafeInterruptAsFork(FiberId.none)
+    fiber?.unsafeInterruptAsFork(FiberId.none)
   }
 
-  private get acked(): Effect.Effect<void, RedisError> {
-    return TraceContext.useSpan(
-      `ack ${this.stream}`,
-      () => ({
-        kind: "client",
-        attributes: TraceContext.attributes(this.stream, "ack", { group: this.group, messageId: this.id })
-      }),
-      () => this.holder.redis.acks.ack(this.stream, this.group, this.id)
-    )
-  }
-
-  /** The table above, for a handler that has ended. */
-  end<B, E>(exit: Exit.Exit<B, E>): Effect.Effect<B, E | RedisError> {
-    // From here on its absence from the pending list is no sign of a lost lease.
-    this.holder.running.delete(this)
-    this.fiber = undefined
-    if (exit._tag === "Failure") {
-      if (this.state === "lost" && Cause.isInterruptedOnly(exit.cause)) {
-        return Effect.fail(this.lost("Delivery.use"))
-      }
-      if (this.state === "running") {
-        this.leave("released")
-      }
-      return exit
-    }
-    if (this.state === "settled") {
-      return exit
-    }
-    return Effect.matchEffect(this.acked, {
-      onFailure: (error) => {
-        this.leave("released")
-        return Effect.fail(error)
-      },
-      onSuccess: () => {
-        this.leave("settled")
-        return exit
-      }
-    })
-  }
-
-  /**
-   * After a failure nobody may come back to it. It must not stay in flight then, or this process would never take the
-   * entry again. A handler that runs goes on.
-   */
-  readonly giveUp: Effect.Effect<void> = Effect.sync(() => {
+  /** A settlement that failed. In flight, this process would never be given the entry again. A handler that runs goes on. */
+  giveUp(): Effect.Effect<void> {
     if (this.state === "fetched") {
       this.leave("released")
     }
-  })
+    return Effect.void
+  }
 
   /** Whether this process has been given the entry again, as another delivery. */
   get isReplaced(): boolean {
@@ -191,21 +178,30 @@ export class Lease<out A> extends Pipeable.Class() implements Held {
     return other !== undefined && other !== this
   }
 
-  /** Gives the entry to an owner with an idle time, if it is still held. */
-  hold(command: string, owner: string, idle: number): Effect.Effect<void, RedisError> {
-    const { consumer, group, redis, stream } = this.holder
-    const asked = performance.now()
-    return Effect.flatMap(
-      redis.script(scripts.hold, [stream], [group, consumer, owner, String(idle), this.id, String(this.fence)]),
-      (reply) => {
-        const [lost, deleted] = reply as [Array<string>, Array<string>]
-        this.freshAt = asked
-        if (deleted.length > 0) {
-          Metrics.messagesDeleted.unsafeUpdate(1, this.holder.labels)
+  /** Gives the entry to an owner, with an idle time and a delivery count, if it is still held. */
+  hold(command: string, owner: string, idle: string, count: number): Effect.Effect<void, RedisError> {
+    return Effect.suspend(() => {
+      const { consumer, group, labels, redis, stream } = this.holder
+      const asked = performance.now()
+      const fence = this.fence
+      const args = [group, consumer, owner, idle, this.id, String(fence), String(count)]
+      return Effect.flatMap(redis.script(scripts.hold, [stream], args), (reply) => {
+        const [taken, gone, deleted] = reply as scripts.NotHeld
+        if (taken.length > 0 && this.fence !== fence) {
+          // It was this process that has claimed it in the meantime.
+          return this.hold(command, owner, idle, count)
         }
-        return lost.length > 0 || deleted.length > 0 ? this.lose(command) : Effect.void
-      }
-    )
+        if (deleted.length > 0) {
+          Metrics.messagesDeleted.unsafeUpdate(1, labels)
+        }
+        if (taken.length > 0 || gone.length > 0 || deleted.length > 0) {
+          return this.lose(command)
+        }
+        this.freshAt = asked
+        this.fence = count
+        return Effect.void
+      })
+    })
   }
 
   lose(command: string): Effect.Effect<never, RedisError> {
@@ -216,7 +212,7 @@ export class Lease<out A> extends Pipeable.Class() implements Held {
     })
   }
 
-  private lost(command: string): LeaseLost {
+  lost(command: string): LeaseLost {
     return new LeaseLost({
       command,
       detail: "the delivery is not held here any more",
@@ -227,10 +223,66 @@ export class Lease<out A> extends Pipeable.Class() implements Held {
 
   leave(state: State): void {
     this.state = state
-    this.unbegun.delete(this)
-    this.holder.running.delete(this)
-    if (this.holder.inFlight.get(this.id) === this) {
+    this.fiber = undefined
+    if (!this.isReplaced) {
       this.holder.inFlight.delete(this.id)
     }
   }
+}
+
+/** The table above, for a handler of one or more deliveries that has ended. */
+export const end = <B, E>(
+  leases: ReadonlyArray<Lease<unknown>>,
+  exit: Exit.Exit<B, E>
+): Effect.Effect<B, E | RedisError> => {
+  if (exit._tag === "Failure") {
+    const lost = leases.find(({ state }) => state === "lost")
+    for (const lease of leases) {
+      if (lease.state === "running" || lease.state === "ended") {
+        lease.leave("released")
+      }
+    }
+    return lost !== undefined && Cause.isInterruptedOnly(exit.cause) ? Effect.fail(lost.lost("Delivery.use")) : exit
+  }
+  const done = leases.filter(({ state }) => state !== "settled")
+  if (done.length === 0) {
+    return exit
+  }
+  for (const lease of done) {
+    if (lease.state === "running") {
+      // From here on its absence from the pending list is no sign of a lost lease.
+      lease.state = "ended"
+    }
+  }
+  return Effect.matchEffect(acked(done), {
+    onFailure: (error) => {
+      for (const lease of done) lease.leave("released")
+      return Effect.fail(error)
+    },
+    onSuccess: () => {
+      for (const lease of done) lease.leave("settled")
+      return exit
+    }
+  })
+}
+
+// internal
+
+const acked = (leases: ReadonlyArray<Lease<unknown>>): Effect.Effect<void, RedisError> => {
+  const { group, holder: { inFlight }, messageId, stream } = leases[0]!
+  const others = leases.filter(({ holder }) => holder.inFlight !== inFlight)
+  const mine = others.length === 0 ? leases : leases.filter(({ holder }) => holder.inFlight === inFlight)
+  const ack = TraceContext.useSpan(
+    `ack ${stream}`,
+    () => ({
+      kind: "client",
+      attributes: TraceContext.attributes(
+        stream,
+        "ack",
+        mine.length === 1 ? { group, messageId } : { group, count: mine.length }
+      )
+    }),
+    () => inFlight.acks.ack(mine.map(({ id }) => id))
+  )
+  return others.length === 0 ? ack : Effect.zipRight(ack, acked(others))
 }

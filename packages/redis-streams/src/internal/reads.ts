@@ -12,37 +12,49 @@ import type { Session } from "./session.js"
  * nothing when the end has been seen.
  */
 export const readOwn = <A>(
-  { arrivePage, holder: { consumer, group, inFlight, redis, stream } }: Session<A>,
+  session: Session<A>,
   from: string,
   count: number
 ): Effect.Effect<string | undefined, RedisError> =>
-  // Uninterruptible, since the server has delivered what the reply brings.
-  Effect.uninterruptible(
-    Effect.flatMap(
-      redis.take(scripts.takeOwn, [stream], [group, consumer, from, String(count), ...inFlight.keys()]),
-      (reply) => {
-        const page = reply as scripts.Page
-        return Effect.as(arrivePage(page), page[0].length === 0 ? undefined : scripts.after(page[0].toString()))
-      }
-    )
-  )
+  Effect.suspend(() => {
+    const { consumer, group, inFlight, redis, stream } = session.holder
+    const sent = performance.now()
+    const args = [group, consumer, from, String(count), ...inFlight.keys()]
+    return session.finishing(Effect.flatMap(redis.take(scripts.takeOwn, [stream], args), (reply) => {
+      const page = reply as scripts.Page
+      const next = page[0].length === 0 ? undefined : scripts.after(page[0].toString())
+      return Effect.as(session.arrivePage(page, sent), next)
+    }))
+  })
 
-/** Up to `count` new entries, waiting for the first of them for up to `block` milliseconds. */
+/**
+ * Up to `count` new entries, waiting for the first of them for up to `block` milliseconds. `alive`: when this process was
+ * last known to be awake, by `performance.now()`: what a reply brings was not delivered earlier.
+ */
 export const readNew = <A>(
   session: Session<A>,
   blocking: Blocking,
   count: number,
-  block: number
-): Effect.Effect<void, RedisError> => {
-  const args = readArgs(session, count, "BLOCK", String(block))
-  return measured(session, blocking.read("XREADGROUP", args, block, session.arriveNew))
-}
+  block: number,
+  alive: () => number
+): Effect.Effect<void, RedisError> =>
+  Effect.suspend(() => {
+    const sent = performance.now()
+    const arrive = (reply: unknown) => session.arriveNew(reply, Math.max(sent, alive()))
+    return measured(
+      session,
+      blocking.read("XREADGROUP", readArgs(session, count, "BLOCK", String(block)), block, arrive),
+      sent
+    )
+  })
 
 /** The same without waiting, and so on the connection that all share. Not a script: before 6.0 none may read. */
-export const readNewNow = <A>(session: Session<A>, count: number): Effect.Effect<void, RedisError> => {
-  const read = session.holder.redis.read("XREADGROUP", ...readArgs(session, count))
-  return measured(session, Effect.uninterruptible(Effect.map(read, session.arriveNew)))
-}
+export const readNewNow = <A>(session: Session<A>, count: number): Effect.Effect<void, RedisError> =>
+  Effect.suspend(() => {
+    const sent = performance.now()
+    const read = session.holder.redis.read("XREADGROUP", ...readArgs(session, count))
+    return measured(session, session.finishing(Effect.map(read, (reply) => session.arriveNew(reply, sent))), sent)
+  })
 
 // internal
 
@@ -58,25 +70,26 @@ const readArgs = <A>({ holder }: Session<A>, count: number, ...block: ReadonlyAr
   ">"
 ]
 
-const measured = <A>(session: Session<A>, read: Effect.Effect<void, RedisError>): Effect.Effect<void, RedisError> =>
-  Effect.suspend(() => {
-    const start = performance.now()
-    return Effect.flatMap(read, () => {
-      const count = session.arrivedCount
-      if (count === 0) {
-        return Effect.void
-      }
-      const { consumer, group, labels, stream } = session.holder
-      const millis = performance.now() - start
-      Metrics.messagesRead.unsafeUpdate(count, labels)
-      Metrics.readLatency.unsafeUpdate(millis / 1000, labels)
-      return TraceContext.record(
-        `receive ${stream}`,
-        () => ({
-          kind: "client",
-          attributes: TraceContext.attributes(stream, "receive", { group, consumer, count })
-        }),
-        millis
-      )
-    })
+const measured = <A>(
+  session: Session<A>,
+  read: Effect.Effect<void, RedisError>,
+  start: number
+): Effect.Effect<void, RedisError> =>
+  Effect.flatMap(read, () => {
+    const count = session.arrivedCount
+    if (count === 0) {
+      return Effect.void
+    }
+    const { consumer, group, labels, stream } = session.holder
+    const millis = performance.now() - start
+    Metrics.messagesRead.unsafeUpdate(count, labels)
+    Metrics.readLatency.unsafeUpdate(millis / 1000, labels)
+    return TraceContext.record(
+      `receive ${stream}`,
+      () => ({
+        kind: "client",
+        attributes: TraceContext.attributes(stream, "receive", { group, consumer, count })
+      }),
+      millis
+    )
   })

@@ -1,6 +1,8 @@
 /**
- * While handlers run, their leases are renewed: their entries' idle time is set to zero three times in the group's
- * `minIdle`, which does not count as a delivery. What is found to be held by somebody else is given up here.
+ * While a consumer holds deliveries here, they are looked after three times in the group's `minIdle`. Of those whose
+ * handlers run, the lease is renewed: the entry's idle time is set to zero, which does not count as a delivery. Those
+ * that wait to be begun are not renewed, since nobody can tell which of them have been dropped, but do not count as
+ * delivered meanwhile. What is found to be held by somebody else is given up.
  */
 import * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
@@ -11,26 +13,36 @@ import type { Holder, Lease } from "./lease.js"
 import * as scripts from "./scripts.js"
 
 /**
- * Ends when no handler runs any more. While Redis cannot be reached nothing is given up: whether a lease is lost is for
+ * Ends when nothing is held any more. While Redis cannot be reached nothing is given up: whether a lease is lost is for
  * the server to say. Nor if the whole group is gone: then the handler is the last that has the message.
  */
 export const renew = (holder: Holder): Effect.Effect<void> => {
-  const interval = Duration.millis(Math.max(holder.minIdle / 3, 1))
+  const { consumer, inFlight, minIdle, stream } = holder
+  const interval = Duration.millis(Math.max(minIdle / 3, 1))
   let failing = false
   const renewAll = Effect.suspend(() => {
-    const leases = new Map(Array.from(holder.running, (lease) => [lease.id, lease]))
-    return Effect.forEach(
-      Chunk.chunksOf(Chunk.fromIterable(leases.values()), scripts.pageSize),
-      (page) => renewPage(holder, leases, page),
-      { discard: true }
-    )
+    const running: Array<Lease<unknown>> = []
+    const waiting: Array<Lease<unknown>> = []
+    for (const lease of inFlight.values()) {
+      if (lease.state === "running") {
+        running.push(lease)
+      } else if (lease.state === "fetched") {
+        const { age } = lease
+        if (age >= minIdle) {
+          lease.leave("released")
+        } else if (age >= minIdle / 3 && lease.fence === lease.count) {
+          waiting.push(lease)
+        }
+      }
+    }
+    return Effect.zipRight(pageByPage(running, renewPage), pageByPage(waiting, giveCountBack))
   }).pipe(
     Effect.matchEffect({
       onFailure: (error) => {
         const first = !failing
         failing = true
         return first
-          ? Effect.logWarning(`The leases of ${holder.consumer} on ${holder.stream} cannot be renewed: ${error._tag}`)
+          ? Effect.logWarning(`The leases of ${consumer} on ${stream} cannot be renewed: ${error._tag}`)
           : Effect.void
       },
       onSuccess: () => {
@@ -39,11 +51,20 @@ export const renew = (holder: Holder): Effect.Effect<void> => {
       }
     })
   )
+  const pageByPage = (
+    leases: ReadonlyArray<Lease<unknown>>,
+    f: (holder: Holder, page: ReadonlyArray<Lease<unknown>>) => Effect.Effect<void, RedisError>
+  ) =>
+    Effect.forEach(
+      Chunk.chunksOf(Chunk.unsafeFromArray(leases), scripts.pageSize),
+      (page) => f(holder, Chunk.toReadonlyArray(page)),
+      { discard: true }
+    )
   const round: Effect.Effect<void> = Effect.flatMap(Effect.sleep(interval), () => {
-    if (holder.running.size > 0) {
+    if (inFlight.size > 0) {
       return Effect.zipRight(renewAll, round)
     }
-    holder.renewing = false
+    inFlight.renewing = false
     return Effect.void
   })
   return round
@@ -51,38 +72,68 @@ export const renew = (holder: Holder): Effect.Effect<void> => {
 
 // internal
 
-const renewPage = (
-  holder: Holder,
-  leases: ReadonlyMap<string, Lease<unknown>>,
-  page: Iterable<Lease<unknown>>
-): Effect.Effect<void, RedisError> => {
-  const { consumer, group, labels, redis, stream } = holder
-  const args = [group, consumer, consumer, "0"]
-  for (const lease of page) {
-    args.push(lease.id, String(lease.fence))
-  }
-  return Effect.flatMap(redis.script(scripts.hold, [stream], args), (reply) => {
-    const [lost, deleted] = reply as [ReadonlyArray<string>, ReadonlyArray<string>]
-    const revoked: Array<string> = []
-    for (const id of lost) {
-      const lease = leases.get(id)!
-      // Otherwise its handler has ended in the meantime, and that it is gone is its own ack.
-      if (holder.running.has(lease)) {
-        lease.revoke()
-        revoked.push(id)
-      }
-    }
-    for (const id of deleted) {
-      holder.running.delete(leases.get(id)!)
-    }
+const renewPage = (holder: Holder, page: ReadonlyArray<Lease<unknown>>): Effect.Effect<void, RedisError> =>
+  hold(holder, "0", page, (lease) => lease.count, (held, { deleted, gone, taken }) => {
+    const { consumer, labels, stream } = holder
+    const running = (lease: Lease<unknown>) => lease.state === "running"
+    // A group that was created again has an empty pending list, and the handler may be the last that has the message.
+    // Of those that do not run any more, the entry is gone by their own ack.
+    const revoked = (holder.recreated ? taken : [...taken, ...gone]).filter(running)
+    for (const lease of revoked) lease.revoke()
+    for (const lease of deleted.filter(running)) lease.state = "ended"
     Metrics.messagesDeleted.unsafeUpdate(deleted.length, labels)
-    Metrics.leaseRenewals.unsafeUpdate((args.length - 4) / 2 - lost.length - deleted.length, labels)
+    Metrics.leaseRenewals.unsafeUpdate(held.length, labels)
     return Effect.zipRight(
       report(revoked, `of ${stream} were taken from ${consumer} while their handlers ran; those are interrupted`),
       report(deleted, `of ${stream} were deleted while their handlers ran`)
     )
   })
-}
 
-const report = (ids: ReadonlyArray<string>, what: string): Effect.Effect<void> =>
-  ids.length === 0 ? Effect.void : Effect.logWarning(`Entries ${what}: ${ids.join(", ")}`)
+/** Their idle time stays as it is. A delivery that is begun meanwhile takes its count again, behind this. */
+const giveCountBack = (holder: Holder, page: ReadonlyArray<Lease<unknown>>): Effect.Effect<void, RedisError> =>
+  hold(holder, "", page, (lease) => lease.count - 1, (_, { deleted, gone, taken }) => {
+    for (const lease of [...taken, ...gone, ...deleted]) {
+      if (lease.state === "fetched") lease.leave("lost")
+    }
+    Metrics.messagesDeleted.unsafeUpdate(deleted.length, holder.labels)
+    return report(deleted, `of ${holder.stream} were deleted before their handlers began`)
+  })
+
+type NotHeld = Record<"taken" | "gone" | "deleted", ReadonlyArray<Lease<unknown>>>
+
+const hold = (
+  { consumer, group, redis, stream }: Holder,
+  idle: string,
+  page: ReadonlyArray<Lease<unknown>>,
+  count: (lease: Lease<unknown>) => number,
+  f: (held: ReadonlyArray<Lease<unknown>>, notHeld: NotHeld) => Effect.Effect<void>
+): Effect.Effect<void, RedisError> =>
+  Effect.suspend(() => {
+    const args = [group, consumer, consumer, idle]
+    const sent = new Map<string, { readonly lease: Lease<unknown>; readonly fence: number }>()
+    for (const lease of page) {
+      args.push(lease.id, String(lease.fence), String(count(lease)))
+      sent.set(lease.id, { lease, fence: lease.fence })
+    }
+    return Effect.flatMap(redis.script(scripts.hold, [stream], args), (reply) => {
+      const [taken, gone, deleted] = (reply as scripts.NotHeld).map((ids) =>
+        ids.flatMap((id) => {
+          const { fence, lease } = sent.get(id)!
+          sent.delete(id)
+          // Otherwise this process has claimed it in the meantime, and holds it.
+          return lease.fence === fence ? [lease] : []
+        })
+      )
+      const held: Array<Lease<unknown>> = []
+      for (const { fence, lease } of sent.values()) {
+        held.push(lease)
+        if (lease.fence === fence) lease.fence = count(lease)
+      }
+      return f(held, { taken: taken!, gone: gone!, deleted: deleted! })
+    })
+  })
+
+const report = (leases: ReadonlyArray<Lease<unknown>>, what: string): Effect.Effect<void> =>
+  leases.length === 0
+    ? Effect.void
+    : Effect.logWarning(`Entries ${what}: ${leases.map(({ id }) => id).join(", ")}`)

@@ -1,7 +1,10 @@
 /**
  * The steps that must be atomic on the server. Each touches keys of one slot: the stream, and at most its dead-letter
  * stream. Who holds a delivery is told by consumer *and* delivery count ("fence"): the count grows whenever an entry is
- * delivered or claimed, and stays when its idle time is only set (`JUSTID`).
+ * delivered or claimed, and stays when its idle time is only set (`JUSTID`). What was not begun gives its count back.
+ *
+ * XNACK (Redis 8.8), which gives an entry and its count back, is not used: it does not ask who holds the entry, and what
+ * it leaves without an owner is not found by the name of one.
  */
 import * as crypto from "node:crypto"
 
@@ -98,7 +101,7 @@ if #pending == window then cursor = pending[#pending][1] end
 for _, p in ipairs(pending) do
   if p[3] >= minIdle and p[2] ~= ARGV[7] then
     local id = p[1]
-    local claimed = redis.call('XCLAIM', key, group, ARGV[2], ARGV[3], id)[1]
+    local claimed = redis.call('XCLAIM', key, group, ARGV[2], 0, id)[1]
     if claimed and claimed[2] then
       entries[#entries + 1] = { id, p[4] + 1, claimed[2] }
     else
@@ -114,44 +117,62 @@ end
 return { cursor, entries, deleted }`
 )
 
+/** What `hold` answers: ids that somebody else holds, that are not pending any more, and whose entry is deleted. */
+export type NotHeld = readonly [
+  taken: ReadonlyArray<string>,
+  gone: ReadonlyArray<string>,
+  deleted: ReadonlyArray<string>
+]
+
+/** `isHeld(p, consumer, fence)`: a holder that has given a count back may not know yet that it has. */
+const isHeld = `
+local function isHeld(p, consumer, fence)
+  return p[2] == consumer and (p[4] == tonumber(fence) or p[4] == tonumber(fence) - 1)
+end`
+
 /**
- * Sets idle time and owner of those deliveries that the consumer still holds.
+ * Sets owner, idle time and delivery count of those deliveries that the consumer still holds.
  *
- * KEYS stream; ARGV group, consumer, new owner, idle time, then id and fence of each.
- * Answers [[ids that it no longer holds], [ids whose entry is deleted]].
+ * KEYS stream; ARGV group, consumer, new owner, idle time or "" to leave it, then id, fence and new count of each.
+ * Answers [[ids that somebody else holds], [ids that are not pending], [ids whose entry is deleted]].
  */
 export const hold = script(
   "hold",
-  `
+  `${isHeld}
 local key, group = KEYS[1], ARGV[1]
-local lost, deleted = {}, {}
-for i = 5, #ARGV, 2 do
+local taken, gone, deleted = {}, {}, {}
+for i = 5, #ARGV, 3 do
   local id = ARGV[i]
   local p = redis.call('XPENDING', key, group, id, id, 1)[1]
-  if p and p[2] == ARGV[2] and p[4] == tonumber(ARGV[i + 1]) then
-    if #redis.call('XCLAIM', key, group, ARGV[3], 0, id, 'IDLE', ARGV[4], 'JUSTID') == 0 then
+  if not p then
+    gone[#gone + 1] = id
+  elseif not isHeld(p, ARGV[2], ARGV[i + 1]) then
+    taken[#taken + 1] = id
+  else
+    local idle = ARGV[4] == '' and p[3] or ARGV[4]
+    local claimed = redis.call('XCLAIM', key, group, ARGV[3], 0, id, 'IDLE', idle, 'RETRYCOUNT', ARGV[i + 2], 'JUSTID')
+    if #claimed == 0 then
       redis.call('XACK', key, group, id)
       deleted[#deleted + 1] = id
     end
-  else
-    lost[#lost + 1] = id
   end
 end
-return { lost, deleted }`
+return { taken, gone, deleted }`
 )
 
 /**
  * Moves an entry to the dead-letter stream, if the consumer still holds it: its fields as they are, then the given ones.
+ * An entry of more than some 4,000 fields is more than a script can pass on: it fails, and the entry stays as it is.
  *
  * KEYS stream, dead-letter stream; ARGV group, consumer, id, fence, then names and values to add.
  * Answers "dead", "lost", or "deleted" if there is no content any more that could be moved (it is acked then).
  */
 export const deadLetter = script(
   "deadLetter",
-  `
+  `${isHeld}
 local key, group, id = KEYS[1], ARGV[1], ARGV[3]
 local p = redis.call('XPENDING', key, group, id, id, 1)[1]
-if not p or p[2] ~= ARGV[2] or p[4] ~= tonumber(ARGV[4]) then return 'lost' end
+if not p or not isHeld(p, ARGV[2], ARGV[4]) then return 'lost' end
 local entry = redis.call('XRANGE', key, id, id)[1]
 if entry then
   local fields = entry[2]

@@ -5,18 +5,21 @@
 import * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Either from "effect/Either"
+import * as Fiber from "effect/Fiber"
 import * as ParseResult from "effect/ParseResult"
 import { isUtf8 } from "node:buffer"
 import type { ConsumerGroup } from "../ConsumerGroup.js"
 import type { Delivery } from "../Delivery.js"
 import type { Service } from "../Redis.js"
-import { type InvalidOptions, MalformedEntry, type RedisError } from "../RedisError.js"
+import { type InvalidOptions, isTransient, MalformedEntry, type RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
 import { type Decoded, type Fields, forGroupHeader } from "../StreamEntry.js"
 import * as deadEntry from "./deadEntry.js"
 import { type Holder, Lease, parked } from "./lease.js"
 import * as options from "./options.js"
 import * as scripts from "./scripts.js"
+import { withoutValues } from "./withoutValues.js"
 
 export type Malformed = "dead-letter" | "fail"
 
@@ -24,16 +27,17 @@ type Entry = readonly [id: Buffer, fields: ReadonlyArray<Buffer>]
 
 interface Raw {
   readonly id: string
-  readonly attempt: number
+  readonly count: number
   readonly fields: Fields
   /** Whether all of it is UTF-8. If not, `fields` are not what the entry holds. */
   readonly isText: boolean
+  /** By `performance.now()`, no later than when the server delivered it. */
+  readonly freshAt: number
 }
 
 export class Session<in out A> {
   private arrived: Array<Raw> = []
   private ready: Array<Delivery<A>> = []
-  private readonly unbegun = new Set<Lease<unknown>>()
 
   constructor(
     readonly holder: Holder,
@@ -51,10 +55,13 @@ export class Session<in out A> {
     return this.arrived.length > 0 || this.ready.length > 0
   }
 
-  private arrive(bytes: Buffer, attempt: number, fields: ReadonlyArray<Buffer>): void {
-    const id = bytes.toString()
+  private arrive(bytes: Buffer, attempt: number, fields: ReadonlyArray<Buffer>, freshAt: number): void {
+    const id = bytes.toString("latin1")
     const held = this.holder.inFlight.get(id)
-    if (held !== undefined) {
+    if (held?.state === "fetched") {
+      // Nobody has begun it for so long that it was stale: it may have been dropped.
+      held.leave("lost")
+    } else if (held !== undefined) {
       // The server has counted a delivery of what this process holds already.
       held.fence = attempt
       return
@@ -62,39 +69,32 @@ export class Session<in out A> {
     let isText = true
     this.arrived.push({
       id,
-      attempt,
+      count: attempt,
       fields: fields.map((field) => {
         const text = field.toString()
         // What is no UTF-8 becomes U+FFFD, silently; but U+FFFD may also have been sent.
         isText &&= !text.includes("\uFFFD") || isUtf8(field)
         return text
       }),
-      isText
+      isText,
+      freshAt
     })
   }
 
   /** The reply of XREADGROUP for one stream, strings as bytes. */
-  readonly arriveNew = (reply: unknown): void => {
+  arriveNew(reply: unknown, freshAt: number): void {
     const stream = (reply as ReadonlyArray<readonly [Buffer, ReadonlyArray<Entry>]> | null)?.[0]
     for (const [id, fields] of stream?.[1] ?? []) {
-      this.arrive(id, 1, fields)
+      this.arrive(id, 1, fields, freshAt)
     }
   }
 
   /** What a script has taken. Entries that were deleted while they were pending are reported, and gone. */
-  readonly arrivePage = ([, entries, deleted]: scripts.Page): Effect.Effect<void> => {
-    const { labels, stream } = this.holder
+  arrivePage([, entries, deleted]: scripts.Page, freshAt: number): Effect.Effect<void> {
     for (const [id, attempt, fields] of entries) {
-      this.arrive(id, attempt, fields)
+      this.arrive(id, attempt, fields, freshAt)
     }
-    if (entries.length > 0) {
-      Metrics.messagesClaimed.unsafeUpdate(entries.length, labels)
-    }
-    if (deleted.length === 0) {
-      return Effect.void
-    }
-    Metrics.messagesDeleted.unsafeUpdate(deleted.length, labels)
-    return Effect.logWarning(`Entries of ${stream} were deleted while they were pending: ${deleted.join(", ")}`)
+    return deleted.length === 0 ? Effect.void : this.reportDeleted(deleted)
   }
 
   /**
@@ -102,14 +102,11 @@ export class Session<in out A> {
    * good ones come first, and the failure when more is asked for.
    */
   readonly deliver: Effect.Effect<Chunk.Chunk<Delivery<A>>, RedisError> = Effect.suspend(() => {
-    const now = performance.now()
     const rest: Array<Raw> = []
     for (const raw of this.arrived) {
-      const decoded = raw.isText && !this.isForOthers(raw)
-        ? ParseResult.eitherOrUndefined(this.group.entry.decode(raw.fields))
-        : undefined
+      const decoded = raw.isText && !this.isForOthers(raw) ? this.decode(raw) : undefined
       if (decoded?._tag === "Right") {
-        this.makeReady(raw, decoded.right, now)
+        this.makeReady(raw, decoded.right)
       } else {
         rest.push(raw)
       }
@@ -119,11 +116,35 @@ export class Session<in out A> {
       return this.emit
     }
     // What is settled at the server must be known to be settled here.
-    return Effect.uninterruptible(Effect.matchEffect(Effect.forEach(rest, this.settle, { discard: true }), {
+    return Effect.matchEffect(this.finishing(Effect.forEach(rest, this.settle, { discard: true })), {
       onFailure: (error) => this.ready.length > 0 ? this.emit : Effect.fail(error),
       onSuccess: () => this.emit
-    }))
+    })
   })
+
+  /**
+   * For steps whose outcome must be known here, since the server has delivered or settled something. Whoever is
+   * interrupted waits for them, but not for as long as a command may take. What arrives later is handed back then.
+   */
+  finishing<B, E>(step: Effect.Effect<B, E>): Effect.Effect<B, E> {
+    const whole = Effect.ensuring(step, Effect.suspend(() => this.holder.closed ? this.handBack : Effect.void))
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Effect.forkDaemon(whole), (fiber) =>
+        Effect.onInterrupt(
+          restore(Fiber.join(fiber)),
+          () => Effect.timeoutOption(Effect.interruptible(Fiber.await(fiber)), finishTimeout)
+        ))
+    )
+  }
+
+  /** Nothing where that takes an effect, or the schema throws. */
+  private decode(raw: Raw): Either.Either<Decoded<A>, ParseResult.ParseError> | undefined {
+    try {
+      return ParseResult.eitherOrUndefined(this.group.entry.decode(raw.fields))
+    } catch {
+      return undefined
+    }
+  }
 
   private readonly emit: Effect.Effect<Chunk.Chunk<Delivery<A>>> = Effect.sync(() => {
     const ready = this.ready
@@ -131,9 +152,9 @@ export class Session<in out A> {
     return Chunk.unsafeFromArray(ready)
   })
 
-  private makeReady(raw: Raw, decoded: Decoded<A>, now: number): void {
-    Metrics.deliveries.unsafeUpdate(1, Metrics.attemptLabels(this.holder.stream, raw.attempt))
-    this.ready.push(new Lease(this.holder, raw.id, raw.attempt, decoded.value, decoded.headers, this.unbegun, now))
+  private makeReady(raw: Raw, decoded: Decoded<A>): void {
+    Metrics.deliveries.unsafeUpdate(1, Metrics.attemptLabels(this.holder.stream, raw.count))
+    this.ready.push(new Lease(this.holder, raw.id, raw.count, decoded.value, decoded.headers, raw.freshAt))
   }
 
   private isForOthers({ fields }: Raw): boolean {
@@ -147,28 +168,37 @@ export class Session<in out A> {
 
   /** An entry that is for others, undecodable, or whose schema is asynchronous. */
   private readonly settle = (raw: Raw): Effect.Effect<void, RedisError> => {
-    const { group, redis, stream } = this.holder
+    const { inFlight, stream } = this.holder
     const settled = () => {
       this.arrived = this.arrived.filter((other) => other !== raw)
     }
     if (raw.isText && this.isForOthers(raw)) {
-      return Effect.map(redis.acks.ack(stream, group, raw.id), settled)
+      return Effect.map(inFlight.acks.ack([raw.id]), settled)
     }
     const decoding = raw.isText
-      ? Effect.mapError(this.group.entry.decode(raw.fields), (error) => ({
-        reason: error.message,
-        withoutValues: withoutValues(error)
-      }))
+      ? Effect.suspend(() => this.group.entry.decode(raw.fields)).pipe(
+        Effect.mapError((error) => ({ reason: error.message, withoutValues: withoutValues(error) })),
+        Effect.catchAllDefect((defect) =>
+          Effect.fail({ reason: String(defect), withoutValues: "its schema has thrown an error" })
+        )
+      )
       : Effect.fail({ reason: "it is not UTF-8", withoutValues: "it is not UTF-8" })
     return Effect.matchEffect(decoding, {
       onSuccess: (decoded) => {
         settled()
-        this.makeReady(raw, decoded, performance.now())
+        this.makeReady(raw, decoded)
         return Effect.void
       },
       onFailure: (why) => {
         if (this.malformed === "dead-letter") {
-          return Effect.map(this.bury(raw, why), settled)
+          return Effect.map(
+            Effect.catchIf(this.bury(raw, why), isOfItself, (error) =>
+              Effect.logError(
+                `Entry ${raw.id} of ${stream} cannot be decoded, cannot be moved to the dead-letter stream ` +
+                  `(${error._tag}) and stays pending: ${why.withoutValues}`
+              )),
+            settled
+          )
         }
         const error = new MalformedEntry({
           command: "StreamConsumer",
@@ -185,41 +215,61 @@ export class Session<in out A> {
     })
   }
 
-  /** Everything that was fetched and not begun is made old enough for any consumer to take it at once. */
+  /**
+   * Everything that was fetched and not begun is made old enough for any consumer to take it at once, and does not count
+   * as delivered.
+   */
   readonly handBack: Effect.Effect<void> = Effect.suspend(() => {
-    const entries: Array<{ readonly id: string; readonly attempt: number }> = this.arrived
+    const { consumer, group, inFlight, labels, minIdle, redis, stream } = this.holder
+    this.holder.closed = true
+    const entries: Array<Raw | Lease<unknown>> = this.arrived
     this.arrived = []
-    for (const lease of this.unbegun) {
-      entries.push({ id: lease.id, attempt: lease.fence })
-      lease.leave("handed")
+    for (const lease of inFlight.values()) {
+      if (lease.holder === this.holder && lease.state === "fetched") {
+        entries.push(lease)
+      }
     }
     if (entries.length === 0) {
       return Effect.void
     }
-    const { consumer, group, labels, minIdle, redis, stream } = this.holder
-    const pages = Chunk.chunksOf(Chunk.unsafeFromArray(entries), scripts.pageSize)
-    return Effect.forEach(pages, (entries) =>
-      redis.script(scripts.hold, [stream], [
-        group,
-        consumer,
-        consumer,
-        String(minIdle),
-        ...Chunk.toReadonlyArray(entries).flatMap((entry) => [entry.id, String(entry.attempt)])
-      ]), { discard: true }).pipe(
-        Effect.interruptible,
-        Effect.timeout(handBackTimeout),
-        Effect.matchEffect({
-          onFailure: (error) =>
-            Effect.logWarning(
-              `${entries.length} entries of ${stream} could not be handed back and stay pending for ${consumer}`,
-              error._tag
-            ),
-          onSuccess: () =>
-            Effect.sync(() => {
-              Metrics.messagesHandedBack.unsafeUpdate(entries.length, labels)
-            })
-        })
+    for (const entry of entries) {
+      if (entry instanceof Lease) entry.leave("handed")
+    }
+    const page = (entries: ReadonlyArray<Raw | Lease<unknown>>) =>
+      Effect.map(
+        redis.script(scripts.hold, [stream], [
+          group,
+          consumer,
+          consumer,
+          String(minIdle),
+          ...entries.flatMap((entry) => [
+            entry.id,
+            String(entry instanceof Lease ? entry.fence : entry.count),
+            String(entry.count - 1)
+          ])
+        ]),
+        (reply) => {
+          const notHeld = new Set((reply as scripts.NotHeld).flat())
+          for (const entry of entries) {
+            if (entry instanceof Lease && !notHeld.has(entry.id)) entry.fence = entry.count - 1
+          }
+          Metrics.messagesHandedBack.unsafeUpdate(entries.length - notHeld.size, labels)
+        }
       )
+    return Effect.forEach(
+      Chunk.chunksOf(Chunk.unsafeFromArray(entries), scripts.pageSize),
+      (entries) => page(Chunk.toReadonlyArray(entries)),
+      { discard: true }
+    ).pipe(
+      Effect.interruptible,
+      Effect.timeout(handBackTimeout),
+      Effect.catchAll((error) =>
+        Effect.logWarning(
+          `${entries.length} entries of ${stream} could not be handed back and stay pending for ${consumer}`,
+          error._tag
+        )
+      )
+    )
   })
 
   private bury(
@@ -227,16 +277,27 @@ export class Session<in out A> {
     why: { readonly reason: string; readonly withoutValues: string }
   ): Effect.Effect<void, RedisError> {
     const { deadLetterStream, labels, redis, stream } = this.holder
-    const args = deadEntry.deadLetterArgs(this.holder, raw, why.reason)
+    const { count, id } = raw
+    const args = deadEntry.deadLetterArgs(this.holder, { id, fence: count, attempts: count }, why.reason)
     return Effect.flatMap(redis.script(scripts.deadLetter, [stream, deadLetterStream], args), (outcome) => {
-      if (outcome !== "dead") {
-        return Effect.void
+      switch (outcome) {
+        case "dead":
+          Metrics.messagesDeadLettered.unsafeUpdate(1, labels)
+          return Effect.logWarning(
+            `Entry ${id} of ${stream} cannot be decoded and is now in ${deadLetterStream}: ${why.withoutValues}`
+          )
+        case "deleted":
+          return this.reportDeleted([id])
+        default:
+          return Effect.void
       }
-      Metrics.messagesDeadLettered.unsafeUpdate(1, labels)
-      return Effect.logWarning(
-        `Entry ${raw.id} of ${stream} cannot be decoded and is now in ${deadLetterStream}: ${why.withoutValues}`
-      )
     })
+  }
+
+  private reportDeleted(ids: ReadonlyArray<unknown>): Effect.Effect<void> {
+    const { labels, stream } = this.holder
+    Metrics.messagesDeleted.unsafeUpdate(ids.length, labels)
+    return Effect.logWarning(`Entries of ${stream} were deleted while they were pending: ${ids.join(", ")}`)
   }
 }
 
@@ -259,8 +320,8 @@ export const make = <A>(
           consumer,
           deadLetterStream: group.deadLetterStream,
           minIdle: Math.ceil(Duration.toMillis(group.minIdle)),
-          running: new Set(),
-          renewing: false,
+          recreated: group.whenLost !== "fail",
+          closed: false,
           inFlight: redis.inFlight.of(group.stream, group.group, consumer),
           labels: Metrics.labels(group.stream)
         },
@@ -271,10 +332,10 @@ export const make = <A>(
 
 // internal
 
+/** Both together are what a stop takes at most while Redis is silent. */
+const finishTimeout = Duration.seconds(1)
 const handBackTimeout = Duration.seconds(2)
 
-/** Where it does not fit, without what was there instead. */
-const withoutValues = (error: ParseResult.ParseError): string =>
-  ParseResult.ArrayFormatter.formatErrorSync(error)
-    .map((issue) => `${issue._tag} at ${issue.path.length === 0 ? "its root" : issue.path.map(String).join(".")}`)
-    .join(", ")
+/** Whether the failure is that of this one entry, or of the stream where the dead go, and does not stop the others. */
+const isOfItself = (error: RedisError): boolean =>
+  error._tag === "OutOfMemory" || (error._tag !== "NoGroup" && error._tag !== "LoginRefused" && !isTransient(error))
