@@ -94,7 +94,7 @@ beforeAll(async () => {
       await cp(join(repository, "scratchpad/examples", name), join(project, type, name))
     }
   }
-}, 180_000)
+}, 300_000)
 
 afterAll(() => rm(project, { recursive: true, force: true }))
 
