@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -32,6 +33,16 @@ import type { ServerUnavailable } from "./ServerUnavailable.js"
 export const urlVariable = "SAFESYNC_REDIS_URL"
 
 /**
+ * The environment variable that names the Debian package whose server is run, in place of whatever is found first:
+ * `redis-server/bookworm` (Redis 7.0), `redis-server` (the one of Debian unstable), `valkey-server`, `valkey-server/trixie`. It is
+ * how the same tests are run against another server.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const packageVariable = "SAFESYNC_REDIS_PACKAGE"
+
+/**
  * A Redis server that answered when the layer was built.
  *
  * @since 0.1.0
@@ -39,7 +50,7 @@ export const urlVariable = "SAFESYNC_REDIS_URL"
  */
 export class RedisServer extends Context.Tag("@safesync/testkit/RedisServer")<RedisServer, {
   readonly url: Redacted.Redacted<string>
-  /** What `INFO` says. */
+  /** What `INFO` says; of Valkey its own version, as `valkey 9.1.2`. */
   readonly version: string
   /** How it was found: by URL, a `redis-server` of this machine, Docker, or Debian's packages. */
   readonly origin: "url" | "path" | "docker" | "debian"
@@ -75,7 +86,8 @@ export const layer: Layer.Layer<RedisServer, ServerUnavailable> = Layer.scoped(
 
 /**
  * A server of its own, which a test may kill, stop and pause. What works first is taken: a `redis-server` of this machine, a
- * Docker engine, Debian packages unpacked into the cache folder (`SAFESYNC_CACHE_DIR`, by default `~/.cache/safesync`).
+ * Docker engine, Debian packages unpacked into the cache folder (`SAFESYNC_CACHE_DIR`, by default `~/.cache/safesync`). With
+ * `SAFESYNC_REDIS_PACKAGE` it is the server of that Debian package, and nothing else is tried.
  *
  * It listens on loopback only, has no password unless `args` ask for one, and is gone with all its data when the scope closes
  * or this process dies.
@@ -141,10 +153,15 @@ const byUrl = (text: Redacted.Redacted<string>) =>
 
 const image = "redis:8"
 
-const debian: Debian.DebianServer = {
-  package: "redis-server",
-  program: "usr/bin/redis-server",
-  keep: ["usr/bin/redis-check-rdb"]
+/** `package` or `package/suite`. */
+const debian = (wanted: string): Debian.DebianServer => {
+  const [name, suite] = wanted.split("/") as [string, ...Array<string>]
+  return {
+    package: name,
+    suite,
+    program: `usr/bin/${name}`,
+    keep: [`usr/bin/${name.replace(/-server$/, "-check-rdb")}`]
+  }
 }
 
 const own = (
@@ -161,7 +178,8 @@ const own = (
       // nothing is written to the disk unless the caller asks for it
       (certificate) => ({ args: ["--save", "", ...args], certificate })
     )
-    const found = yield* Find.first("Redis", ownWays(setup), [{
+    const wanted = Option.getOrUndefined(yield* Effect.orDie(Config.option(Config.nonEmptyString(packageVariable))))
+    const found = yield* Find.first("Redis", ownWays(setup, wanted), [{
       way: urlVariable,
       reason: "not set.",
       hint: "Set it to redis://user:password@host:port to use a server of yours."
@@ -170,7 +188,10 @@ const own = (
     return { ...found, ca }
   })
 
-const ownWays = (setup: Effect.Effect<Redisd.Setup, WayFailed>): ReadonlyArray<Find.Way> => {
+const ownWays = (
+  setup: Effect.Effect<Redisd.Setup, WayFailed>,
+  wanted: string | undefined
+): ReadonlyArray<Find.Way> => {
   const way = (
     name: string,
     origin: Find.Found["origin"],
@@ -184,7 +205,16 @@ const ownWays = (setup: Effect.Effect<Redisd.Setup, WayFailed>): ReadonlyArray<F
       return { url: Redisd.urlOf(how, port), version, origin, control: Option.some(control) }
     })
   })
-  return [
+  const fromDebian = way(
+    wanted === undefined ? "Debian packages" : `Debian package ${wanted}`,
+    "debian",
+    (setup) =>
+      Effect.gen(function*() {
+        const { command, usr } = yield* Debian.install(debian(wanted ?? "redis-server"))
+        return yield* Redisd.start({ command, usr, version: yield* Binary.version(command) }, setup)
+      })
+  )
+  return wanted !== undefined ? [fromDebian] : [
     way("redis-server on PATH", "path", (setup) =>
       Effect.gen(function*() {
         const program = yield* Binary.onPath("redis-server")
@@ -202,11 +232,7 @@ const ownWays = (setup: Effect.Effect<Redisd.Setup, WayFailed>): ReadonlyArray<F
         const engine = ContainerEngine.make(folder, { image, port: 6379, env: [], args })
         return yield* launch("Redis", engine, (port) => Redisd.identifyOwn(setup, port))
       })),
-    way("Debian packages", "debian", (setup) =>
-      Effect.gen(function*() {
-        const { command, usr } = yield* Debian.install(debian)
-        return yield* Redisd.start({ command, usr, version: yield* Binary.version(command) }, setup)
-      }))
+    fromDebian
   ]
 }
 

@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises"
-import { dirname, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { cacheFolder } from "./cacheFolder.js"
 import { type CommandFailed, run } from "./command.js"
 import { WayFailed } from "./engine.js"
@@ -10,6 +10,8 @@ import * as FileLock from "./fileLock.js"
 /** A server's program and what it needs to run, out of Debian's packages. */
 export interface DebianServer {
   readonly package: string
+  /** By default `sid`: the stable releases of Debian carry MariaDB in place of MySQL, and older servers. */
+  readonly suite?: string | undefined
   /** Below the root that the packages are unpacked to. */
   readonly program: string
   /** What to keep beside the libraries; the rest of some dozens of packages is never used. */
@@ -25,17 +27,24 @@ export const install = (
   server: DebianServer
 ): Effect.Effect<{ readonly command: ReadonlyArray<string>; readonly usr: string }, WayFailed> =>
   Effect.gen(function*() {
-    const root = join(yield* cacheFolder, "debian", `${server.package}-${process.arch}`)
+    const root = join(yield* cacheFolder, "debian", `${nameOf(server)}-${process.arch}`)
     if (!existsSync(root)) yield* Effect.scoped(fetch(server, root))
     return { command: yield* commandIn(root, server.program), usr: join(root, "usr") }
   })
+
+const unstable = "sid"
+
+const nameOf = ({ package: name, suite = unstable }: DebianServer): string =>
+  suite === unstable ? name : `${name}@${suite}`
 
 /** The words that start a program of the root through the root's own loader. */
 const commandIn = (root: string, program: string): Effect.Effect<ReadonlyArray<string>, WayFailed> =>
   Effect.suspend(() => {
     const list = (folder: string) => existsSync(join(root, folder)) ? readdirSync(join(root, folder)) : []
     const triplets = ["usr/lib", "lib"].flatMap((folder) => list(folder).map((name) => join(folder, name)))
-    const libraries = triplets.filter((folder) => existsSync(join(root, folder, "libc.so.6")))
+    const home = triplets.find((folder) => existsSync(join(root, folder, "libc.so.6")))
+    // Older releases have some libraries in /lib and some in /usr/lib.
+    const libraries = home === undefined ? [] : triplets.filter((folder) => basename(folder) === basename(home))
     const loader = [...libraries, "usr/lib64", "lib64", "usr/lib", "lib"]
       .flatMap((folder) => list(folder).map((name) => join(folder, name)))
       .find((file) => /\/ld-linux[^/]*\.so\.\d+$/.test(file) && existsSync(join(root, file)))
@@ -63,20 +72,20 @@ const fetch = (server: DebianServer, root: string) =>
     if (!isDebian()) return yield* new WayFailed({ reason: "this system is not Debian.", hint: "" })
     yield* FileLock.acquire(`${root}.lock`)
     if (existsSync(root)) return
-    yield* Effect.logInfo(`Fetching the Debian package ${server.package} with all it needs, once`)
+    yield* Effect.logInfo(`Fetching the Debian package ${nameOf(server)} with all it needs, once`)
     const parts = dirname(root)
     yield* disk(async () => {
       // left behind by somebody who was killed; nobody else works on this package while we hold the lock
       for (const name of await readdir(parts)) {
-        if (name.startsWith(`part-${server.package}-`)) await rm(join(parts, name), { recursive: true, force: true })
+        if (name.startsWith(`part-${nameOf(server)}-`)) await rm(join(parts, name), { recursive: true, force: true })
       }
     })
     const part = yield* Effect.acquireRelease(
-      disk(() => mkdtemp(join(parts, `part-${server.package}-`))),
+      disk(() => mkdtemp(join(parts, `part-${nameOf(server)}-`))),
       (folder) => Effect.promise(() => rm(folder, { recursive: true, force: true }))
     )
     const unpacked = join(part, "root")
-    const debs = yield* download(part, server.package)
+    const debs = yield* download(part, server)
     yield* Effect.forEach(debs, (deb) => run("dpkg-deb", ["-x", deb, unpacked], "5 minutes"), { concurrency: 2 }).pipe(
       Effect.mapError((error) => problem("unpacking the packages", error))
     )
@@ -129,10 +138,11 @@ const prune = async (root: string, keep: ReadonlyArray<string>): Promise<void> =
   }
 }
 
-/** Only unstable has MySQL: the stable releases of Debian carry MariaDB. */
-const suite = "sid"
+/** The suites that a package of this one may need. */
+const suitesOf = (suite: string): ReadonlyArray<string> =>
+  suite === "experimental" ? [unstable, suite] : [...new Set([suite.replace(/-backports.*/, ""), suite])]
 
-const download = (part: string, name: string) =>
+const download = (part: string, { package: name, suite = unstable }: DebianServer) =>
   Effect.gen(function*() {
     const conf = join(part, "apt.conf")
     const folders = ["lists/partial", "cache/archives/partial"]
@@ -155,9 +165,10 @@ const download = (part: string, name: string) =>
     }
     const from = (mirror: string) =>
       Effect.gen(function*() {
-        yield* disk(() => writeFile(join(part, "sources.list"), `deb ${signedBy()}${mirror} ${suite} main\n`))
+        const lines = suitesOf(suite).map((suite) => `deb ${signedBy()}${mirror} ${suite} main\n`)
+        yield* disk(() => writeFile(join(part, "sources.list"), lines.join("")))
         yield* apt("update", "--error-on=any")
-        yield* apt("install", "--yes", "--download-only", name)
+        yield* apt("install", "--yes", "--download-only", `${name}/${suite}`)
       })
     const apt = (...args: ReadonlyArray<string>) =>
       Effect.mapError(run("apt-get", ["-c", conf, "-qq", ...args], "10 minutes"), (error) => problem("apt-get", error))

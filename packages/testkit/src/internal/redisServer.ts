@@ -33,7 +33,9 @@ export const identify = (
     const redis = yield* RedisConnection.connect(url, ca)
     const info = String(yield* RedisConnection.call(redis, "INFO", "server"))
     const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(info)?.[1] ?? ""
-    return { version: field("redis_version"), pid: Number(field("process_id")) }
+    // Valkey also says which version of Redis it stands in for.
+    const valkey = field("valkey_version")
+    return { version: valkey === "" ? field("redis_version") : `valkey ${valkey}`, pid: Number(field("process_id")) }
   }).pipe(
     Effect.scoped,
     Effect.catchAll(({ code, message }) => {
