@@ -274,7 +274,8 @@ const logReconnects = (shared: connection.Connection): Effect.Effect<void, never
     const onClose = () => {
       if (!lost) {
         lost = true
-        run(Effect.logWarning("The connection to Redis is lost; connecting again"))
+        const what = shared.isDemoted ? "The server is a replica now" : "The connection to Redis is lost"
+        run(Effect.logWarning(`${what}; connecting again`))
       }
     }
     const onReady = () => {

@@ -149,7 +149,8 @@ export class OutOfMemory extends Schema.TaggedError<OutOfMemory>()("OutOfMemory"
 }
 
 /**
- * The server is a replica: a failover is under way, or the URL points to the wrong server. Nothing was written.
+ * The server is a replica: a failover is under way, or the URL points to the wrong server. Nothing was written. Its connection is
+ * closed and opened again, since the address may lead to the new master by now.
  *
  * @category errors
  * @since 0.1.0
@@ -161,7 +162,8 @@ export class ReadOnlyReplica extends Schema.TaggedError<ReadOnlyReplica>()("Read
 }
 
 /**
- * The server cannot serve yet or just now: it is loading its data, has lost its master, or runs a long script.
+ * The server cannot serve yet or just now: it is loading its data, has lost its master, runs a long script, has too few replicas
+ * (`min-replicas-to-write`), or takes no writes since a snapshot failed (`stop-writes-on-bgsave-error`). Nothing was written.
  *
  * @category errors
  * @since 0.1.0

@@ -6,6 +6,7 @@ import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as fs from "node:fs"
 import { freshGroup, RedisLive, until } from "./fixture.js"
 
 /** A server of its own, which a test may spoil. */
@@ -63,6 +64,7 @@ layer(RedisLive, { excludeTestServices: true })("RedisError: the real server's f
       const readOnly = yield* fails("XADD", "s", "*", "data", "1")
       assert.strictEqual(readOnly._tag, "ReadOnlyReplica")
       assert.isTrue(isTransient(readOnly))
+      yield* until(Effect.either(redis.command("PING")), (reply) => reply._tag === "Right")
       yield* redis.command("CONFIG", "SET", "replica-serve-stale-data", "no")
       assert.strictEqual((yield* fails("XLEN", "s"))._tag, "Loading")
     }).pipe(Effect.provide(own())))
@@ -90,6 +92,22 @@ layer(RedisLive, { excludeTestServices: true })("RedisError: the real server's f
       const busy = yield* until(Effect.either(redis.command("PING")), (reply) => reply._tag === "Left")
       assert.strictEqual(busy._tag === "Left" && busy.left._tag, "Loading")
       yield* redis.command("SCRIPT", "KILL")
+    }).pipe(Effect.provide(own())))
+
+  it.scoped("Loading while writes are refused: too few replicas, or a snapshot that failed", () =>
+    Effect.gen(function*() {
+      const redis = yield* Redis.Redis
+      const refused = Effect.map(fails("XADD", "s", "*", "data", "1"), (error) => [error._tag, isTransient(error)])
+      yield* redis.command("CONFIG", "SET", "min-replicas-to-write", "1")
+      assert.deepStrictEqual(yield* refused, ["Loading", true])
+      yield* redis.command("CONFIG", "SET", "min-replicas-to-write", "0")
+      yield* redis.command("CONFIG", "SET", "save", "3600 1")
+      // A folder in the place of the file makes the snapshot fail, for whatever user the server runs as.
+      const [, dir] = (yield* redis.command("CONFIG", "GET", "dir")) as [string, string]
+      fs.mkdirSync(`${dir}/dump.rdb`)
+      yield* redis.command("BGSAVE")
+      yield* until(redis.command("INFO", "persistence"), (info) => /rdb_last_bgsave_status:err/.test(String(info)))
+      assert.deepStrictEqual(yield* refused, ["Loading", true])
     }).pipe(Effect.provide(own())))
 
   it.scoped("ClusterDown", () =>

@@ -1,4 +1,4 @@
-import { assert, layer } from "@effect/vitest"
+import { assert, it, layer } from "@effect/vitest"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Reclaim from "@safesync/redis-streams/Reclaim"
@@ -7,6 +7,7 @@ import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
@@ -25,22 +26,23 @@ const freePort = Effect.async<number>((resume) => {
   })
 })
 
-const node = Effect.gen(function*() {
-  const bus = yield* freePort
-  const args = ["--cluster-enabled", "yes", "--cluster-port", String(bus), "--cluster-node-timeout", "1000"]
-  const server = Context.get(yield* Layer.build(Layer.fresh(RedisServer.layerOwn({ args }))), RedisServer.RedisServer)
-  const redis = Context.get(yield* Layer.build(Layer.fresh(Redis.layer({ url: server.url }))), Redis.Redis)
-  const port = new URL(Redacted.value(server.url)).port
-  const id = (yield* redis.command("CLUSTER", "MYID")) as string
-  return { ...server, redis, port, bus: String(bus), id }
-})
+const node = (...more: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    const bus = yield* freePort
+    const args = ["--cluster-enabled", "yes", "--cluster-port", String(bus), "--cluster-node-timeout", "1000", ...more]
+    const server = Context.get(yield* Layer.build(Layer.fresh(RedisServer.layerOwn({ args }))), RedisServer.RedisServer)
+    const redis = Context.get(yield* Layer.build(Layer.fresh(Redis.layer({ url: server.url }))), Redis.Redis)
+    const port = new URL(Redacted.value(server.url)).port
+    const id = (yield* redis.command("CLUSTER", "MYID")) as string
+    return { ...server, redis, port, bus: String(bus), id }
+  })
 
 /** Three masters, and a replica of each. */
-class Nodes extends Context.Tag("Nodes")<Nodes, ReadonlyArray<Effect.Effect.Success<typeof node>>>() {
+class Nodes extends Context.Tag("Nodes")<Nodes, ReadonlyArray<Effect.Effect.Success<ReturnType<typeof node>>>>() {
   static readonly layer = Layer.scoped(
     Nodes,
     Effect.gen(function*() {
-      const nodes = yield* Effect.all(Array.from({ length: 6 }, () => node), { concurrency: 3 })
+      const nodes = yield* Effect.all(Array.from({ length: 6 }, () => node()), { concurrency: 3 })
       const [first, ...others] = nodes
       for (const other of others) {
         yield* first!.redis.command("CLUSTER", "MEET", "127.0.0.1", other.port, other.bus)
@@ -171,6 +173,34 @@ layer(Live, { excludeTestServices: true, timeout: "2 minutes" })("a cluster of t
       yield* until(Effect.either(ConsumerGroup.info(group)), (info) => Either.isRight(info) && info.right.pending === 0)
     }), 60_000)
 
+  it.scoped("L21: a node that falls silent is noticed though the others answer", () =>
+    Effect.gen(function*() {
+      const nodes = yield* Nodes
+      const redis = yield* Redis.Redis
+      const masterOf = (stream: string) =>
+        Effect.map(redis.command("CLUSTER", "KEYSLOT", stream), (slot) =>
+          (slot as number) <= 5460 ? 0 : (slot as number) <= 10922 ? 1 : 2)
+      const all = yield* Effect.forEach(
+        Array.from({ length: 50 }, (_, i) =>
+          `s${i}`),
+        (stream) => Effect.map(masterOf(stream), (master) => ({ stream, master }))
+      )
+      const killed = yield* masterOf("orders")
+      const silent = all.find(({ master }) => master !== killed)!
+      const alive = all.find(({ master }) => master !== killed && master !== silent.master)!
+      const length = (stream: string) => redis.command("XLEN", stream)
+      yield* length(silent.stream)
+      const traffic = yield* Effect.forkScoped(Effect.forever(Effect.zipRight(length(alive.stream), Effect.yieldNow())))
+      const { pause, resume } = Option.getOrThrow(nodes[silent.master]!.control)
+      yield* pause
+      const [took, error] = yield* Effect.timed(Effect.flip(length(silent.stream)))
+      yield* resume
+      assert.strictEqual(error._tag, "RedisTimeout")
+      assert.isBelow(Duration.toMillis(took), 1900)
+      assert.isTrue(Option.isNone(yield* Fiber.poll(traffic)), "the other node's commands went on")
+      yield* until(Effect.either(length(silent.stream)), Either.isRight)
+    }))
+
   it.scoped("a wrong node is a typed error at once", () =>
     Effect.gen(function*() {
       const failure = (url: string) =>
@@ -179,3 +209,19 @@ layer(Live, { excludeTestServices: true, timeout: "2 minutes" })("a cluster of t
       assert.strictEqual((yield* failure("nonsense"))._tag, "ConnectFailed")
     }))
 })
+
+it.scopedLive("what a cluster can do is what each of its masters can", () =>
+  Effect.gen(function*() {
+    const [first, second] = yield* Effect.all([node(), node("--rename-command", "XAUTOCLAIM", "")], { concurrency: 2 })
+    yield* first.redis.command("CLUSTER", "MEET", "127.0.0.1", second.port, second.bus)
+    yield* first.redis.command("CLUSTER", "ADDSLOTSRANGE", "0", "8000")
+    yield* second.redis.command("CLUSTER", "ADDSLOTSRANGE", "8001", "16383")
+    for (const { redis } of [first, second]) {
+      yield* until(redis.command("CLUSTER", "INFO"), (info) => /cluster_state:ok/.test(String(info)))
+    }
+    assert.isTrue((yield* first.redis.capabilities).has("auto-claim"))
+    const able = Effect.flatMap(Redis.Redis, (redis) => redis.capabilities)
+    for (const { url } of [first, second, first, second]) {
+      assert.isFalse((yield* Effect.provide(able, Layer.fresh(Redis.layerCluster([url])))).has("auto-claim"))
+    }
+  }))

@@ -86,6 +86,12 @@ layer(RedisServer.layerOwn(), { excludeTestServices: true })("the guide", (it) =
         )
       const limited = Redis.layer({ url: Redacted.make(Redacted.value(url).replace("redis://", "redis://app:pass@")) })
       yield* Effect.gen(function*() {
+        const redis = yield* Redis.Redis
+        const all = yield* Effect.flatMap(Redis.Redis, ({ capabilities }) =>
+          capabilities).pipe(
+            Effect.provide(Redis.layer({ url }))
+          )
+        assert.deepStrictEqual([...yield* redis.capabilities], [...all], "what the server can do is seen")
         const { group, producer } = yield* limitedGroup
         yield* StreamProducer.sendAll(producer, ["a", "b", "c", "d"])
         const fiber = yield* StreamConsumer.stream(group, { consumer: "a", block: "1 minute" }).pipe(
@@ -94,8 +100,7 @@ layer(RedisServer.layerOwn(), { excludeTestServices: true })("the guide", (it) =
               ? Delivery.deadLetter(delivery, "no")
               : delivery.value === "b"
               ? Delivery.retryAfter(delivery, 0)
-              : Delivery.use(delivery, () =>
-                Effect.void)
+              : Delivery.use(delivery, () => Effect.void)
           ),
           Effect.fork
         )

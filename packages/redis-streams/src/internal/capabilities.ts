@@ -4,7 +4,7 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { type RedisError, ServerTooOld } from "../RedisError.js"
+import { ClusterDown, isTransient, type RedisError, ServerTooOld } from "../RedisError.js"
 import type { Connection } from "./connection.js"
 
 export type Capability =
@@ -24,27 +24,75 @@ export class Without extends Context.Reference<Without>()("@safesync/redis-strea
   defaultValue: (): Capabilities => new Set()
 }) {}
 
-/** Remembers the answer for as long as the connection lives. */
+/** Remembers the answer for as long as the connection lives; of a cluster, for as long as it has the same masters. */
 export const capabilities = (
   connection: Connection
 ): Effect.Effect<Effect.Effect<Capabilities, RedisError>> =>
   Effect.map(Without, (without) => {
-    let known: Capabilities | undefined
+    let known: { readonly able: Capabilities; readonly of: Connection["servers"] } | undefined
+    let refused = false
     connection.client.on("close", () => {
       known = undefined
     })
-    return Effect.suspend(() =>
-      known !== undefined ? Effect.succeed(known) : Effect.map(ask(connection), (found) => {
-        known = new Set([...found].filter((capability) => !without.has(capability)))
-        return known
+    return Effect.suspend(() => {
+      const { servers } = connection
+      if (known?.of.length === servers.length && known.of.every((server, i) => server === servers[i])) {
+        return Effect.succeed(known.able)
+      }
+      const onRefusal = Effect.suspend(() => {
+        const first = !refused
+        refused = true
+        return first ? warning : Effect.void
       })
-    )
+      return Effect.map(ofAll(connection, servers, onRefusal), (found) => {
+        const able = new Set([...found].filter((capability) => !without.has(capability)))
+        known = { able, of: servers }
+        return able
+      })
+    })
   })
 
 // internal
 
-const ask = (connection: Connection): Effect.Effect<Set<Capability>, RedisError> =>
-  connection.command("COMMAND", ["INFO", "XREADGROUP", "XAUTOCLAIM", "XACKDEL"]).pipe(
+const warning = Effect.logWarning(
+  "The user may not run COMMAND INFO, so the ways that work on Redis 5.0 are used; grant it with +command|info"
+)
+
+/** What each of them can. One that cannot be reached is not asked: when it comes back, it is another connection. */
+const ofAll = (
+  connection: Connection,
+  servers: Connection["servers"],
+  onRefusal: Effect.Effect<void>
+): Effect.Effect<Capabilities, RedisError> =>
+  Effect.flatMap(
+    Effect.forEach(servers, (server) => Effect.either(ofOne(connection, server, onRefusal)), {
+      concurrency: "unbounded"
+    }),
+    (answers) => {
+      let able: Set<Capability> | undefined
+      let failure: RedisError | undefined
+      for (const answer of answers) {
+        if (answer._tag === "Right") {
+          const { right } = answer
+          able = able === undefined ? right : new Set([...able].filter((capability) => right.has(capability)))
+        } else if (failure === undefined || !isTransient(answer.left)) {
+          failure = answer.left
+        }
+      }
+      return able !== undefined && (failure === undefined || isTransient(failure))
+        ? Effect.succeed(able)
+        : Effect.fail(
+          failure ?? new ClusterDown({ command: "COMMAND", detail: "no master of the cluster is known" })
+        )
+    }
+  )
+
+const ofOne = (
+  connection: Connection,
+  server: Connection["servers"][number],
+  onRefusal: Effect.Effect<void>
+): Effect.Effect<Set<Capability>, RedisError> =>
+  connection.ask(server, "COMMAND", ["INFO", "XREADGROUP", "XAUTOCLAIM", "XACKDEL"]).pipe(
     Effect.flatMap((reply) => {
       const [readGroup, autoClaim, ackDel] = reply as ReadonlyArray<ReadonlyArray<unknown> | null>
       const found = new Set<Capability>()
@@ -67,5 +115,5 @@ const ask = (connection: Connection): Effect.Effect<Set<Capability>, RedisError>
       return Effect.succeed(found)
     }),
     // A user who may not ask gets the ways that work everywhere.
-    Effect.catchTag("NoPermission", () => Effect.succeed(new Set<Capability>()))
+    Effect.catchTag("NoPermission", () => Effect.as(onRefusal, new Set<Capability>()))
   )

@@ -29,6 +29,9 @@ const table: Readonly<Record<string, Make>> = {
   LOADING: Loading,
   MASTERDOWN: Loading,
   BUSY: Loading,
+  // Writes are refused: too few replicas (min-replicas-to-write), or a snapshot that could not be written.
+  NOREPLICAS: Loading,
+  MISCONF: Loading,
   CLUSTERDOWN: ClusterDown,
   TRYAGAIN: ClusterDown,
   MOVED: ClusterDown,

@@ -8,6 +8,7 @@ import type { Redis, RedisOptions } from "ioredis"
 import { Cluster, Command } from "ioredis"
 import { ConnectFailed, RedisConnectionLost, type RedisError, RedisTimeout } from "../RedisError.js"
 import { classify } from "./classify.js"
+import { watchNode } from "./nodeWatch.js"
 
 /**
  * What a client must be made with:
@@ -38,11 +39,32 @@ export class Connection {
   private allowed = 0
   private watchdog: NodeJS.Timeout | undefined
   private stalled = false
+  private left = false
 
   constructor(readonly client: Client, private readonly timeout: number) {
     client.on("ready", () => {
       this.stalled = false
+      this.left = false
     })
+    if (client instanceof Cluster) {
+      client.on("+node", (node: Redis) =>
+        watchNode(node, timeout, (silent) => {
+          this.stalled = silent
+        }))
+    }
+  }
+
+  /**
+   * Whether this is the connection of a server that has turned out to be a replica: after a failover its address may already lead to
+   * another one. It takes no more commands, and is closed when those on their way are answered.
+   */
+  get isDemoted(): boolean {
+    return this.left
+  }
+
+  /** The servers that are written to: this one, or the masters of the cluster. */
+  get servers(): ReadonlyArray<Redis> {
+    return this.client instanceof Cluster ? this.client.nodes("master") : [this.client]
   }
 
   /**
@@ -55,7 +77,7 @@ export class Connection {
     callback: Callback,
     { blocking = 0, bytes = false }: { readonly blocking?: number; readonly bytes?: boolean } = {}
   ): void {
-    if (this.client.status !== "ready" || this.socket?.writable === false) {
+    if (this.client.status !== "ready" || this.left || this.socket?.writable === false) {
       return callback(
         new RedisConnectionLost({ command: name, detail: "there is no connection to Redis", outcome: "not-sent" }),
         undefined
@@ -66,8 +88,25 @@ export class Connection {
       this.inFlight--
       this.lastSign = performance.now()
       callback(error ? this.classify(name, error) : undefined, reply)
+      if (this.left && this.inFlight === 0) {
+        this.destroy()
+      }
     })
     this.client.sendCommand(command)
+  }
+
+  /** Asks one of `servers`. */
+  ask(server: Redis, name: string, args: ReadonlyArray<string>): Effect.Effect<unknown, RedisError> {
+    return server === this.client ? this.command(name, args) : Effect.async((resume) => {
+      server.sendCommand(
+        new Command(
+          name,
+          args as Array<string>,
+          asText,
+          (error, reply) => resume(error ? Effect.fail(this.classify(name, error)) : Effect.succeed(reply))
+        )
+      )
+    })
   }
 
   command(name: string, args: ReadonlyArray<string>, bytes = false): Effect.Effect<unknown, RedisError> {
@@ -119,6 +158,10 @@ export class Connection {
 
   private classify(name: string, error: Error): RedisError {
     const classified = classify(name, error)
+    if (classified._tag === "ReadOnlyReplica" && this.client.status === "ready") {
+      // A cluster finds the new master by itself.
+      this.left = !(this.client instanceof Cluster)
+    }
     return this.stalled && classified._tag === "RedisConnectionLost"
       ? new RedisTimeout({ command: name, detail: "the server did not answer in time" })
       : classified
@@ -126,7 +169,12 @@ export class Connection {
 
   /** One timer per connection rather than one per command: it looks for the last sign of life when it goes off. */
   private watch(allowed: number): void {
-    if (this.inFlight++ === 0) {
+    const busy = this.inFlight++
+    if (this.client instanceof Cluster) {
+      // One silent node must not hide behind the others: each has a watchdog of its own.
+      return
+    }
+    if (busy === 0) {
       this.lastSign = performance.now()
       this.allowed = allowed
     } else if (allowed > this.allowed) {
