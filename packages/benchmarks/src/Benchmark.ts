@@ -46,7 +46,18 @@ export interface Running {
   readonly run: (job: Job) => Effect.Effect<ReadonlyArray<number>, unknown>
   /** What is wrong after these jobs, a sentence each. */
   readonly verify: (jobs: ReadonlyArray<Job>) => Effect.Effect<ReadonlyArray<string>, unknown>
+  /** Processes that do the work, where it is not this one: their processor time and memory count. */
+  readonly workers?: ReadonlyArray<number> | undefined
 }
+
+/**
+ * What a target is about: operations a second, a latency, the time or Node's processor time of an operation, or the peak of
+ * memory.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Figure = "throughput" | "p50" | "p99" | "time" | "CPU" | "memory"
 
 /**
  * A target as it was set: this contender's figure, divided by that of another one in the same round.
@@ -55,10 +66,9 @@ export interface Running {
  * @category models
  */
 export interface Target {
+  readonly of: Figure
   readonly than: string
-  /** Of operations a second. */
   readonly atLeast?: number | undefined
-  /** Of the median latency. */
   readonly atMost?: number | undefined
 }
 
@@ -71,6 +81,12 @@ export interface Contender {
   readonly targets?: ReadonlyArray<Target> | undefined
   /** How many times the case's count it does, since it is so much faster or slower; 1 by default. */
   readonly times?: number | undefined
+  /** Left out of a look, unless a filter names it. */
+  readonly notQuick?: boolean | undefined
+  /** Operations of one read or transaction; 64 by default. Round trips are counted over as many, and twice as many. */
+  readonly batch?: number | undefined
+  /** A module of `src/`, without its suffix, that its process loads before all others. */
+  readonly preload?: string | undefined
   readonly start: (place: Place) => Effect.Effect<Running, unknown, Scope>
 }
 
@@ -92,14 +108,28 @@ export interface Case {
   readonly about: string
   /** `messages`, `transactions`. */
   readonly unit: string
-  /** Whether the latency of each operation is what is compared, in place of the throughput. */
-  readonly latency: boolean
+  /** What the table compares first. Of `time` it is told how it grows. */
+  readonly compares: "throughput" | "p50" | "time"
   readonly count: Readonly<Record<Size, number>>
   /** Left out where it takes too long for a look. */
   readonly quick: boolean
+  /** Whether the round trips of an operation are counted: not where they depend on who meets whom. */
+  readonly roundTrips?: boolean | undefined
   /** The contender that all others are divided by. */
   readonly baseline: string
   readonly contenders: ReadonlyArray<Contender>
+}
+
+/**
+ * What MySQL waited for, over all its connections: so many at a time, on average.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Waits {
+  readonly rowLocks: number
+  /** For redo log and binary log to be on disk. */
+  readonly fsync: number
 }
 
 /**
@@ -116,23 +146,30 @@ export interface Sample {
   readonly maxRssMegabytes: number
   /** Milliseconds. */
   readonly latency: { readonly p50: number; readonly p99: number } | null
+  readonly waits: Waits | null
   readonly problems: ReadonlyArray<string>
 }
 
 /**
- * The parts of `count` that a contender does in this size: the job that warms it up, and the one that is measured.
+ * The parts of `count` that a contender does in this size: the job that warms it up, and the one that is measured. Code that
+ * the compiler has not seen often is slow, so even a small job is done by a warm process.
  *
  * @since 0.1.0
  * @category accessors
  */
 export const jobs = (of: Case, contender: Contender, size: Size, place: Place): readonly [Job, Job] => {
   const count = Math.max(1, Math.round(of.count[size] * (contender.times ?? 1)))
+  // All sizes of what grows are equally warm.
+  const base = of.compares === "time" ? of.count[size] : count
+  const least = of.compares === "time" ? warmUpAtMost : warmUpAtLeast
+  const warmUp = size === "smoke" ? Math.ceil(base / 4) : Math.max(base / 4, Math.min(base, least))
   return [
-    { name: `${place.prefix}:warm`, count: Math.max(1, Math.min(Math.ceil(count / 4), warmUpAtMost)) },
+    { name: `${place.prefix}:warm`, count: Math.ceil(Math.min(warmUp, warmUpAtMost)) },
     { name: `${place.prefix}:job`, count }
   ]
 }
 
 // internal
 
+const warmUpAtLeast = 1_000
 const warmUpAtMost = 5_000

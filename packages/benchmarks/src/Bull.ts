@@ -5,7 +5,7 @@
  */
 import { Queue, Worker } from "bullmq"
 import * as Effect from "effect/Effect"
-import type { Scope } from "effect/Scope"
+import * as Scope from "effect/Scope"
 import { Redis } from "ioredis"
 import type { Job, Place } from "./Benchmark.js"
 import * as Driver from "./Driver.js"
@@ -30,38 +30,67 @@ export const fill = (place: Place, job: Job): Effect.Effect<void, unknown> =>
     })))
 
 /**
- * Works so many messages off, and returns when the queue knows that they are done.
+ * Workers that are connected before their job begins, as all other contenders are, and closed after it has been measured.
  *
  * @since 0.1.0
- * @category steps
+ * @category constructors
  */
-export const work = (
+export const workers = (
   place: Place,
-  { count, name }: Job,
   concurrency: number,
-  handle: (message: Message.Message) => Promise<void>
-): Effect.Effect<void, unknown> =>
-  Driver.promise(async () => {
-    const connection = connect(place)
-    let left = count
-    let finish: (error?: unknown) => void
-    const finished = new Promise<void>((resolve, reject) => {
-      finish = (error) => error === undefined ? resolve() : reject(error)
-    })
-    const worker = new Worker<Message.Message>(unprefixed(name), ({ data }) => handle(data), {
-      ...options(place, connection),
-      concurrency,
-      removeOnComplete: { count: 0 }
-    })
-    worker.on("completed", () => {
-      if (--left === 0) finish()
-    })
-    worker.on("failed", (_, error) => finish(error))
-    worker.on("error", (error) => finish(error))
-    await finished
-    await worker.close()
-    connection.disconnect()
+  handle: (message: Message.Message, job: Job) => Promise<void>
+): Effect.Effect<Workers, never, Scope.Scope> =>
+  Effect.map(Effect.scope, (scope): Workers => {
+    const connected = new Map<string, Worker<Message.Message>>()
+    return {
+      connect: (job) =>
+        Scope.extend(
+          Effect.acquireRelease(
+            Driver.promise(async () => {
+              const connection = connect(place)
+              const worker = new Worker<Message.Message>(unprefixed(job.name), ({ data }) => handle(data, job), {
+                ...options(place, connection),
+                autorun: false,
+                concurrency,
+                removeOnComplete: { count: 0 }
+              })
+              await worker.waitUntilReady()
+              connected.set(job.name, worker)
+              return { connection, worker }
+            }),
+            ({ connection, worker }) =>
+              Effect.promise(async () => {
+                await worker.close()
+                connection.disconnect()
+              })
+          ),
+          scope
+        ),
+      work: ({ count, name }) =>
+        Driver.promise(() =>
+          new Promise<void>((resolve, reject) => {
+            const worker = connected.get(name)!
+            let left = count
+            worker.on("completed", () => {
+              if (--left === 0) resolve()
+            })
+            worker.on("failed", (_, error) => reject(error))
+            worker.on("error", reject)
+            worker.run().catch(reject)
+          })
+        )
+    }
   })
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Workers {
+  readonly connect: (job: Job) => Effect.Effect<unknown, unknown>
+  /** Works the job off, and returns when the queue knows that all of it is done. */
+  readonly work: (job: Job) => Effect.Effect<void, unknown>
+}
 
 /**
  * A queue to add to.
@@ -69,7 +98,7 @@ export const work = (
  * @since 0.1.0
  * @category constructors
  */
-export const queue = (place: Place, { name }: Job): Effect.Effect<Queue<Message.Message>, never, Scope> =>
+export const queue = (place: Place, { name }: Job): Effect.Effect<Queue<Message.Message>, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const connection = connect(place)

@@ -1,5 +1,5 @@
 /**
- * Processor time, of this process and of servers on this machine.
+ * Processor time and memory, of this process and of servers on this machine.
  *
  * @since 0.1.0
  */
@@ -30,6 +30,20 @@ export const of = (pid: number | null): number | null => {
     return (Number(fields[11]) + Number(fields[12])) * microsecondsPerTick
   } catch {
     return null
+  }
+}
+
+/**
+ * The most memory that another process has had so far, in megabytes; 0 where that cannot be known.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const peakMegabytes = (pid: number): number => {
+  try {
+    return Number(/^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024
+  } catch {
+    return 0
   }
 }
 

@@ -76,17 +76,27 @@ export const atOnce = (concurrency: number, work: () => Promise<void>): Promise<
  * @since 0.1.0
  * @category steps
  */
-export const fill = (client: Redis, { count, name }: Job): Effect.Effect<void, unknown> =>
+export const fill = (client: Redis, job: Job): Effect.Effect<void, unknown> =>
   promise(async () => {
-    await client.xgroup("CREATE", name, group, "0", "MKSTREAM")
-    for (let number = 0; number < count;) {
-      const pipeline = client.pipeline()
-      for (const end = Math.min(count, number + 1_000); number < end; number++) {
-        pipeline.xadd(name, "*", "data", JSON.stringify(Message.make(number)))
-      }
-      await pipeline.exec()
-    }
+    await client.xgroup("CREATE", job.name, group, "0", "MKSTREAM")
+    await append(client, job)
   })
+
+/**
+ * The job's messages at the end of a stream.
+ *
+ * @since 0.1.0
+ * @category steps
+ */
+export const append = async (client: Redis, { count, name }: Job): Promise<void> => {
+  for (let number = 0; number < count;) {
+    const pipeline = client.pipeline()
+    for (const end = Math.min(count, number + 1_000); number < end; number++) {
+      pipeline.xadd(name, "*", "data", JSON.stringify(Message.make(number)))
+    }
+    await pipeline.exec()
+  }
+}
 
 /**
  * What is wrong with the streams: all must be read, and nothing pending.

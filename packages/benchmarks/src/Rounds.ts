@@ -7,11 +7,11 @@ import type * as MysqlServer from "@safesync/testkit/MysqlServer"
 import type * as RedisServer from "@safesync/testkit/RedisServer"
 import * as Effect from "effect/Effect"
 import type * as Either from "effect/Either"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { fork } from "node:child_process"
-import { createRequire } from "node:module"
-import { fileURLToPath, pathToFileURL } from "node:url"
 import type { Case, Contender, Sample, Size } from "./Benchmark.js"
+import * as Child from "./Child.js"
+import * as RoundTrips from "./RoundTrips.js"
 import * as Servers from "./Servers.js"
 import * as Settings from "./Settings.js"
 
@@ -34,6 +34,8 @@ export interface Turn {
 export interface Played {
   readonly case: Case
   readonly turns: ReadonlyArray<Turn>
+  /** Of the contenders whose round trips could be counted. */
+  readonly roundTrips: ReadonlyMap<string, RoundTrips.RoundTrips>
 }
 
 /**
@@ -59,7 +61,14 @@ export const play = (
         options.onTurn(of, turns.at(-1)!)
       }
     }
-    return { case: of, turns }
+    const roundTrips = new Map<string, RoundTrips.RoundTrips>()
+    if (of.roundTrips === true) {
+      for (const contender of of.contenders) {
+        const counted = yield* Effect.option(RoundTrips.count(contender))
+        if (Option.isSome(counted)) roundTrips.set(contender.name, counted.value)
+      }
+    }
+    return { case: of, turns, roundTrips }
   })
 
 // internal
@@ -75,6 +84,7 @@ const turn = (
     const pids = yield* Servers.pids
     const sample = yield* inProcess(
       new Settings.Settings({ case: of.name, contender: contender.name, size, place, pids }),
+      contender.preload,
       profiles
     )
     return yield* sample.problems.length === 0 ? Effect.succeed(sample) : Effect.fail(sample.problems.join("; "))
@@ -83,21 +93,22 @@ const turn = (
     Effect.either
   )
 
-const inProcess = (settings: Settings.Settings, profiles: string | undefined): Effect.Effect<Sample, unknown> =>
+const inProcess = (
+  settings: Settings.Settings,
+  preload: string | undefined,
+  profiles: string | undefined
+): Effect.Effect<Sample, unknown> =>
   Effect.async<unknown, Error>((resume) => {
-    const child = fork(entry, [], {
-      env: { ...process.env, ...env, [Settings.variable]: JSON.stringify(settings) },
-      execArgv: [
-        ...execArgv,
-        ...(profiles === undefined ? [] : [
-          "--cpu-prof",
-          `--cpu-prof-dir=${profiles}`,
-          `--cpu-prof-name=${
-            `${settings.case}-${settings.contender}-${Date.now()}`.replaceAll(/[^a-zA-Z0-9]+/g, "-")
-          }.cpuprofile`
-        ])
-      ],
-      stdio: ["ignore", "ignore", "pipe", "ipc"]
+    const child = Child.fork("contender", {
+      env: { [Settings.variable]: JSON.stringify(settings) },
+      preload,
+      execArgv: profiles === undefined ? [] : [
+        "--cpu-prof",
+        `--cpu-prof-dir=${profiles}`,
+        `--cpu-prof-name=${
+          `${settings.case}-${settings.contender}-${Date.now()}`.replaceAll(/[^a-zA-Z0-9]+/g, "-")
+        }.cpuprofile`
+      ]
     })
     let lastWords = ""
     child.stderr!.setEncoding("utf8").on("data", (text: string) => {
@@ -111,12 +122,3 @@ const inProcess = (settings: Settings.Settings, profiles: string | undefined): E
     )
     return Effect.sync(() => child.kill("SIGKILL"))
   }).pipe(Effect.flatMap(Schema.decodeUnknown(Settings.Sample)))
-
-/** Compiled, as `npm run bench` runs it; a test runs the sources, by a loader. */
-const [entry, execArgv, env] = import.meta.url.endsWith(".js")
-  ? [fileURLToPath(new URL("./contender.js", import.meta.url)), [], {}] as const
-  : [
-    fileURLToPath(new URL("./contender.ts", import.meta.url)),
-    ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href],
-    { TSX_TSCONFIG_PATH: fileURLToPath(new URL("../../../tsconfig.json", import.meta.url)) }
-  ] as const

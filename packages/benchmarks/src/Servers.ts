@@ -69,6 +69,36 @@ export const pids: Effect.Effect<
   }
 })
 
+/**
+ * What decides when a write is on disk, as the servers have it. No contender changes it.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const durability: Effect.Effect<
+  string,
+  never,
+  MysqlServer.MysqlServer | RedisServer.RedisServer
+> = Effect.scoped(Effect.gen(function*() {
+  const here = yield* place
+  const mysql = yield* Driver.mysql(here, 1)
+  const redis = yield* Driver.redis(here)
+  return yield* Driver.promise(async () => {
+    const [[row]] = (await mysql.query(
+      "SELECT @@innodb_flush_log_at_trx_commit AS redo, @@sync_binlog AS sync, @@log_bin AS binlog"
+    )) as unknown as [[{ readonly redo: number; readonly sync: number; readonly binlog: number }]]
+    const [, appendonly] = (await redis.config("GET", "appendonly")) as [string, string]
+    const [, save] = (await redis.config("GET", "save")) as [string, string]
+    const log = row.binlog === 1 ? `sync_binlog = ${row.sync}` : "no binary log"
+    return `innodb_flush_log_at_trx_commit = ${row.redo}, ${log}; Redis: appendonly ${appendonly}, ${
+      save === "" ? "no snapshots" : `save ${save}`
+    }`
+  })
+})).pipe(
+  // A server that is somebody else's need not tell.
+  Effect.orElseSucceed(() => "durability unknown")
+)
+
 // internal
 
 const remove = (url: string, prefix: string): Effect.Effect<void, unknown> =>

@@ -42,5 +42,6 @@ export const Sample = Schema.Struct({
   }),
   maxRssMegabytes: Schema.Number,
   latency: Schema.NullOr(Schema.Struct({ p50: Schema.Number, p99: Schema.Number })),
+  waits: Schema.NullOr(Schema.Struct({ rowLocks: Schema.Number, fsync: Schema.Number })),
   problems: Schema.Array(Schema.String)
 })

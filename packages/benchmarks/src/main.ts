@@ -2,7 +2,8 @@
  * `npm run bench`: SafeSync side by side with what one would write or pick instead. `npm run bench -- --help` lists the
  * options.
  *
- * Exit code 0: every run was verified. 1: one was not, or the benchmark could not run. 130: interrupted.
+ * Exit code 0: every run was verified; targets that were missed are told on standard error. 1: a run was found wrong, or the
+ * benchmark could not run. 130: interrupted.
  *
  * @since 0.1.0
  */
@@ -23,6 +24,7 @@ import * as Schema from "effect/Schema"
 import { resolve } from "node:path"
 import type { Case, Size } from "./Benchmark.js"
 import { cases } from "./cases.js"
+import * as Markdown from "./Markdown.js"
 import * as Report from "./Report.js"
 import * as Rounds from "./Rounds.js"
 import * as Servers from "./Servers.js"
@@ -50,6 +52,9 @@ const options = {
   list: Options.boolean("list").pipe(Options.withDescription("Names the cases and their contenders, and runs nothing"))
 }
 
+/** Seconds. */
+const lookAtMost = 180
+
 /** npm runs scripts in the folder of the package; a path is meant from where the user is. */
 const from = process.env["npm_lifecycle_event"] === "bench" ? process.env["INIT_CWD"] ?? "." : "."
 
@@ -57,8 +62,15 @@ const say = (text: string): void => {
   process.stderr.write(`${text}\n`)
 }
 
-const chosen = (filter: Option.Option<string>): ReadonlyArray<Case> => {
-  if (Option.isNone(filter)) return cases
+/** A filter says what is wanted: then nothing of it is left out of a look. */
+const chosen = (filter: Option.Option<string>, quick: boolean): ReadonlyArray<Case> => {
+  if (Option.isNone(filter)) {
+    return !quick ?
+      cases :
+      cases.flatMap((of) =>
+        of.quick ? [{ ...of, contenders: of.contenders.filter(({ notQuick }) => notQuick !== true) }] : []
+      )
+  }
   const pattern = new RegExp(filter.value, "i")
   return cases.flatMap((of) => {
     if (pattern.test(of.name)) return [of]
@@ -84,7 +96,7 @@ const command = Command.make(
   options,
   ({ filter, json, list, profile, quick, rounds: given }) =>
     Effect.gen(function*() {
-      const selected = chosen(filter).filter((of) => !quick || of.quick)
+      const selected = chosen(filter, quick)
       if (selected.length === 0) return yield* Effect.fail(new Error("No case has this name; --list lists them"))
       if (list) {
         for (const { contenders, name } of selected) {
@@ -98,7 +110,15 @@ const command = Command.make(
         play(selected, rounds, size, Option.getOrUndefined(Option.map(profile, (folder) => resolve(from, folder)))),
         Servers.layer
       )
-      process.stdout.write(`${json ? Report.toJson(report) : Report.toMarkdown(report)}\n`)
+      process.stdout.write(`${json ? Report.toJson(report) : Markdown.of(report)}\n`)
+      say(Markdown.summary(report.targets))
+      for (const line of Markdown.missed(report.targets)) say(line)
+      const { seconds } = report.conditions
+      if (quick && Option.isNone(filter) && seconds > lookAtMost) {
+        say(
+          `A look is to take less than ${lookAtMost} s, and this one took ${seconds.toFixed(0)}: the machine was busy.`
+        )
+      }
       if (!report.ok) process.exitCode = 1
     })
 )
@@ -107,13 +127,15 @@ const play = (selected: ReadonlyArray<Case>, rounds: number, size: Size, profile
   Effect.gen(function*() {
     const mysql = yield* MysqlServer.MysqlServer
     const redis = yield* RedisServer.RedisServer
+    const durability = yield* Servers.durability
     const [start, before] = [performance.now(), Report.load()]
     const played = yield* Effect.forEach(selected, (of) => Rounds.play(of, { rounds, size, profiles, onTurn }))
-    return Report.make(played, {
+    return Report.make(cases, played, {
       size,
       rounds,
       mysql: mysql.version,
       redis: redis.version,
+      durability,
       load: [before, Report.load()],
       seconds: (performance.now() - start) / 1000
     })

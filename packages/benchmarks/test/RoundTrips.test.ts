@@ -1,53 +1,41 @@
-/**
- * What a message costs on the network, counted by a proxy in front of each server: exact on every machine. Two jobs of one
- * length and of twice that length: what their difference leaves out are connections, prepared statements and reads.
- */
+/** What a message costs on the network, counted by a proxy in front of each server: exact on every machine. */
 import { expect, layer } from "@effect/vitest"
-import * as TcpProxy from "@safesync/testkit/TcpProxy"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
 import { cases } from "../src/cases.js"
+import * as RoundTrips from "../src/RoundTrips.js"
 import * as Servers from "../src/Servers.js"
 
-/** As many as are read at a time, so that twice as many are one read more. */
-const messages = 64
-
-const roundTrips = (name: string, contender: string) =>
+/** Of so many operations as a batch has, as a difference of two jobs. */
+const ofABatch = (name: string, contender: string) =>
   Effect.gen(function*() {
-    const place = yield* Servers.place
-    const mysql = yield* TcpProxy.make(Redacted.make(place.mysqlUrl))
-    const redis = yield* TcpProxy.make(Redacted.make(place.redisUrl))
-    const through = (proxy: TcpProxy.TcpProxy, url: string) => Redacted.value(proxy.through(Redacted.make(url)))
-    const running = yield* cases.find((_) => _.name === name)!.contenders.find((_) => _.name === contender)!.start({
-      ...place,
-      mysqlUrl: through(mysql, place.mysqlUrl),
-      redisUrl: through(redis, place.redisUrl)
-    })
-    const counted = (count: number) =>
-      Effect.gen(function*() {
-        const job = { name: `${place.prefix}:${count}`, count }
-        yield* running.prepare(job)
-        const before = [yield* mysql.counters, yield* redis.counters] as const
-        yield* running.run(job)
-        const after = [yield* mysql.counters, yield* redis.counters] as const
-        return [0, 1].map((at) => after[at]!.roundTrips - before[at]!.roundTrips) as [number, number]
-      })
-    yield* counted(1)
-    const [once, twice] = [yield* counted(messages), yield* counted(2 * messages)]
-    return { mysql: twice[0] - once[0], redis: twice[1] - once[1] }
+    const found = cases.find((_) => _.name === name)!.contenders.find((_) => _.name === contender)!
+    const { mysql, redis } = yield* RoundTrips.count(found)
+    const batch = RoundTrips.batchOf(found)
+    return { mysql: Math.round(mysql * batch), redis: Math.round(redis * batch) }
   })
 
 layer(Servers.layer, { excludeTestServices: true })("round trips", (it) => {
-  it.scoped("Worker.run, a statement in its handler: three of MySQL and one of Redis for each message", () =>
-    Effect.gen(function*() {
-      // BEGIN with the inbox's insert, the handler's statement, COMMIT; the ack. One read for 64 messages.
-      const counted = yield* roundTrips("transactional, concurrency 1", "Worker.run, inbox")
-      expect(counted).toEqual({ mysql: 3 * messages, redis: messages + 1 })
-    }))
-
-  it.scoped("the hand-written loop: BEGIN is a round trip of its own", () =>
-    Effect.gen(function*() {
-      const counted = yield* roundTrips("transactional, concurrency 1", "hand-written")
-      expect(counted).toEqual({ mysql: 4 * messages, redis: messages + 1 })
-    }))
+  for (
+    const [name, contender, mysql, redis] of [
+      // BEGIN, two statements, COMMIT; an ack; a read for all 64.
+      ["transactional, concurrency 1", "hand-written", 4 * 64, 64 + 1],
+      // BEGIN goes with the inbox's insert; the handler's statement; COMMIT.
+      ["transactional, concurrency 1", "Worker.run, inbox", 3 * 64, 64 + 1],
+      // BEGIN with the inbox's insert of all ids; a hundred statements; COMMIT. Reads, and acks of all that are done at a time.
+      ["transactional, batches", "Worker.runBatch, 100, a statement a message", 102, 4],
+      ["transactional, batches", "Worker.runBatch, 100, set-based", 3, 4],
+      // BEGIN, the statement, COMMIT.
+      ["primitives, atomic UPDATE, 1,000 rows", "SafeSync", 3 * 64, 0],
+      ["primitives, row lock, 1,000 rows", "SafeSync", 4 * 64, 0],
+      // GET_LOCK with BEGIN, SELECT, UPDATE, COMMIT, RELEASE_LOCK
+      ["primitives, advisory lock, 1,000 rows", "SafeSync", 5 * 64, 0],
+      ["primitives, OCC, 1,000 rows", "SafeSync", 4 * 64, 0],
+      // A read for 100, and an ack for all that are done in one turn of the event loop.
+      ["queue, consume and ack", "StreamConsumer + Delivery.use", 0, 2],
+      ["queue, produce", "StreamProducer.sendAll", 0, 1]
+    ] as const
+  ) {
+    it.effect(`${name}: ${contender}: ${mysql} of MySQL, ${redis} of Redis`, () =>
+      Effect.map(ofABatch(name, contender), (counted) => expect(counted).toEqual({ mysql, redis })))
+  }
 })

@@ -20,6 +20,7 @@ import * as Stream from "effect/Stream"
 import * as fs from "node:fs"
 import { RedisFromServer, until } from "./fixture.js"
 import { consume, pay, RedisLive } from "./guide/consume.js"
+import { useAll } from "./guide/manyAtATime.js"
 import { consumeOne, RedisTls, sendInvoice, upkeep } from "./guide/operate.js"
 
 const read = (path: string) => fs.readFileSync(new URL(path, import.meta.url), "utf8")
@@ -28,7 +29,7 @@ const read = (path: string) => fs.readFileSync(new URL(path, import.meta.url), "
 layer(RedisServer.layerOwn(), { excludeTestServices: true })("the guide", (it) => {
   it.effect("its example is the one that is run here", () =>
     Effect.sync(() => {
-      for (const file of ["./guide/consume.ts", "./guide/operate.ts"]) {
+      for (const file of ["./guide/consume.ts", "./guide/manyAtATime.ts", "./guide/operate.ts"]) {
         assert.include(read("../README.md"), `\`\`\`ts\n${read(file)}\`\`\``)
       }
     }))
@@ -52,6 +53,28 @@ layer(RedisServer.layerOwn(), { excludeTestServices: true })("the guide", (it) =
       assert.deepStrictEqual(again, { id: first.id, isNew: false })
       assert.deepStrictEqual(yield* consumeOne(group, Effect.succeed), Option.some("paid"))
       assert.deepStrictEqual(yield* upkeep(group, producer), { trimmed: 0, forgotten: 0, gone: [] })
+    }).pipe(Effect.provide(RedisFromServer)))
+
+  it.scoped("its loops have as many deliveries at a time as they say, ack all of them, and end with their stream", () =>
+    Effect.gen(function*() {
+      const settings = { stream: "many", schema: Schema.Int }
+      const group = yield* ConsumerGroup.make({ ...settings, group: "g", startId: "0", minIdle: "1 minute" })
+      yield* ConsumerGroup.create(group)
+      yield* StreamProducer.sendAll(yield* StreamProducer.make(settings), [1, 2, 3, 4, 5, 6])
+      const three = yield* Effect.makeLatch()
+      let running = 0
+      let most = 0
+      let sum = 0
+      yield* useAll(Stream.take(StreamConsumer.stream(group, { consumer: "a" }), 6), 3, (n) =>
+        Effect.gen(function*() {
+          most = Math.max(most, ++running)
+          if (running === 3) yield* three.open
+          yield* three.await
+          running--
+          sum += n
+        }))
+      assert.deepStrictEqual([sum, most], [21, 3])
+      assert.strictEqual((yield* ConsumerGroup.info(group)).pending, 0)
     }).pipe(Effect.provide(RedisFromServer)))
 
   it.scoped("its layer for TLS connects", () =>

@@ -109,7 +109,10 @@ const running = (
         [{ value: number }]
       ]
       const [open] = (await pool.query(
-        "SELECT 1 FROM performance_schema.metadata_locks WHERE OBJECT_TYPE = 'USER LEVEL LOCK'"
+        // Those of this database's connections: others may use the server too.
+        `SELECT 1 FROM performance_schema.metadata_locks
+           JOIN performance_schema.threads ON THREAD_ID = OWNER_THREAD_ID
+           WHERE OBJECT_TYPE = 'USER LEVEL LOCK' AND PROCESSLIST_DB = DATABASE()`
       )) as unknown as [ReadonlyArray<unknown>]
       return [
         ...(Number(row.value) === expected ? [] : [`the rows add up to ${row.value} in place of ${expected}`]),

@@ -23,6 +23,8 @@ import { make, Message } from "../Message.js"
 
 type Way = Omit<Contender, "name">
 
+const concurrency = 100
+
 /**
  * 100 fetched, handled at a time, and acked by one XACK.
  *
@@ -62,6 +64,20 @@ export const oneAtATime: Way = streams(({ client, handle, job: { count, name } }
  * @category contenders
  */
 export const safesync: Way = streams(({ handle, job: { count, name }, services }) =>
+  Effect.provide(use(name, count, handle), services)
+)
+
+/**
+ * So many new entries of the stream.
+ *
+ * @since 0.1.0
+ * @category steps
+ */
+export const use = (
+  name: string,
+  count: number,
+  handle: (message: Message) => void
+): Effect.Effect<void, unknown, Redis.Redis> =>
   Effect.gen(function*() {
     const group = yield* ConsumerGroup.make({
       stream: name,
@@ -70,16 +86,31 @@ export const safesync: Way = streams(({ handle, job: { count, name }, services }
       startId: "0",
       minIdle: "1 minute"
     })
-    const fetched = yield* Mailbox.fromStream(
-      Stream.take(StreamConsumer.stream(group, { consumer: "safesync", batchSize: concurrency }), count),
-      { capacity: concurrency }
-    )
-    // Fibers that last: one for each message, as `Effect.forEach` has them, costs more than all the rest.
-    const one = Effect.flatMap(fetched.take, Delivery.use((message) => Effect.sync(() => handle(message))))
-    const loop = Effect.catchTag(Effect.forever(one), "NoSuchElementException", () => Effect.void)
-    yield* Effect.replicateEffect(loop, concurrency, { concurrency: "unbounded", discard: true })
-  }).pipe(Effect.scoped, Effect.provide(services))
-)
+    const deliveries = StreamConsumer.stream(group, { consumer: "safesync", batchSize: concurrency })
+    yield* useAll(Stream.take(deliveries, count), handle)
+  })
+
+/**
+ * 100 at a time, as the guide of `@safesync/redis-streams` has it. Its fibers last: one for each message, as `Effect.forEach` has
+ * them, costs more than all the rest.
+ *
+ * @since 0.1.0
+ * @category steps
+ */
+export const useAll = <E, R>(
+  deliveries: Stream.Stream<Delivery.Delivery<Message>, E, R>,
+  handle: (message: Message) => void
+): Effect.Effect<void, unknown, R> =>
+  Effect.scoped(Effect.gen(function*() {
+    const fetched = yield* Mailbox.fromStream(deliveries, { capacity: concurrency })
+    const next = Effect.catchTag(fetched.take, "NoSuchElementException", () => Effect.succeed(undefined))
+    const worker = Effect.gen(function*() {
+      for (let delivery = yield* next; delivery !== undefined; delivery = yield* next) {
+        yield* Delivery.use(delivery, (message) => Effect.sync(() => handle(message)))
+      }
+    })
+    yield* Effect.replicateEffect(worker, concurrency, { concurrency: "unbounded", discard: true })
+  }))
 
 /**
  * @since 0.1.0
@@ -87,19 +118,29 @@ export const safesync: Way = streams(({ handle, job: { count, name }, services }
  */
 export const bullmq: Way = {
   start: (place) =>
-    Effect.sync((): Running => {
-      const handled = tallies()
-      return {
-        prepare: (job) => Bull.fill(place, job),
-        run: (job) => {
-          const { mark } = handled.of(job)
-          return Effect.as(
-            Bull.work(place, job, concurrency, async ({ number }) => mark(number)),
-            []
-          )
+    Effect.gen(function*() {
+      const handled = new Map<string, Driver.Tally>()
+      const workers = yield* Bull.workers(place, concurrency, async ({ number }, { name }) =>
+        handled.get(name)!.mark(number))
+      const running: Running = {
+        prepare: (job) => {
+          handled.set(job.name, Driver.tally(job))
+          return Effect.zipRight(Bull.fill(place, job), workers.connect(job))
         },
-        verify: (jobs) => Effect.map(Bull.settled(place, jobs), (problems) => [...problems, ...handled.problems()])
+        run: (job) =>
+          Effect.as(workers.work(job), []),
+        verify: (jobs) =>
+          Effect.map(
+            Bull.settled(place, jobs),
+            (problems) => [
+              ...problems,
+              ...[...handled.values()].flatMap((tally) =>
+                tally.problems()
+              )
+            ]
+          )
       }
+      return running
     })
 }
 
@@ -145,8 +186,15 @@ export const persistedQueue: Way = {
         verify: () =>
           Driver.promise(async () => {
             const pending = await client.keys(`${place.prefix}:*:pending*`)
-            const left = await Promise.all(pending.map((key) => client.hlen(key)))
-            return [...left.filter((count) => count > 0).map((count) => `${count} are pending`), ...handled.problems()]
+            const failed = await client.keys(`${place.prefix}:*:failed`)
+            const left = await Promise.all([
+              ...pending.map(async (key) => [await client.hlen(key), "pending"] as const),
+              ...failed.map(async (key) => [await client.llen(key), "failed"] as const)
+            ])
+            return [
+              ...left.filter(([count]) => count > 0).map(([count, state]) => `${count} are ${state}`),
+              ...handled.problems()
+            ]
           })
       }
       return running
@@ -154,8 +202,6 @@ export const persistedQueue: Way = {
 }
 
 // internal
-
-const concurrency = 100
 
 const tallies = () => {
   const all: Array<Driver.Tally> = []
@@ -178,6 +224,7 @@ interface Work {
 
 function streams(work: (_: Work) => Effect.Effect<void, unknown>): Way {
   return {
+    batch: concurrency,
     start: (place: Place) =>
       Effect.gen(function*() {
         const client = yield* Driver.redis(place)

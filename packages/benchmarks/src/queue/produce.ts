@@ -13,11 +13,15 @@ import type { Contender, Job, Running } from "../Benchmark.js"
 import * as Driver from "../Driver.js"
 import { make, Message } from "../Message.js"
 
+/** As `sendAll` has it. */
+const batchSize = 256
+
 /**
  * @since 0.1.0
  * @category contenders
  */
 export const handWritten: Omit<Contender, "name"> = {
+  batch: batchSize,
   start: (place) =>
     Effect.map(Driver.redis(place), (client) =>
       running(client, (name, messages) =>
@@ -39,6 +43,7 @@ export const handWritten: Omit<Contender, "name"> = {
  * @category contenders
  */
 export const sendAll: Omit<Contender, "name"> = {
+  batch: batchSize,
   start: (place) =>
     Effect.gen(function*() {
       const client = yield* Driver.redis(place)
@@ -52,9 +57,6 @@ export const sendAll: Omit<Contender, "name"> = {
 }
 
 // internal
-
-/** As `sendAll` has it. */
-const batchSize = 256
 
 const running = (
   client: Client,

@@ -38,6 +38,20 @@ export const update = "UPDATE account SET balance = balance + ? WHERE id = ?"
 export const insert = "INSERT INTO handled (message_id) VALUES (?)"
 
 /**
+ * The credits of a batch in one statement, from a JSON array of [account, pence].
+ *
+ * @since 0.1.0
+ * @category statements
+ */
+export const updateMany = `
+  UPDATE account JOIN (
+    SELECT id, SUM(pence) AS pence
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (id INT PATH '$[0]', pence INT PATH '$[1]')) AS credit
+    GROUP BY id
+  ) AS credited USING (id)
+  SET balance = balance + credited.pence`
+
+/**
  * What is wrong: every message is one penny on one account, and one id.
  *
  * @since 0.1.0

@@ -53,6 +53,7 @@ export const handWritten = (concurrency: number): Contender => ({
  */
 export const handTuned = (concurrency: number): Contender => ({
   name: "hand-tuned (callbacks, BEGIN packed)",
+  notQuick: true,
   start: (place) =>
     Effect.gen(function*() {
       const pool = yield* Driver.mysqlCallbacks(place, concurrency)

@@ -4,10 +4,12 @@
  * @since 0.1.0
  */
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Inbox from "@safesync/mysql/Inbox"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import type { Delivery } from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
+import type { InvalidOptions, RedisError } from "@safesync/redis-streams/RedisError"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as Disposition from "@safesync/worker/Disposition"
 import * as Worker from "@safesync/worker/Worker"
@@ -25,28 +27,40 @@ import * as Tables from "./Tables.js"
  * @category contenders
  */
 export const run = (concurrency: number): Omit<Contender, "name"> =>
-  contender(concurrency, (source, sql) =>
-    Worker.run(
-      source(64),
-      ({ account, pence }) => sql`UPDATE account SET balance = balance + ${pence} WHERE id = ${account}`,
-      { concurrency, inbox: "message-id", onFailure: () => Disposition.stop }
-    ))
+  contender(
+    concurrency,
+    ({ count, name }) =>
+      Effect.flatMap(group(name), (group) =>
+        work(Stream.take(StreamConsumer.stream(group, { consumer: "safesync" }), count), concurrency))
+  )
 
 /**
- * A hundred messages a transaction, a statement for each of them.
+ * Whatever comes to a stream, until it is interrupted: one of the processes that share it.
+ *
+ * @since 0.1.0
+ * @category steps
+ */
+export const share = (
+  stream: string,
+  consumer: string,
+  concurrency: number
+): Effect.Effect<void, unknown, Redis.Redis | MysqlClient.MysqlClient> =>
+  Effect.flatMap(group(stream), (group) => work(StreamConsumer.stream(group, { consumer }), concurrency))
+
+/**
+ * A hundred messages a transaction, a statement for each of them. In the order of the accounts, so that batches that run at
+ * the same time do not deadlock.
  *
  * @since 0.1.0
  * @category contenders
  */
-export const runBatch: Omit<Contender, "name"> = contender(1, (source, sql) =>
-  Worker.runBatch(
-    source(batchSize),
+export const runBatch = (concurrency: number): Omit<Contender, "name"> =>
+  inBatches(concurrency, (sql, deliveries) =>
     Effect.forEach(
+      Array.from(deliveries).sort((a, b) => a.value.account - b.value.account),
       ({ value: { account, pence } }) => sql`UPDATE account SET balance = balance + ${pence} WHERE id = ${account}`,
       { discard: true }
-    ),
-    batch
-  ))
+    ))
 
 /**
  * A hundred messages a transaction, one statement for all of them.
@@ -54,39 +68,53 @@ export const runBatch: Omit<Contender, "name"> = contender(1, (source, sql) =>
  * @since 0.1.0
  * @category contenders
  */
-export const runBatchSetBased: Omit<Contender, "name"> = contender(1, (source, sql) =>
-  Worker.runBatch(
-    source(batchSize),
-    (deliveries) => {
-      const credits = JSON.stringify(deliveries.map(({ value: { account, pence } }) => [account, pence]))
-      return sql`
-        UPDATE account JOIN (
-          SELECT id, SUM(pence) AS pence
-          FROM JSON_TABLE(${credits}, '$[*]' COLUMNS (id INT PATH '$[0]', pence INT PATH '$[1]')) AS credit
-          GROUP BY id
-        ) AS credited USING (id)
-        SET balance = balance + credited.pence`
-    },
-    batch
-  ))
+export const runBatchSetBased: Omit<Contender, "name"> = inBatches(1, (sql, deliveries) => {
+  const credits = JSON.stringify(Array.from(deliveries, ({ value: { account, pence } }) => [account, pence]))
+  return sql.unsafe(Tables.updateMany, [credits])
+})
 
 // internal
 
-const batchSize = 100
+function work(
+  deliveries: Stream.Stream<Delivery<Message>, RedisError | InvalidOptions, Redis.Redis>,
+  concurrency: number
+) {
+  return Effect.flatMap(MysqlClient.MysqlClient, (sql) =>
+    Worker.run(
+      deliveries,
+      ({ account, pence }) => sql`UPDATE account SET balance = balance + ${pence} WHERE id = ${account}`,
+      { concurrency, inbox: "message-id", onFailure: () => Disposition.stop }
+    ))
+}
 
-const batch = {
-  size: batchSize,
-  within: "50 millis",
-  inbox: "message-id",
-  onFailure: () => Disposition.stop
-} as const
+function group(stream: string) {
+  return ConsumerGroup.make({ stream, group: Driver.group, schema: Message, startId: "0", minIdle: "1 minute" })
+}
 
-type Source = (batchSize: number) => Stream.Stream<Delivery<Message>, unknown, Redis.Redis>
+function inBatches(
+  concurrency: number,
+  apply: (
+    sql: MysqlClient.MysqlClient,
+    deliveries: Iterable<Delivery<Message>>
+  ) => Effect.Effect<unknown, SqlError, MysqlClient.MysqlClient>
+): Omit<Contender, "name"> {
+  const size = 100
+  return {
+    batch: size,
+    ...contender(concurrency, ({ count, name }, sql) =>
+      Effect.flatMap(group(name), (group) =>
+        Worker.runBatch(
+          Stream.take(StreamConsumer.stream(group, { consumer: "safesync", batchSize: size }), count),
+          (deliveries) => apply(sql, deliveries),
+          { size, concurrency, within: "50 millis", inbox: "message-id", onFailure: () => Disposition.stop }
+        )))
+  }
+}
 
 function contender(
   connections: number,
   work: (
-    source: Source,
+    job: Job,
     sql: MysqlClient.MysqlClient
   ) => Effect.Effect<void, unknown, Redis.Redis | MysqlClient.MysqlClient>
 ): Omit<Contender, "name"> {
@@ -102,23 +130,13 @@ function contender(
         yield* Tables.create(pool)
         yield* Effect.provide(Inbox.migration, services)
         return {
-          prepare: (job: Job) => Driver.fill(client, job),
-          run: ({ count, name }: Job) =>
-            Effect.gen(function*() {
-              const sql = yield* MysqlClient.MysqlClient
-              const group = yield* ConsumerGroup.make({
-                stream: name,
-                group: Driver.group,
-                schema: Message,
-                startId: "0",
-                minIdle: "1 minute"
-              })
-              const source: Source = (batchSize) =>
-                Stream.take(StreamConsumer.stream(group, { consumer: "safesync", batchSize }), count)
-              yield* work(source, sql)
-              return []
-            }).pipe(Effect.provide(services)),
-          verify: (jobs: ReadonlyArray<Job>) => Tables.verify(pool, client, jobs, "safesync_inbox")
+          prepare: (job) => Driver.fill(client, job),
+          run: (job) =>
+            Effect.flatMap(MysqlClient.MysqlClient, (sql) => work(job, sql)).pipe(
+              Effect.as([]),
+              Effect.provide(services)
+            ),
+          verify: (jobs) => Tables.verify(pool, client, jobs, "safesync_inbox")
         }
       })
   }

@@ -18,6 +18,7 @@ import * as Tables from "./Tables.js"
  */
 export const withTransaction = (concurrency: number): Contender => ({
   name: "sql.withTransaction",
+  notQuick: true,
   start: (place) =>
     Effect.gen(function*() {
       const pool = yield* Driver.mysql(place, 1)

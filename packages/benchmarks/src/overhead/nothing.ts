@@ -1,4 +1,8 @@
-/** In place of all modules that measure: what they are asked to do is not done. */
+/**
+ * In place of all modules that measure: what they are asked to do is not done.
+ *
+ * @since 0.1.0
+ */
 import * as Effect from "effect/Effect"
 
 const metric = { unsafeUpdate: () => {} }
@@ -21,8 +25,17 @@ export const groupsRecreated = metric
 export const readLatency = metric
 export const handlerDuration = metric
 export const labels = () => none
+export const streamLabel = () => ""
+export const deliveryLabels = () => none
+export const outboxPublished = metric
+export const pending = metric
+export const lag = metric
+export const entriesRead = metric
+export const oldestPending = metric
+export const deadLetters = metric
+export const gaugesUpdated = metric
 export const attemptLabels = () => none
-export const groupLabels = () => none
+export const groupLabels = () => undefined
 
 // writes, outcome, lockTimes
 export const of = nothing

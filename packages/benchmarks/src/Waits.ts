@@ -1,0 +1,42 @@
+/**
+ * What MySQL has waited for, by its own account. Contenders run one at a time, so it is theirs.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type { Pool } from "mysql2/promise"
+import type { Waits } from "./Benchmark.js"
+import * as Driver from "./Driver.js"
+
+/**
+ * Milliseconds since the server began, of all connections together; null if it does not tell.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const sofar = (pool: Pool): Effect.Effect<Waits | null> =>
+  Driver.promise(async () => {
+    // https://dev.mysql.com/doc/refman/8.4/en/performance-schema-file-summary-tables.html; picoseconds
+    const [[row]] = (await pool.query(`
+      SELECT
+        (SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM performance_schema.global_status
+          WHERE VARIABLE_NAME = 'Innodb_row_lock_time') AS rowLocks,
+        (SELECT SUM(SUM_TIMER_MISC) / 1000000000 FROM performance_schema.file_summary_by_event_name
+          WHERE EVENT_NAME IN ('wait/io/file/innodb/innodb_log_file', 'wait/io/file/sql/binlog')) AS fsync
+    `)) as unknown as [[{ readonly rowLocks: number | null; readonly fsync: string | null }]]
+    return row.rowLocks === null || row.fsync === null
+      ? null
+      : { rowLocks: Number(row.rowLocks), fsync: Number(row.fsync) }
+  }).pipe(Effect.orElseSucceed(() => null))
+
+/**
+ * So many at a time, on average.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const during = (before: Waits | null, after: Waits | null, seconds: number): Waits | null =>
+  before === null || after === null ? null : {
+    rowLocks: (after.rowLocks - before.rowLocks) / seconds / 1_000,
+    fsync: (after.fsync - before.fsync) / seconds / 1_000
+  }
