@@ -195,6 +195,18 @@ export const outboxOldestAge: Metric.Metric.Gauge<number> = Metric.gauge("coti_s
 })
 
 /**
+ * When the gauges of the outbox were last seen, in seconds since 1970 by this process's clock: they stay as they are when the
+ * server cannot be asked.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const outboxUpdated: Metric.Metric.Gauge<number> = Metric.gauge(
+  "coti_safesync_db_outbox_updated_timestamp_seconds",
+  { description: "When the gauges of the outbox were last seen" }
+)
+
+/**
  * Labels, the same array for the same values: a metric finds its state by it without hashing. Give it only values of which
  * there are few.
  *

@@ -235,6 +235,7 @@ export const backlog: Effect.Effect<
       }
       MysqlMetrics.outboxBacklog.unsafeUpdate(found.messages, [])
       MysqlMetrics.outboxOldestAge.unsafeUpdate(found.oldestSeconds, [])
+      MysqlMetrics.outboxUpdated.unsafeUpdate(Date.now() / 1000, [])
       return found
     }
   )))

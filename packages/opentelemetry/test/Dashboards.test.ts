@@ -16,12 +16,22 @@ const path = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta.u
 const rules = path("prometheus/safesync.rules.yml")
 const runbook = readFileSync(path("RUNBOOK.md"), "utf8")
 
-/** The expressions of all panels, as Grafana would send them with every job and stream selected. */
-const panels: ReadonlyArray<string> = JSON.parse(readFileSync(path("grafana/safesync.json"), "utf8")).panels
+const dashboard = JSON.parse(readFileSync(path("grafana/safesync.json"), "utf8"))
+
+/** The expressions of all panels, as Grafana would send them for some job and some stream: a series without the label is none. */
+const panels: ReadonlyArray<string> = dashboard.panels
   .flatMap((panel: any) => panel.targets ?? [])
   .map(({ expr }: { readonly expr: string }) =>
-    expr.replaceAll("$__rate_interval", "1m").replaceAll(/\$(?:job|stream)/g, ".*")
+    expr.replaceAll("$__rate_interval", "1m").replaceAll(/\$(?:job|stream)/g, ".+")
   )
+
+/** What its variables choose from: the label, and the series that have it. */
+const variables: ReadonlyArray<{ readonly name: string; readonly series: string; readonly label: string }> = dashboard
+  .templating.list.flatMap(({ name, query, type }: any) => {
+    if (type !== "query") return []
+    const [, series, label] = /^label_values\((.+), (\w+)\)$/.exec(query.query)!
+    return [{ name, series, label }]
+  })
 
 interface Rule {
   readonly name: string
@@ -93,12 +103,26 @@ layer(Servers, { excludeTestServices: true })("dashboard and alerts", (it) => {
             }
           }
           expect([...new Set(missing)]).toEqual([])
+          // what can be chosen from is what the panels have: a service without MySQL, or without Redis, too
+          expect(variables.map(({ name }) => name)).toEqual(["job", "stream"])
+          for (const { label, name, series } of variables) {
+            const found = yield* prometheus.query(`group by (__name__, ${label}) (${series})`)
+            const chosenFrom = new Set(
+              found.flatMap(({ metric }) => metric[label] === undefined ? [] : metric["__name__"])
+            )
+            const used = new Set(expressions.flatMap(selectors).filter((_) => _.includes(`${name}=`)))
+            expect(used.size).toBeGreaterThan(10)
+            expect([...used].map((_) => _.split("{")[0]).filter((metric) => !chosenFrom.has(metric!))).toEqual([])
+          }
           // the known names, as they are, and with nothing but their labels
           const [write] = yield* prometheus.query("coti_safesync_db_write_total{table=\"account\", status=\"success\"}")
           expect(write).toMatchObject({ value: 3 })
           expect(new Set(Object.keys(write!.metric))).toEqual(
             new Set(["__name__", "instance", "job", "table", "op_type", "status"])
           )
+          // what has not happened yet is there at 0, so that the first time is seen
+          const [stopped] = yield* prometheus.query("coti_safesync_worker_deliveries_total{disposition=\"stop\"}")
+          expect(stopped).toMatchObject({ metric: { stream: settings.stream }, value: 0 })
           const [acked] = yield* prometheus.query("coti_safesync_queue_messages_ack_total")
           expect(acked).toMatchObject({ metric: { stream: settings.stream }, value: 3 })
         }).pipe(Effect.provide(PrometheusServer.layerOwn({ targets: [`127.0.0.1:${port}`], rules: [rules] })))

@@ -3,15 +3,19 @@ import { expect, layer } from "@effect/vitest"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as Otlp from "@safesync/opentelemetry/Otlp"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as Redis from "@safesync/redis-streams/Redis"
 import * as RedisStreamsMetrics from "@safesync/redis-streams/RedisStreamsMetrics"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import * as TraceContext from "@safesync/redis-streams/TraceContext"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Disposition from "@safesync/worker/Disposition"
 import * as Worker from "@safesync/worker/Worker"
 import * as WorkerMetrics from "@safesync/worker/WorkerMetrics"
+import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { collector, type Span } from "./collector.js"
 import { payments, RedisLive, run, Servers, until } from "./fixture.js"
@@ -110,6 +114,44 @@ layer(Servers, { excludeTestServices: true })("traces", (it) => {
       expect(batch!.links.map(ids)).toEqual(sent.slice(1).map(ids))
       expect(attribute(batch!, "messaging.batch.message_count")).toBeDefined()
       expect(WorkerMetrics.handlerDuration.unsafeValue(RedisStreamsMetrics.labels(stream)).count - before).toBe(4)
+    })))
+
+  it.effect("a span that failed says with what error, and the state of a trace goes on with it", () =>
+    bench(Effect.gen(function*() {
+      const { stream } = yield* payments([])
+      const { endpoint, received } = yield* collector
+      const redis = yield* Redis.Redis
+      const producer = yield* StreamProducer.make({ stream, schema: Payment, traceContext: true })
+      const group = yield* ConsumerGroup.make({
+        stream,
+        group: "g",
+        schema: Payment,
+        startId: "0",
+        minIdle: "1 minute"
+      })
+      yield* ConsumerGroup.create(group)
+      const came = {
+        traceparent: `00-${"a".repeat(32)}-${"b".repeat(16)}-01`,
+        tracestate: "vendor=1,other=2"
+      }
+      yield* Effect.scoped(Effect.provide(
+        Effect.gen(function*() {
+          const parent = Option.getOrThrow(TraceContext.fromHeaders(came))
+          yield* Effect.withSpan(StreamProducer.send(producer, { account: 1, pence: 1 }), "POST /payments", { parent })
+          const [delivery] = Chunk.toReadonlyArray(
+            yield* Stream.runCollect(Stream.take(StreamConsumer.stream(group, { consumer: "a" }), 1))
+          )
+          expect(delivery!.headers).toMatchObject({ tracestate: came.tracestate })
+          expect(delivery!.headers["traceparent"]).toContain("a".repeat(32))
+          yield* redis.command("DEL", stream)
+          yield* redis.command("SET", stream, "no stream")
+          yield* Effect.flip(StreamProducer.send(producer, { account: 1, pence: 1 }))
+        }),
+        Otlp.traces({ endpoint, serviceName: "test" })
+      ))
+      const [sent, failed] = received.named(`send ${stream}`)
+      expect(attribute(sent!, "error.type")).toBeUndefined()
+      expect(attribute(failed!, "error.type")).toBe("WrongType")
     })))
 
   it.effect("the server's own lists show the span of a statement, if that was asked for", () =>

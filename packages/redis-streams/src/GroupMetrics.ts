@@ -13,8 +13,8 @@ import type { RedisError } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
 
 /**
- * Asks the server once and sets the gauges `pending`, `lag`, `oldestPending` and `deadLetters` of `RedisStreamsMetrics`. It
- * changes nothing on the server, and its cost does not grow with the stream or the pending list.
+ * Asks the server once and sets the gauges `pending`, `lag`, `entriesRead`, `oldestPending`, `deadLetters` and `gaugesUpdated` of
+ * `RedisStreamsMetrics`. It changes nothing on the server, and its cost does not grow with the stream or the pending list.
  *
  * @category operations
  * @since 0.1.0
@@ -37,9 +37,15 @@ export const update = <A>(self: ConsumerGroup<A>): Effect.Effect<void, RedisErro
     const lag = group === undefined ? undefined : field(group, "lag")
     const oldest = pending[0]?.[0]
     const labels = Metrics.groupLabels(self.stream, self.group)
+    if (labels === undefined) return
+    Metrics.gaugesUpdated.unsafeUpdate(Date.now() / 1000, labels)
     Metrics.pending.unsafeUpdate(group === undefined ? 0 : Number(field(group, "pending")), labels)
+    const read = group === undefined ? undefined : field(group, "entries-read")
     if (typeof lag === "number") {
       Metrics.lag.unsafeUpdate(lag, labels)
+    }
+    if (typeof read === "number") {
+      Metrics.entriesRead.unsafeUpdate(read, labels)
     }
     const age = oldest === undefined ? 0 : Number(seconds) + Number(micros) / 1e6 - Number.parseInt(oldest) / 1000
     Metrics.oldestPending.unsafeUpdate(Math.max(age, 0), labels)

@@ -2,6 +2,9 @@
  * The metrics of this package. Names and labels are those that dashboards of COTI SafeSync already use; those that are
  * new carry the same prefix.
  *
+ * The first 200 streams that a process names have a label of their own, all others share `other`. The gauges of a group
+ * cannot be shared: those of the first 200 groups are set.
+ *
  * @since 0.1.0
  */
 import * as Metric from "effect/Metric"
@@ -186,16 +189,41 @@ export const oldestPending: Metric.Metric.Gauge<number> = gauge(
 export const deadLetters: Metric.Metric.Gauge<number> = gauge("dead_letters", "Entries in the dead-letter stream")
 
 /**
+ * Entries of the stream that the group has read, as the server counts them. Labels: `stream`, `group`. It is not set as long
+ * as the server cannot tell (before Redis 7.0, or after entries were deleted).
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const entriesRead: Metric.Metric.Gauge<number> = gauge(
+  "entries_read",
+  "Entries of the stream that the group has read"
+)
+
+/**
+ * When the gauges of a group were last seen, in seconds since 1970 by this process's clock: the others stay as they are when
+ * Redis cannot be asked. Labels: `stream`, `group`.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const gaugesUpdated: Metric.Metric.Gauge<number> = gauge(
+  "gauges_updated_timestamp_seconds",
+  "When the gauges of the group were last seen"
+)
+
+/**
  * The labels of a stream's metrics: the same array for the same stream, by which a metric finds its state without hashing.
  *
  * @category labels
  * @since 0.1.0
  */
 export const labels = (stream: string): Labels => {
-  let labels = byStream.get(stream)
+  const label = streamLabel(stream)
+  let labels = byStream.get(label)
   if (labels === undefined) {
-    labels = [MetricLabel.make("stream", stream)]
-    byStream.set(stream, labels)
+    labels = [MetricLabel.make("stream", label)]
+    byStream.set(label, labels)
     // An exporter must have shown 0 once for the first increment to be seen as one.
     for (const counter of counters) counter.unsafeUpdate(0, labels)
   }
@@ -203,15 +231,29 @@ export const labels = (stream: string): Labels => {
 }
 
 /**
- * The labels of a group's gauges.
+ * The label of a stream: its name, or `other` once there are too many.
  *
  * @category labels
  * @since 0.1.0
  */
-export const groupLabels = (stream: string, group: string): Labels => {
+export const streamLabel = (stream: string): string => {
+  if (!streams.has(stream)) {
+    if (streams.size >= most) return "other"
+    streams.add(stream)
+  }
+  return stream
+}
+
+/**
+ * The labels of a group's gauges; none once there are too many groups.
+ *
+ * @category labels
+ * @since 0.1.0
+ */
+export const groupLabels = (stream: string, group: string): Labels | undefined => {
   const key = `${stream}\0${group}`
   let labels = byGroup.get(key)
-  if (labels === undefined) {
+  if (labels === undefined && byGroup.size < most) {
     labels = [MetricLabel.make("stream", stream), MetricLabel.make("group", group)]
     byGroup.set(key, labels)
   }
@@ -225,13 +267,14 @@ export const groupLabels = (stream: string, group: string): Labels => {
  * @since 0.1.0
  */
 export const attemptLabels = (stream: string, attempt: number): Labels => {
-  let labels = byAttempt.get(stream)
+  const label = streamLabel(stream)
+  let labels = byAttempt.get(label)
   if (labels === undefined) {
     labels = ["1", "2", "3", "4", "5", "more"].map((attempt) => [
-      MetricLabel.make("stream", stream),
+      MetricLabel.make("stream", label),
       MetricLabel.make("attempt", attempt)
     ])
-    byAttempt.set(stream, labels)
+    byAttempt.set(label, labels)
   }
   return labels[Math.min(attempt, labels.length) - 1] ?? labels[0]!
 }
@@ -240,7 +283,8 @@ export const attemptLabels = (stream: string, attempt: number): Labels => {
 
 type Labels = ReadonlyArray<MetricLabel.MetricLabel>
 
-/** The registry of metrics keeps one entry for each of them anyway, so these maps grow no faster than it. */
+const most = 200
+const streams = new Set<string>()
 const byStream = new Map<string, Labels>()
 const byGroup = new Map<string, Labels>()
 const byAttempt = new Map<string, ReadonlyArray<Labels>>()

@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
@@ -14,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Tracer from "effect/Tracer"
 import type { Headers } from "./StreamEntry.js"
 
@@ -26,14 +28,25 @@ import type { Headers } from "./StreamEntry.js"
 export const header = "traceparent"
 
 /**
- * The headers that hand a span on to whoever reads the message.
+ * The header that holds what tracing systems have to say to each other. It goes on with its trace as it came:
+ * https://www.w3.org/TR/trace-context/#tracestate-header
  *
  * @category headers
  * @since 0.1.0
  */
-export const toHeaders = (span: Tracer.AnySpan): Headers => ({
-  [header]: `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}`
-})
+export const stateHeader = "tracestate"
+
+/**
+ * The headers that hand a span on to whoever reads the message: `traceparent`, and the `tracestate` that its trace came with.
+ *
+ * @category headers
+ * @since 0.1.0
+ */
+export const toHeaders = (span: Tracer.AnySpan): Headers => {
+  const traceparent = `00-${span.traceId}-${span.spanId}-${span.sampled ? "01" : "00"}`
+  const state = stateOf(span)
+  return state === undefined ? { [header]: traceparent } : { [header]: traceparent, [stateHeader]: state }
+}
 
 /**
  * The span that a message's headers hand on; none if there is none, or one that nobody can have written.
@@ -45,10 +58,14 @@ export const fromHeaders = (headers: Headers): Option.Option<Tracer.ExternalSpan
   const found = /^(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})/.exec(
     headers[header] ?? ""
   )
-  return found === null ? Option.none() : Option.some(Tracer.externalSpan({
+  if (found === null) return Option.none()
+  const state = headers[stateHeader]
+  return Option.some(Tracer.externalSpan({
     traceId: found[1]!,
     spanId: found[2]!,
-    sampled: (Number.parseInt(found[3]!, 16) & 1) === 1
+    sampled: (Number.parseInt(found[3]!, 16) & 1) === 1,
+    // Longer than a header that everybody must pass on is nobody's.
+    context: state === undefined || !/^[\x20-\x7e]{1,512}$/.test(state) ? Context.empty() : Context.make(State, state)
   }))
 }
 
@@ -66,7 +83,7 @@ export const inject = (headers: Headers | undefined): Effect.Effect<Headers | un
 
 /**
  * Runs an effect in a span of its own, which it is given; in none where spans are not collected or what is open is not
- * recorded. `options` are asked for only if there is a span.
+ * recorded. If the effect fails, the span's `error.type` is the tag of the error, `defect` or `interrupted`. `options` are asked for only if there is a span.
  *
  * @category spans
  * @since 0.1.0
@@ -84,7 +101,14 @@ export const useSpan = <A, E, R>(
     const parent = given.parent ?? (given.root === true ? undefined : openSpan(fiber))
     return parent?.sampled === false
       ? given.parent === undefined ? body(undefined) : inSpan(body(undefined), given.parent)
-      : Effect.useSpan(name, given, (span) => inSpan(body(span), span))
+      : Effect.useSpan(name, given, (span) =>
+        inSpan(
+          Effect.tapErrorCause(
+            body(span),
+            (cause) => Effect.sync(() => span.attribute("error.type", errorType(cause)))
+          ),
+          span
+        ))
   })
 
 /**
@@ -141,6 +165,25 @@ export const attributes = (
 }
 
 // internal
+
+/** In the context of the span that came with it; those below it find it there. */
+class State extends Context.Tag("@safesync/redis-streams/TraceContext/State")<State, string>() {}
+
+const stateOf = (span: Tracer.AnySpan): string | undefined => {
+  for (let at = span;;) {
+    const state = Context.getOption(at.context as Context.Context<never>, State)
+    if (Option.isSome(state)) return state.value
+    if (at._tag === "ExternalSpan" || Option.isNone(at.parent)) return undefined
+    at = at.parent.value
+  }
+}
+
+const errorType = (cause: Cause.Cause<unknown>): string => {
+  if (Cause.isInterruptedOnly(cause)) return "interrupted"
+  const error = Cause.failureOption(cause)
+  if (Option.isNone(error)) return "defect"
+  return Predicate.hasProperty(error.value, "_tag") ? String(error.value._tag) : "_OTHER"
+}
 
 const native = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 

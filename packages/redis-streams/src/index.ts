@@ -77,6 +77,9 @@ export * as RedisError from "./RedisError.js"
  * The metrics of this package. Names and labels are those that dashboards of COTI SafeSync already use; those that are
  * new carry the same prefix.
  *
+ * The first 200 streams that a process names have a label of their own, all others share `other`. The gauges of a group
+ * cannot be shared: those of the first 200 groups are set.
+ *
  * @since 0.1.0
  */
 export * as RedisStreamsMetrics from "./RedisStreamsMetrics.js"

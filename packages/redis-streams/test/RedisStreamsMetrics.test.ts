@@ -96,7 +96,7 @@ layer(RedisLive, { excludeTestServices: true })("RedisStreamsMetrics", (it) => {
     Effect.gen(function*() {
       const { group, send, stream } = yield* freshGroup()
       const gauge = (metric: Metric.Metric.Gauge<number>) =>
-        metric.unsafeValue(Metrics.groupLabels(stream, group.group)).value
+        metric.unsafeValue(Metrics.groupLabels(stream, group.group)!).value
       yield* GroupMetrics.update(group)
       assert.deepStrictEqual([Metrics.pending, Metrics.lag, Metrics.oldestPending, Metrics.deadLetters].map(gauge), [
         0,
@@ -109,6 +109,8 @@ layer(RedisLive, { excludeTestServices: true })("RedisStreamsMetrics", (it) => {
       yield* Delivery.deadLetter(first!, "no use")
       yield* GroupMetrics.update(group)
       assert.deepStrictEqual([Metrics.pending, Metrics.lag, Metrics.deadLetters].map(gauge), [2, 2, 1])
+      assert.strictEqual(gauge(Metrics.entriesRead), 3)
+      assert.closeTo(gauge(Metrics.gaugesUpdated), Date.now() / 1000, 5)
       // the server's clock goes on
       yield* until(
         Effect.zipRight(GroupMetrics.update(group), Effect.sync(() => gauge(Metrics.oldestPending))),

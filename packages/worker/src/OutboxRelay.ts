@@ -27,6 +27,7 @@ import type { MysqlError, TransactionAborted } from "@safesync/mysql/MysqlError"
 import * as Outbox from "@safesync/mysql/Outbox"
 import * as Redis from "@safesync/redis-streams/Redis"
 import { isTransient, type RedisError } from "@safesync/redis-streams/RedisError"
+import * as RedisStreamsMetrics from "@safesync/redis-streams/RedisStreamsMetrics"
 import * as StreamEntry from "@safesync/redis-streams/StreamEntry"
 import * as TraceContext from "@safesync/redis-streams/TraceContext"
 import * as Arr from "effect/Array"
@@ -34,7 +35,6 @@ import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as MetricLabel from "effect/MetricLabel"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as WorkerMetrics from "./WorkerMetrics.js"
@@ -193,8 +193,11 @@ const publishAndRemove = (
 ): Effect.Effect<void, Failure, Redis.Redis> =>
   Effect.flatMap(Redis.Redis, (redis) => {
     const published: Array<string> = []
-    const publish = ([stream, messages]: [string, ReadonlyArray<Outbox.Stored>]) =>
-      Effect.matchEffect(
+    const publish = ([stream, messages]: [string, ReadonlyArray<Outbox.Stored>]) => {
+      const labels = RedisStreamsMetrics.labels(stream)
+      // There before the first of them: while Redis cannot be reached the counter shows that nothing is published.
+      WorkerMetrics.outboxPublished.unsafeUpdate(0, labels)
+      return Effect.matchEffect(
         TraceContext.useSpan(
           `send ${stream}`,
           () => ({
@@ -206,7 +209,7 @@ const publishAndRemove = (
         {
           onSuccess: () => {
             published.push(...messages.map(({ id }) => id))
-            WorkerMetrics.outboxPublished.unsafeUpdate(messages.length, [MetricLabel.make("stream", stream)])
+            WorkerMetrics.outboxPublished.unsafeUpdate(messages.length, labels)
             return Effect.void
           },
           onFailure: (error) => {
@@ -218,6 +221,7 @@ const publishAndRemove = (
           }
         }
       )
+    }
     return Effect.forEach(Object.entries(Arr.groupBy(messages, ({ stream }) => stream)), publish, {
       concurrency: "unbounded",
       discard: true

@@ -3,11 +3,13 @@
  *
  * @since 0.1.0
  */
+import * as RedisStreamsMetrics from "@safesync/redis-streams/RedisStreamsMetrics"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
+import * as MetricLabel from "effect/MetricLabel"
 
 /**
- * Deliveries by what became of them. Label `disposition`: `acked`, `retry`, `dead_letter`, `discard`, `stop`, `left`
+ * Deliveries by what became of them. Labels: `stream`, and `disposition`: `acked`, `retry`, `dead_letter`, `discard`, `stop`, `left`
  * (could not be settled: it stays pending and is delivered again).
  *
  * @since 0.1.0
@@ -44,3 +46,47 @@ export const outboxPublished: Metric.Metric.Counter<number> = Metric.counter(
     incremental: true
   }
 )
+
+/**
+ * What became of a delivery.
+ *
+ * @since 0.1.0
+ * @category labels
+ */
+export type DispositionLabel = "acked" | "retry" | "dead_letter" | "discard" | "stop" | "left"
+
+/**
+ * The labels of `deliveries`, the same arrays for the same stream. All of a stream's counters are there, at 0, as soon as one
+ * is asked for: what is rare is seen when it first happens.
+ *
+ * @since 0.1.0
+ * @category labels
+ */
+export const deliveryLabels = (
+  stream: string,
+  disposition: DispositionLabel
+): ReadonlyArray<MetricLabel.MetricLabel> => {
+  const label = RedisStreamsMetrics.streamLabel(stream)
+  let labels = byStream.get(label)
+  if (labels === undefined) {
+    const of = (disposition: DispositionLabel) => [
+      MetricLabel.make("stream", label),
+      MetricLabel.make("disposition", disposition)
+    ]
+    labels = {
+      acked: of("acked"),
+      retry: of("retry"),
+      dead_letter: of("dead_letter"),
+      discard: of("discard"),
+      stop: of("stop"),
+      left: of("left")
+    }
+    for (const each of Object.values(labels)) deliveries.unsafeUpdate(0, each)
+    byStream.set(label, labels)
+  }
+  return labels[disposition]
+}
+
+// internal
+
+const byStream = new Map<string, Readonly<Record<DispositionLabel, ReadonlyArray<MetricLabel.MetricLabel>>>>()

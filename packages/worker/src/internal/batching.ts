@@ -152,7 +152,7 @@ const handle = <A, E, R>(
           Effect.flatMap(Fiber.await(bracket), (exit) => {
             if (Exit.isSuccess(exit)) {
               state.succeeded(delivery)
-              return Settled.count("acked")
+              return Settled.count("acked", delivery)
             }
             state.running.delete(delivery)
             return Settled.left(delivery, Cause.squash(exit.cause) as Error)

@@ -61,7 +61,7 @@ export const make = <A, B, E, R>(
     return Effect.matchEffect(acked, {
       onSuccess: () => {
         state.succeeded(delivery)
-        return Effect.zipRight(Settled.count("acked"), intake.done(turn))
+        return Effect.zipRight(Settled.count("acked", delivery), intake.done(turn))
       },
       onFailure: (error) => {
         if (error instanceof HandlerFailed) return settle(turn, error.failure)

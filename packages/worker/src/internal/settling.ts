@@ -41,7 +41,7 @@ export const settling = <A, E>(
       })
     return Effect.matchEffect(ordered, {
       onFailure: (error) => Settled.left(turn.delivery, error),
-      onSuccess: () => Settled.count(disposition)
+      onSuccess: () => Settled.count(disposition, turn.delivery)
     })
   }
 
@@ -75,7 +75,7 @@ export const settling = <A, E>(
             const later = turn.key === undefined
               ? parked(delivery, Duration.toMillis(delay.value))
               : Effect.zipRight(
-                Settled.count("retry"),
+                Settled.count("retry", delivery),
                 intake.retry(turn, Duration.toMillis(delay.value), handedBack(delivery))
               )
             return Effect.zipRight(later, Effect.sync(() => state.running.delete(delivery)))
@@ -88,7 +88,7 @@ export const settling = <A, E>(
       case "Stop":
         return Effect.zipRight(
           Effect.sync(() => state.running.delete(delivery)),
-          Effect.zipRight(stop(cause), Settled.count("stop"))
+          Effect.zipRight(stop(cause), Settled.count("stop", delivery))
         )
     }
 
