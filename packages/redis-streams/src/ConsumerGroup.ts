@@ -54,7 +54,7 @@ export type WhenLost = "fail" | { readonly recreateFrom: string }
  *   handler renews it), the bound of the delays of `Delivery.retryAfter`, and how long a crashed consumer's entries wait.
  * - `whenLost` defaults to `"fail"`: either way of going on repeats or skips entries, which is for the caller to choose.
  * - `deadLetterStream` defaults to `{stream}:dead`, or `stream:dead` if the name has a hash tag, so that it lives in the
- *   same slot of a Redis Cluster.
+ *   same slot of a Redis Cluster. A stream whose name holds a `}` and no hash tag, as `a}b`, cannot have one there.
  *
  * @category constructors
  * @since 0.1.0

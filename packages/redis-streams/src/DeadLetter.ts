@@ -7,17 +7,20 @@
  * @since 0.1.0
  */
 import * as Chunk from "effect/Chunk"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { ParseError } from "effect/ParseResult"
+import * as ParseResult from "effect/ParseResult"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { isUtf8 } from "node:buffer"
 import type { ConsumerGroup } from "./ConsumerGroup.js"
 import * as deadEntry from "./internal/deadEntry.js"
+import * as options from "./internal/options.js"
 import * as scripts from "./internal/scripts.js"
 import * as upkeep from "./internal/upkeep.js"
 import * as Redis from "./Redis.js"
-import type { RedisError } from "./RedisError.js"
+import type { InvalidOptions, RedisError } from "./RedisError.js"
 import * as StreamEntry from "./StreamEntry.js"
 
 /**
@@ -39,8 +42,10 @@ export interface DeadLetter {
   /** How many times it had been delivered. */
   readonly attempts: number
   readonly reason: string
-  /** The entry as it was: name, value, name, value… */
+  /** The entry as it was: name, value, name, value… What is no UTF-8 is not shown as it is. */
   readonly fields: StreamEntry.Fields
+  /** The same byte for byte. */
+  readonly bytes: ReadonlyArray<Uint8Array>
 }
 
 /**
@@ -53,19 +58,20 @@ export const stream = <A>(group: ConsumerGroup<A>): Stream.Stream<DeadLetter, Re
   Stream.unwrap(Effect.map(Redis.Redis, (redis) =>
     Stream.paginateChunkEffect("-", (start) =>
       Effect.map(
-        redis.command("XRANGE", group.deadLetterStream, start, "+", "COUNT", String(scripts.pageSize)),
+        redis.read("XRANGE", group.deadLetterStream, start, "+", "COUNT", String(scripts.pageSize)),
         (reply) => {
-          const page = reply as ReadonlyArray<readonly [string, StreamEntry.Fields]>
-          const letters = page.flatMap(([id, fields]) => Option.toArray(parse(id, fields)))
+          const page = reply as ReadonlyArray<readonly [Buffer, ReadonlyArray<Buffer>]>
+          const letters = page.flatMap(([id, fields]) => Option.toArray(parse(id.toString(), fields)))
           return [
             Chunk.fromIterable(letters.filter((letter) => letter.group === group.group)),
-            page.length < scripts.pageSize ? Option.none() : Option.some(scripts.after(page.at(-1)![0]))
+            page.length < scripts.pageSize ? Option.none() : Option.some(scripts.after(page.at(-1)![0].toString()))
           ] as const
         }
       ))))
 
 /**
- * What the entry holds, by the group's schema as it is today. It fails as long as the entry is malformed.
+ * What the entry holds, by the group's schema as it is today. It fails as long as a consumer would find the entry malformed: what is
+ * no UTF-8 always is.
  *
  * @category operations
  * @since 0.1.0
@@ -73,22 +79,36 @@ export const stream = <A>(group: ConsumerGroup<A>): Stream.Stream<DeadLetter, Re
 export const decode = <A>(
   group: ConsumerGroup<A>,
   letter: DeadLetter
-): Effect.Effect<StreamEntry.Decoded<A>, ParseError> => group.entry.decode(letter.fields)
+): Effect.Effect<StreamEntry.Decoded<A>, ParseResult.ParseError> =>
+  letter.bytes.every((bytes) => isUtf8(bytes)) ? group.entry.decode(letter.fields) : notUtf8
 
 /**
  * Sends the entry to its stream again and removes it from the dead-letter stream, in one atomic step. It gets a new id;
  * the header `message-id` keeps the old one, so that an inbox still knows it (`Delivery.messageId`), and the header
  * `for-group` keeps it from the other groups of the stream. The new id, or none if the entry is not there any more.
  *
- * To see what would be sent again, use `stream` and `decode`.
+ * With `dryRun` nothing is changed, and the answer is what would be sent, name, value, name, value…; `decode` tells whether the
+ * group's consumers would take it.
  *
  * @category operations
  * @since 0.1.0
  */
-export const replay = <A>(
+export const replay: {
+  <A>(
+    group: ConsumerGroup<A>,
+    letter: DeadLetter,
+    settings?: { readonly dryRun?: false | undefined }
+  ): Effect.Effect<Option.Option<string>, RedisError, Redis.Redis>
+  <A>(
+    group: ConsumerGroup<A>,
+    letter: DeadLetter,
+    settings: { readonly dryRun: true }
+  ): Effect.Effect<Option.Option<StreamEntry.Fields>, RedisError, Redis.Redis>
+} = <A>(
   group: ConsumerGroup<A>,
-  letter: DeadLetter
-): Effect.Effect<Option.Option<string>, RedisError, Redis.Redis> =>
+  letter: DeadLetter,
+  settings: { readonly dryRun?: boolean | undefined } = {}
+): Effect.Effect<Option.Option<any>, RedisError, Redis.Redis> =>
   Effect.flatMap(Redis.Redis, (redis) =>
     Effect.map(
       redis.script(upkeep.replay, [group.deadLetterStream, group.stream], [
@@ -97,9 +117,10 @@ export const replay = <A>(
         StreamEntry.messageIdHeader,
         letter.originalId,
         StreamEntry.forGroupHeader,
-        group.group
+        group.group,
+        settings.dryRun === true ? "dry" : ""
       ]),
-      (id) => Option.fromNullable(id as string | null)
+      (sent) => Option.fromNullable(sent)
     ))
 
 /**
@@ -127,9 +148,10 @@ export const remove = <A>(
 export const purge = <A>(
   group: ConsumerGroup<A>,
   settings: { readonly olderThan: Duration.DurationInput }
-): Effect.Effect<number, RedisError, Redis.Redis> =>
-  Effect.flatMap(Redis.Redis, (redis) => {
-    const age = String(Math.ceil(Duration.toMillis(settings.olderThan)))
+): Effect.Effect<number, RedisError | InvalidOptions, Redis.Redis> =>
+  Effect.gen(function*() {
+    const redis = yield* Redis.Redis
+    const age = String(yield* options.age("olderThan", settings.olderThan))
     const from = (start: string, removed: number): Effect.Effect<number, RedisError> =>
       Effect.flatMap(
         redis.script(upkeep.purge, [group.deadLetterStream], [
@@ -144,15 +166,20 @@ export const purge = <A>(
           return last === "" ? Effect.succeed(removed) : from(scripts.after(last), removed + count)
         }
       )
-    return from("-", 0)
+    return yield* from("-", 0)
   })
 
 // internal
 
+const notUtf8 = Effect.fail(
+  ParseResult.parseError(new ParseResult.Type(Schema.String.ast, undefined, "it is not UTF-8"))
+)
+
 const addedFields = Object.keys(deadEntry.fields).length
 
 /** The fields that were added come last, so an entry's own fields may have any name. */
-const parse = (id: string, fields: StreamEntry.Fields): Option.Option<DeadLetter> => {
+const parse = (id: string, bytes: ReadonlyArray<Buffer>): Option.Option<DeadLetter> => {
+  const fields = bytes.map((field) => field.toString())
   const own = fields.length - 2 * addedFields
   const added = new Map<string, string>()
   for (let i = Math.max(own, 0); i + 1 < fields.length; i += 2) {
@@ -170,6 +197,7 @@ const parse = (id: string, fields: StreamEntry.Fields): Option.Option<DeadLetter
     consumer: field("consumer") ?? "",
     attempts: Number(field("attempts")),
     reason: field("reason") ?? "",
-    fields: fields.slice(0, own)
+    fields: fields.slice(0, own),
+    bytes: bytes.slice(0, own)
   })
 }

@@ -7,7 +7,7 @@
  *
  * @since 0.1.0
  */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 
@@ -20,12 +20,13 @@ import * as Schema from "effect/Schema"
 export type Fields = ReadonlyArray<string>
 
 /**
- * Small strings that travel beside the value: a trace context, a key, a message id.
+ * Small strings that travel beside the value: a trace context, a key, a message id. None is called `data`: that is the field of
+ * the value.
  *
  * @category models
  * @since 0.1.0
  */
-export type Headers = Readonly<Record<string, string>>
+export type Headers = Readonly<Record<string, string>> & { readonly data?: never }
 
 /**
  * The header that holds the id by which a message is known when it is sent a second time, such as from the dead-letter
@@ -67,7 +68,8 @@ export interface StreamEntry<in out A> {
 }
 
 /**
- * The codec of the default wire format: `schema` as JSON in the field `data`, headers in the other fields.
+ * The codec of the default wire format: `schema` as JSON in the field `data`, headers in the other fields. A header of that name is
+ * a `ParseError`: whoever reads the entry would take it for the value.
  *
  * @category constructors
  * @since 0.1.0
@@ -77,13 +79,15 @@ export const make = <A, I>(schema: Schema.Schema<A, I>): StreamEntry<A> => {
   const decode = ParseResult.decodeUnknown(Schema.parseJson(schema))
   return {
     encode: (value, headers) =>
-      ParseResult.map(asParseError(encode(value)), (data) => {
-        const fields = ["data", data]
-        for (const name in headers) {
-          fields.push(name, headers[name]!)
-        }
-        return fields
-      }),
+      headers !== undefined && Object.hasOwn(headers, "data") ?
+        dataIsTaken :
+        ParseResult.map(asParseError(encode(value)), (data) => {
+          const fields = ["data", data]
+          for (const name in headers) {
+            fields.push(name, (headers as Readonly<Record<string, string>>)[name]!)
+          }
+          return fields
+        }),
     decode: (fields) => {
       if (fields.length === 2 && fields[0] === "data") {
         return ParseResult.map(asParseError(decode(fields[1])), (value) => ({ value, headers: none }))
@@ -103,6 +107,10 @@ export const make = <A, I>(schema: Schema.Schema<A, I>): StreamEntry<A> => {
 }
 
 // internal
+
+const dataIsTaken = Effect.fail(
+  ParseResult.parseError(new ParseResult.Type(Schema.Never.ast, "data", "no header can be called data"))
+)
 
 const none: Headers = Object.freeze(Object.create(null))
 

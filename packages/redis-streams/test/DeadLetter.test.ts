@@ -4,10 +4,12 @@ import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+import * as StreamEntry from "@safesync/redis-streams/StreamEntry"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { deliveries, expectNothingLeft, freshGroup, type Order, order, RedisLive } from "./fixture.js"
 
@@ -29,7 +31,7 @@ layer(RedisLive, { excludeTestServices: true })("DeadLetter", (it) => {
       const dead = yield* bury(group, 2)
       const letters = yield* lettersOf(group)
       assert.deepStrictEqual(
-        letters.map(({ id: _, ...letter }) => letter),
+        letters.map(({ bytes: _, id: __, ...letter }) => letter),
         dead.map(({ id, value }) => ({
           stream,
           originalId: id,
@@ -85,6 +87,44 @@ layer(RedisLive, { excludeTestServices: true })("DeadLetter", (it) => {
       )
       assert.deepStrictEqual(Chunk.toReadonlyArray(seen), [1, 2])
       yield* expectNothingLeft(other)
+    }))
+
+  it.scoped("what is no UTF-8 is kept byte for byte, stays undecodable, and is replayed for its group alone", () =>
+    Effect.gen(function*() {
+      const { group, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      const other = { ...group, group: "shipping" }
+      yield* redis.command("EVAL", "return redis.call('XADD', KEYS[1], '*', 'data', '\"\\255\"')", "1", stream)
+      yield* StreamConsumer.next(group, { consumer: "a" })
+      const [letter] = yield* lettersOf(group)
+      assert.deepStrictEqual(letter!.bytes.map((bytes) => [...bytes]), [[...Buffer.from("data")], [34, 255, 34]])
+      const anything = { ...group, entry: StreamEntry.make(Schema.String) }
+      assert.strictEqual((yield* Effect.flip(DeadLetter.decode(anything, letter!)))._tag, "ParseError")
+
+      yield* ConsumerGroup.create({ ...other, startId: "$" })
+      yield* DeadLetter.replay(group, letter!)
+      yield* StreamConsumer.next(other, { consumer: "a" })
+      assert.deepStrictEqual(yield* lettersOf(other), [])
+      yield* expectNothingLeft(other)
+    }))
+
+  it.scoped("replay with dryRun changes nothing, and tells what would be sent", () =>
+    Effect.gen(function*() {
+      const { group, send, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      const [original] = yield* send(1)
+      yield* bury(group, 1)
+      const [letter] = yield* lettersOf(group)
+      const fields = ["data", `{"number":1}`, "message-id", original!, "for-group", group.group]
+      assert.deepStrictEqual(yield* DeadLetter.replay(group, letter!, { dryRun: true }), Option.some(fields))
+      assert.strictEqual(yield* redis.command("XLEN", stream), 1)
+      assert.strictEqual((yield* lettersOf(group)).length, 1)
+      const sent = Option.getOrThrow(yield* DeadLetter.replay(group, letter!))
+      assert.deepStrictEqual(yield* redis.command("XRANGE", stream, sent, sent), [[sent, fields]])
+      assert.deepStrictEqual(yield* DeadLetter.replay(group, letter!, { dryRun: true }), Option.none())
+      yield* Effect.flatMap(deliveries(group, 1), ([again]) => Delivery.use(again!, () => Effect.void))
+      const error = yield* Effect.flip(DeadLetter.purge(group, { olderThan: Infinity }))
+      assert.strictEqual(error._tag === "InvalidOptions" && error.option, "olderThan")
     }))
 
   it.scoped("purge throws away what has been dead for long, of this group alone", () =>

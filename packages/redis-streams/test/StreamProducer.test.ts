@@ -46,6 +46,16 @@ layer(RedisLive, { excludeTestServices: true })("StreamProducer", (it) => {
       assert.deepStrictEqual(decoded.value, order(7))
     }))
 
+  it.scoped("a header called data is refused: it would take the value's place", () =>
+    Effect.gen(function*() {
+      const { producer, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      const headers = JSON.parse(`{"data":"x"}`) as StreamEntry.Headers
+      const error = yield* Effect.flip(StreamProducer.send(producer, order(7), { headers }))
+      assert.strictEqual(error._tag, "ParseError")
+      assert.strictEqual(yield* redis.command("XLEN", stream), 0)
+    }))
+
   it.scoped("sendAll keeps the order and answers with the ids in order, of a long generator too", () =>
     Effect.gen(function*() {
       const { producer, stream } = yield* freshGroup()
@@ -297,6 +307,19 @@ for (const [name, without] of ways) {
         const rest = yield* idsOf(stream)
         assert.includeMembers(rest, ids.slice(600))
         assert.isBelow(rest.length, 107 + 200)
+      }))
+
+    it.scoped("keeps what is to be read again after XGROUP SETID went back behind what is pending", () =>
+      Effect.gen(function*() {
+        const { group, stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        const trim = { maxLength: 1, exact: true } as const
+        const producer = yield* StreamProducer.make({ stream, schema: Order, trim })
+        const ids = [...(yield* StreamProducer.sendAll(producer, orders(10)))]
+        yield* ack((yield* deliveries(group, 10)).slice(0, 9))
+        yield* redis.command("XGROUP", "SETID", stream, group.group, ids[1]!)
+        ids.push(yield* StreamProducer.send(producer, order(11)))
+        assert.includeMembers(yield* idsOf(stream), ids.slice(2))
       }))
 
     it.scoped("is exact if asked for, and a stream without a group is trimmed as well", () =>

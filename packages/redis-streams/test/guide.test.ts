@@ -104,7 +104,7 @@ layer(RedisServer.layerOwn(), { excludeTestServices: true })("the guide", (it) =
       const { url } = yield* RedisServer.RedisServer
       const granted = /grant `([^`]+)`/.exec(read("../README.md"))![1]!.split(" ")
       yield* Effect.flatMap(Redis.Redis, (redis) =>
-        redis.command("ACL", "SETUSER", "app", "on", ">pass", "~*", "resetchannels", ...granted)).pipe(
+        redis.command("ACL", "SETUSER", "app", "on", ">pass", "~*", ...granted)).pipe(
           Effect.provide(Redis.layer({ url }))
         )
       const limited = Redis.layer({ url: Redacted.make(Redacted.value(url).replace("redis://", "redis://app:pass@")) })

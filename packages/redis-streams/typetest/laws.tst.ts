@@ -98,6 +98,11 @@ describe("a send that may be repeated", () => {
     expect(StreamProducer.sendOnce).type.not.toBeCallableWith(producer, 1, { key: "k" })
   })
 
+  test("no header is called data", () => {
+    expect(StreamProducer.send).type.toBeCallableWith(producer, 1, { headers: { key: "k" } })
+    expect(StreamProducer.send).type.not.toBeCallableWith(producer, 1, { headers: { data: "k" } })
+  })
+
   test("a value of another type does not compile", () => {
     expect(StreamProducer.send).type.not.toBeCallableWith(producer, "1")
   })

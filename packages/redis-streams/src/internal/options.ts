@@ -26,6 +26,12 @@ export const positive = (
 export const millis = (option: string, value: Duration.DurationInput): Effect.Effect<number, InvalidOptions> =>
   Effect.map(positive(option, value), (duration) => Math.ceil(Duration.toMillis(duration)))
 
+/** In whole milliseconds, zero included. */
+export const age = (option: string, value: Duration.DurationInput): Effect.Effect<number, InvalidOptions> => {
+  const millis = Math.ceil(Duration.toMillis(value))
+  return Number.isFinite(millis) ? Effect.succeed(millis) : invalid(option, "must be finite")
+}
+
 export const count = (option: string, value: number): Effect.Effect<number, InvalidOptions> =>
   Number.isSafeInteger(value) && value >= 1 ? Effect.succeed(value) : invalid(option, "must be a whole number from 1")
 

@@ -172,7 +172,7 @@ export class Session<in out A> {
     const settled = () => {
       this.arrived = this.arrived.filter((other) => other !== raw)
     }
-    if (raw.isText && this.isForOthers(raw)) {
+    if (this.isForOthers(raw)) {
       return Effect.map(inFlight.acks.ack([raw.id]), settled)
     }
     const decoding = raw.isText

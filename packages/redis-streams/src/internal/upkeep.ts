@@ -6,7 +6,8 @@ import { script } from "./scripts.js"
  * knows it.
  *
  * KEYS dead-letter stream, stream; ARGV id in the dead-letter stream, number of fields that were added, then the names of
- * the headers for message id and group, and their values. Answers the new id, or nothing if the entry is gone.
+ * the headers for message id and group, and their values, and "dry" or "". Answers the new id, or if dry what would be
+ * sent; nothing if the entry is gone.
  */
 export const replay = script(
   "replay",
@@ -28,6 +29,7 @@ if not known then
 end
 fields[#fields + 1] = ARGV[5]
 fields[#fields + 1] = ARGV[6]
+if ARGV[7] == 'dry' then return fields end
 local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
 redis.call('XDEL', KEYS[1], ARGV[1])
 return id`
@@ -75,7 +77,11 @@ local function lowestNeeded(key)
     local info = {}
     for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
     local first = info['last-delivered-id']
-    if info.pending > 0 then first = redis.call('XPENDING', key, info.name)[2] end
+    if info.pending > 0 then
+      -- What is pending may lie on both sides of where the group reads: XGROUP SETID moves that.
+      local pending = redis.call('XPENDING', key, info.name)[2]
+      if below(pending, first) then first = pending end
+    end
     if not bound or below(first, bound) then bound = first end
   end
   return bound
@@ -109,18 +115,22 @@ return removeBelow(key, bound, ARGV[2])`
  */
 const trimKeeping = `${lowestNeeded}
 local function trim(key)
-  local page, cut = 500, nil
+  local page, excess, cut = 500, nil, nil
   if ARGV[1] == 'MAXLEN' then
-    local excess = redis.call('XLEN', key) - tonumber(ARGV[2])
+    excess = redis.call('XLEN', key) - tonumber(ARGV[2])
     if excess <= (ARGV[3] == '=' and 0 or 100) then return end
-    local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', math.min(excess, page) + 1)
-    cut = oldest[#oldest][1]
   else
     cut = ARGV[2] .. '-0'
-    local first = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
-    if not first or not below(first[1], cut) then return end
   end
+  local first = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+  if not first or cut and not below(first[1], cut) then return end
   local bound = lowestNeeded(key)
+  if bound and not below(first[1], bound) then return end
+  if excess then
+    local wanted = math.min(excess, page) + 1
+    local oldest = redis.call('XRANGE', key, '-', bound or '+', 'COUNT', wanted)
+    cut = #oldest < wanted and bound or oldest[#oldest][1]
+  end
   if bound and below(bound, cut) then cut = bound end
   if ARGV[4] == 'MINID' then redis.call('XTRIM', key, 'MINID', ARGV[3], cut) else removeBelow(key, cut, page + 1) end
 end`
