@@ -6,6 +6,7 @@
  */
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
+import * as Inbox from "@safesync/mysql/Inbox"
 import * as Redis from "@safesync/redis-streams/Redis"
 import type { RedisError } from "@safesync/redis-streams/RedisError"
 import * as BigDecimal from "effect/BigDecimal"
@@ -55,7 +56,8 @@ export const audit = (options: {
     const { books, lines } = options
     const differences: Array<string> = []
     const rows = yield* tables
-    const ledger = checkLedger(rows.ledger, lines, differences)
+    const ledger = checkLedger(rows.ledger, lines, books, differences)
+    checkInbox(rows.inbox, ledger, differences)
 
     const dead = yield* deadLetters(options.deadLetterStream)
     const deadTimes = new Map<number, number>()
@@ -103,7 +105,8 @@ const tables = Effect.gen(function*() {
     headers: yield* sql<Row>`SELECT invoice_no, account, country,
       DATE_FORMAT(invoice_date, '%Y-%m-%d %H:%i:%s') AS date FROM invoice`,
     totals: yield* all("invoice_total"),
-    taxes: yield* all("invoice_tax")
+    taxes: yield* all("invoice_tax"),
+    inbox: yield* sql<Row>`SELECT CAST(message_id AS CHAR) AS line FROM ${sql(Inbox.table)}`
   }
 })
 
@@ -121,12 +124,17 @@ const pounds = (units: bigint): string => BigDecimal.format(BigDecimal.make(unit
 const checkLedger = (
   ledger: Table,
   lines: ReadonlyArray<RawLine>,
+  { undecodable }: Sequential.Books,
   differences: Array<string>
 ): ReadonlyMap<number, number> => {
   const times = new Map<number, number>()
   for (const row of ledger) {
     const line = Number(row["line"])
     times.set(line, (times.get(line) ?? 0) + 1)
+    if (undecodable.has(line)) {
+      differences.push(`line ${line} is in the ledger, though it cannot be decoded`)
+      continue
+    }
     const raw = lines[line - 1]
     const expected = raw === undefined
       ? "no such line"
@@ -144,6 +152,21 @@ const checkLedger = (
     if (count > 1) differences.push(`line ${line} was applied ${count} times`)
   }
   return times
+}
+
+/** The inbox remembers the lines that are in the ledger, and no others: a line's effects and its id are one transaction. */
+const checkInbox = (
+  inbox: Table,
+  ledger: ReadonlyMap<number, number>,
+  differences: Array<string>
+): void => {
+  const remembered = new Set(inbox.map((row) => Number(row["line"])))
+  for (const line of ledger.keys()) {
+    if (!remembered.has(line)) differences.push(`line ${line} is in the ledger, not in the inbox`)
+  }
+  for (const line of remembered) {
+    if (!ledger.has(line)) differences.push(`line ${line} is in the inbox, not in the ledger`)
+  }
 }
 
 /** Pairs rows with what was computed under the same key; what is on one side only is a difference. */

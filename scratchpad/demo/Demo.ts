@@ -7,6 +7,7 @@ import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as ServerOrigin from "@safesync/testkit/ServerOrigin"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -20,7 +21,7 @@ import { generate } from "./GeneratedInput.js"
 import * as Input from "./Input.js"
 import type { RawLine } from "./InvoiceLine.js"
 import { say } from "./Progress.js"
-import type { Report } from "./Report.js"
+import { isTakenOver, type Report } from "./Report.js"
 import * as Sequential from "./Sequential.js"
 import * as Tables from "./Tables.js"
 import * as Workload from "./Workload.js"
@@ -36,6 +37,8 @@ export interface Options {
   readonly workers: number
   readonly kill: boolean
   readonly metrics: boolean
+  /** Where the first worker offers its metrics; the others follow. */
+  readonly metricsPort: number
   readonly mysqlUrl: Option.Option<Redacted.Redacted<string>>
   readonly redisUrl: Option.Option<Redacted.Redacted<string>>
 }
@@ -49,7 +52,7 @@ export interface Options {
 export const generatedLines = 5_000
 
 /**
- * Where the first worker offers its metrics; the others follow.
+ * Where the first worker offers its metrics when nobody says.
  *
  * @since 0.1.0
  * @category constants
@@ -63,7 +66,7 @@ export const firstMetricsPort = 9_464
  * @category run
  */
 export const run = (options: Options): Effect.Effect<Report, DemoError> =>
-  Effect.flatMap(input(options), (lines) =>
+  Effect.flatMap(Effect.zipRight(refuseEmptyUrls(options), input(options)), (lines) =>
     onServers(options, lines).pipe(
       Effect.scoped,
       Effect.provide(services),
@@ -80,7 +83,7 @@ const onServers = (options: Options, lines: ReadonlyArray<RawLine>) =>
     const books = Sequential.compute(lines)
     const mysql = yield* MysqlServer.MysqlServer
     const redis = yield* RedisServer.RedisServer
-    say(`MySQL ${mysql.version} (${origins[mysql.origin]}), Redis ${redis.version} (${origins[redis.origin]})`)
+    say(`MySQL ${mysql.version} (${ServerOrigin.describe(mysql.origin)}), Redis ${redis.version} (${ServerOrigin.describe(redis.origin)})`)
 
     yield* Tables.migration
     yield* Tables.referenceData(books)
@@ -92,10 +95,10 @@ const onServers = (options: Options, lines: ReadonlyArray<RawLine>) =>
         `process${options.workers === 1 ? "" : "es"}`
     )
     if (options.metrics) {
-      say(`Metrics: http://127.0.0.1:${firstMetricsPort}/metrics, and at the ports after it for the other workers`)
+      say(`Metrics: http://127.0.0.1:${options.metricsPort}/metrics, and at the ports after it for the other workers`)
     }
     const outcome = yield* Effect.scoped(Workload.run({
-      metricsPort: options.metrics ? firstMetricsPort : undefined,
+      metricsPort: options.metrics ? options.metricsPort : undefined,
       lines,
       workers: options.workers,
       kill,
@@ -112,17 +115,17 @@ const onServers = (options: Options, lines: ReadonlyArray<RawLine>) =>
     })
     const sent = Workload.entryCount(lines)
     const report: Report = {
-      ok: Audit.holds(found),
+      ok: Audit.holds(found) && (!kill || (outcome.killed !== null && isTakenOver(outcome.killed))),
       input: nameOf(options),
       servers: { mysql: mysql.version, redis: redis.version },
       workers: options.workers,
+      kill,
       killed: outcome.killed,
       lines: lines.length,
       sent,
       applied: found.applied,
       redelivered: outcome.redelivered,
-      // Every entry is acked: what neither changed anything nor is a dead letter was refused.
-      duplicatesRefused: sent - found.applied - found.deadLettered,
+      duplicatesRefused: outcome.duplicatesRefused,
       deadLettered: found.deadLettered,
       lost: found.lost,
       appliedTwice: found.appliedTwice,
@@ -135,13 +138,6 @@ const onServers = (options: Options, lines: ReadonlyArray<RawLine>) =>
     return report
   })
 
-const origins = {
-  url: "given by URL",
-  path: "started from PATH",
-  docker: "started with Docker",
-  debian: "started from Debian packages"
-}
-
 const nameOf = ({ input, seed }: Options): string =>
   Option.match(input, { onNone: () => `generated, seed ${seed}`, onSome: (path) => basename(path) })
 
@@ -153,6 +149,15 @@ const input = ({ input, lines, seed }: Options): Effect.Effect<ReadonlyArray<Raw
     },
     onSome: (path) => Input.fromFile(path, Option.getOrElse(lines, () => Infinity))
   })
+
+/** An empty URL, as of a variable that is not set, is not a wish for a server that the demo starts. */
+const refuseEmptyUrls = ({ mysqlUrl, redisUrl }: Options): Effect.Effect<void, DemoError> => {
+  const isEmpty = (url: Options["mysqlUrl"]) => Option.exists(url, (url) => Redacted.value(url).trim() === "")
+  const empty = isEmpty(mysqlUrl) ? "--mysql-url" : isEmpty(redisUrl) ? "--redis-url" : undefined
+  return empty === undefined
+    ? Effect.void
+    : new DemoError({ message: `${empty} is empty. Give the server's URL, or leave it out for a server that the demo starts.` })
+}
 
 /** Database and tables of our own on the server, and a connection to Redis. */
 const services = Layer.mergeAll(

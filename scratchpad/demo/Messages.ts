@@ -53,6 +53,8 @@ export const consumerGroup = (stream: string) =>
  */
 export const Counters = Schema.Struct({
   redelivered: Schema.Int,
+  /** Deliveries that the inbox refused. */
+  duplicates: Schema.Int,
   retries: Schema.Int,
   conflicts: Schema.Int
 })
@@ -64,18 +66,17 @@ export const Counters = Schema.Struct({
 export type Counters = typeof Counters.Type
 
 /**
- * From a worker to the demo. `Ready`: it is connected and begins to read.
+ * The counters of workers together.
  *
  * @since 0.1.0
  * @category messages
  */
-export const Message = Schema.Union(
-  Schema.TaggedStruct("Ready", {}),
-  Schema.TaggedStruct("Counted", { counters: Counters })
-)
-
-/**
- * @since 0.1.0
- * @category messages
- */
-export type Message = typeof Message.Type
+export const total = (counters: ReadonlyArray<Counters>): Counters => {
+  const sum = (name: keyof Counters) => counters.reduce((sum, each) => sum + each[name], 0)
+  return {
+    redelivered: sum("redelivered"),
+    duplicates: sum("duplicates"),
+    retries: sum("retries"),
+    conflicts: sum("conflicts")
+  }
+}

@@ -10,13 +10,22 @@ import type { Audit } from "./Audit.js"
  * @category models
  */
 export interface Report {
-  /** Whether the audit holds. */
+  /** Whether the audit holds, and, where a worker was to be killed, one was and the others took over what it had. */
   readonly ok: boolean
   readonly input: string
   readonly servers: { readonly mysql: string; readonly redis: string }
   readonly workers: number
-  /** The worker that got SIGKILL, and how many entries were pending for it then. */
-  readonly killed: { readonly name: string; readonly pid: number; readonly pending: number } | null
+  /** Whether one was to be killed. */
+  readonly kill: boolean
+  /** The worker that got SIGKILL; null when none was at work at the time. */
+  readonly killed: {
+    readonly name: string
+    readonly pid: number
+    /** Entries that were pending for it when it was dead. */
+    readonly pending: number
+    /** How many of them the others have claimed, by their own count. */
+    readonly takenOver: number
+  } | null
   /** Lines of the input. */
   readonly lines: number
   /** Entries in the stream: the lines, and some of them a second time. */
@@ -24,7 +33,7 @@ export interface Report {
   readonly applied: number
   /** Deliveries of entries that had been delivered before. */
   readonly redelivered: number
-  /** Entries that changed nothing, since their line had been applied before. */
+  /** Deliveries that the inbox refused, as the workers counted; what the killed one counted in its last moment is missing. */
   readonly duplicatesRefused: number
   readonly deadLettered: number
   readonly lost: number
@@ -50,10 +59,16 @@ export const toJson = (report: Report): string => JSON.stringify(report, undefin
  */
 export const toTable = (report: Report): string => {
   const { compared, differences } = report.audit
+  const { killed } = report
   const rows: ReadonlyArray<readonly [string, number | string]> = [
     ["lines of the input", report.lines],
     ["entries sent (some lines twice)", report.sent],
     ["lines applied", report.applied],
+    ["killed by SIGKILL", killed?.name ?? "nobody"],
+    ...(killed === null ? [] : [
+      ["entries pending for it then", killed.pending] as const,
+      ["taken over by other workers", killed.takenOver] as const
+    ]),
     ["entries redelivered", report.redelivered],
     ["duplicates refused", report.duplicatesRefused],
     ["dead-lettered", report.deadLettered],
@@ -69,7 +84,7 @@ export const toTable = (report: Report): string => {
   const rule = (left: string, middle: string, right: string) =>
     `${left}${widths.map((width) => "─".repeat(width + 2)).join(middle)}${right}`
   const table = cells.map(([name, value]) => `│ ${name!.padEnd(widths[0]!)} │ ${value!.padStart(widths[1]!)} │`)
-  const verdict = report.ok
+  const verdict = differences.length === 0
     ? `The audit holds: ${counted(compared.products, "product")}, ${counted(compared.accounts, "account")} and ` +
       `${counted(compared.invoices, "invoice")} are what a sequential computation says, to the penny and the piece.`
     : `The audit FAILS, ${counted(differences.length, "difference")}:`
@@ -79,13 +94,32 @@ export const toTable = (report: Report): string => {
     rule("└", "┴", "┘"),
     verdict,
     ...differences.slice(0, shown).map((difference) => `- ${difference}`),
-    ...(differences.length > shown ? [`- and ${differences.length - shown} more`] : [])
+    ...(differences.length > shown ? [`- and ${differences.length - shown} more`] : []),
+    ...complaint(report)
   ].join("\n")
 }
+
+/**
+ * Whether the others took over all that the killed worker had.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const isTakenOver = (killed: NonNullable<Report["killed"]>): boolean =>
+  killed.pending > 0 && killed.takenOver === killed.pending
 
 // internal
 
 const shown = 20
+
+/** What was to be shown beside the audit, and was not. */
+const complaint = ({ kill, killed }: Report): ReadonlyArray<string> => {
+  if (!kill) return []
+  if (killed === null) {
+    return ["But the input was too short: no worker was at work when one was to be killed. Give more --lines, or --no-kill."]
+  }
+  return isTakenOver(killed) ? [] : ["But not everything that was pending for the killed worker was taken over by others."]
+}
 
 const counted = (count: number, noun: string): string =>
   `${count.toLocaleString("en-GB")} ${noun}${count === 1 ? "" : "s"}`

@@ -30,10 +30,10 @@ export interface WorkerProcess {
   readonly pid: number
   /** The last that it has told. */
   readonly counters: () => Messages.Counters
-  /** Returns when it is connected and reads. */
-  readonly ready: Effect.Effect<void>
   /** Returns when the process is gone, with how it ended. */
   readonly ended: Effect.Effect<Ended>
+  /** Stands still (SIGSTOP) until the scope closes. */
+  readonly frozen: Effect.Effect<void, never, Scope>
   /** SIGKILL; returns when it is dead. */
   readonly kill: Effect.Effect<void>
   /** SIGTERM; fails when it does not end cleanly within the bound. */
@@ -97,9 +97,7 @@ const [entry, execArgv, env] = import.meta.url.endsWith(".js")
     { TSX_TSCONFIG_PATH: fileURLToPath(new URL("../tsconfig.json", import.meta.url)) }
   ]
 
-const none: Messages.Counters = { redelivered: 0, retries: 0, conflicts: 0 }
-
-const decode = Schema.decodeUnknownEither(Messages.Message)
+const decode = Schema.decodeUnknownEither(Messages.Counters)
 
 const spawn = (name: string, settings: string): WorkerProcess => {
   const child = fork(entry, [], {
@@ -108,15 +106,11 @@ const spawn = (name: string, settings: string): WorkerProcess => {
     execArgv,
     stdio: ["ignore", "ignore", "pipe", "ipc"]
   })
-  const ready = Deferred.unsafeMake<void>(FiberId.none)
   const ended = Deferred.unsafeMake<Ended>(FiberId.none)
   const lastWords = lastLine(child)
-  let counters = none
+  let counters = Messages.total([])
   child.on("message", (received) => {
-    const message = decode(received)
-    if (Either.isLeft(message)) return
-    if (message.right._tag === "Counted") counters = message.right.counters
-    else Deferred.unsafeDone(ready, Exit.void)
+    counters = Either.getOrElse(decode(received), () => counters)
   })
   const end = (code: number | null, signal: NodeJS.Signals | null) =>
     Deferred.unsafeDone(ended, Exit.succeed({ code, signal, lastWords: lastWords() }))
@@ -128,8 +122,8 @@ const spawn = (name: string, settings: string): WorkerProcess => {
     name,
     pid: child.pid ?? 0,
     counters: () => counters,
-    ready: Deferred.await(ready),
     ended: Deferred.await(ended),
+    frozen: Effect.asVoid(Effect.acquireRelease(send("SIGSTOP"), () => send("SIGCONT"))),
     kill: Effect.zipRight(send("SIGKILL"), Deferred.await(ended)),
     stop: Effect.zipRight(send("SIGTERM"), Deferred.await(ended)).pipe(
       // As a finalizer this runs uninterruptibly, and the bound ends the wait by interrupting it.

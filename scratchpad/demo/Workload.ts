@@ -29,7 +29,7 @@ export interface Options {
   readonly workers: number
   /** Where the first worker offers its metrics; nowhere without it. */
   readonly metricsPort: number | undefined
-  /** Whether one of the workers is killed when a third of the entries is acked. */
+  /** Whether one of the workers is killed, at work, once a third of the entries is acked. */
   readonly kill: boolean
   readonly stream: string
   readonly mysqlUrl: Redacted<string>
@@ -40,7 +40,7 @@ export interface Options {
  * @since 0.1.0
  * @category models
  */
-export type Outcome = Pick<Report, "killed" | "redelivered" | "retries" | "conflicts" | "seconds">
+export type Outcome = Pick<Report, "killed" | "redelivered" | "duplicatesRefused" | "retries" | "conflicts" | "seconds">
 
 /**
  * How many entries are made of a line: every 97th is sent twice, as by a producer that did not hear the reply.
@@ -88,7 +88,8 @@ export const run = (options: Options): Effect.Effect<Outcome, DemoError | RedisE
     const progress = yield* Progress.make(entryCount(options.lines))
     const hand = { expected: new Set<WorkerProcess.WorkerProcess>(), sent: false }
     const send = StreamProducer.sendAll(producer, entries(options.lines)).pipe(
-      Effect.orDieWith((error) => error),
+      // Text is all there is to encode. What Redis says stays an error.
+      Effect.catchTag("ParseError", Effect.die),
       Effect.tap(() => {
         hand.sent = true
       })
@@ -100,8 +101,20 @@ export const run = (options: Options): Effect.Effect<Outcome, DemoError | RedisE
     const seconds = (performance.now() - start) / 1000
     for (const worker of workers) hand.expected.add(worker)
     yield* Effect.forEach(workers, (worker) => worker.stop, { concurrency: "unbounded", discard: true })
-    const { conflicts, redelivered, retries } = total(workers)
-    return { killed, conflicts, redelivered, retries, seconds }
+    const { conflicts, duplicates, redelivered, retries } = total(workers)
+    return {
+      killed: killed && {
+        name: killed.name,
+        pid: killed.pid,
+        pending: killed.pending,
+        takenOver: Math.min(killed.pending, redelivered - killed.redelivered)
+      },
+      conflicts,
+      redelivered,
+      duplicatesRefused: duplicates,
+      retries,
+      seconds
+    }
   })
 
 // internal
@@ -114,12 +127,7 @@ function* entries(lines: ReadonlyArray<RawLine>): Generator<RawLine> {
 
 type Workers = ReadonlyArray<WorkerProcess.WorkerProcess>
 
-const total = (workers: Workers): Messages.Counters =>
-  workers.map((worker) => worker.counters()).reduce((sum, counters) => ({
-    redelivered: sum.redelivered + counters.redelivered,
-    retries: sum.retries + counters.retries,
-    conflicts: sum.conflicts + counters.conflicts
-  }))
+const total = (workers: Workers): Messages.Counters => Messages.total(workers.map((worker) => worker.counters()))
 
 /** Without the lag nobody could tell when the work is done. */
 const requireLag = (
@@ -158,15 +166,16 @@ const watch = (
   workers: Workers,
   progress: Progress.Progress,
   hand: { readonly expected: Set<WorkerProcess.WorkerProcess>; readonly sent: boolean }
-): Effect.Effect<Outcome["killed"], DemoError | RedisError, Redis> =>
+): Effect.Effect<Killed | null, DemoError | RedisError, Redis> =>
   Effect.gen(function*() {
-    let killed: Outcome["killed"] = null
+    let killed: Killed | null = null
     const rate = rateOf(2_000)
     const stalled = stalledFor(60_000)
     for (;;) {
       const sent = hand.sent
       const info = yield* ConsumerGroup.info(group)
-      const lag = Option.getOrElse(info.lag, () => 0)
+      // A server that cannot tell the lag just now has not said that there is none.
+      const lag = Option.getOrElse(info.lag, () => info.length)
       // While entries are still being sent, these three are not of one moment.
       const settled = Math.max(0, info.length - lag - info.pending)
       progress.update({ ...total(workers), settled, rate: rate(settled), lag })
@@ -178,31 +187,43 @@ const watch = (
       }
       if (options.kill && killed === null && settled >= entryCount(options.lines) / 3) {
         killed = yield* kill(group, workers, info, hand.expected)
-        progress.say(
-          `${killed.name} (pid ${killed.pid}) got SIGKILL; ${killed.pending} entries are pending for it, ` +
-            `the other workers take them over`
-        )
+        if (killed !== null) {
+          progress.say(
+            `${killed.name} (pid ${killed.pid}) got SIGKILL; ${killed.pending} entries are pending for it, ` +
+              `the other workers take them over`
+          )
+        }
       }
-      yield* Effect.sleep("100 millis")
+      yield* Effect.sleep(options.kill && killed === null ? "20 millis" : "100 millis")
     }
   })
 
-/** Kills the worker that has the most on its hands. */
+/** `redelivered`: what the workers had counted by then. */
+type Killed = Pick<NonNullable<Outcome["killed"]>, "name" | "pid" | "pending"> & Pick<Outcome, "redelivered">
+
+/**
+ * Kills the worker that has the most on its hands, and nobody when none has anything: a death that leaves no entry behind
+ * shows nothing. Whoever stands still acks no more, so that what it has does not change between the look and the kill.
+ */
 const kill = (
   group: ConsumerGroup.ConsumerGroup<InvoiceLine>,
   workers: Workers,
   info: ConsumerGroup.Info,
   expected: Set<WorkerProcess.WorkerProcess>
-): Effect.Effect<NonNullable<Outcome["killed"]>, RedisError, Redis> =>
-  Effect.gen(function*() {
+): Effect.Effect<Killed | null, RedisError, Redis> =>
+  Effect.scoped(Effect.gen(function*() {
     const pendingOf = ({ name }: WorkerProcess.WorkerProcess, { consumers }: ConsumerGroup.Info) =>
       consumers.find((consumer) => consumer.name === name)?.pending ?? 0
     const victim = workers.reduce((most, worker) => pendingOf(worker, info) > pendingOf(most, info) ? worker : most)
+    if (pendingOf(victim, info) === 0) return null
+    yield* victim.frozen
+    if (pendingOf(victim, yield* ConsumerGroup.info(group)) === 0) return null
     expected.add(victim)
     yield* victim.kill
+    const { redelivered } = total(workers)
     const pending = pendingOf(victim, yield* ConsumerGroup.info(group))
-    return { name: victim.name, pid: victim.pid, pending }
-  })
+    return { name: victim.name, pid: victim.pid, pending, redelivered }
+  }))
 
 /** What was added a second, within the last `window` milliseconds. */
 const rateOf = (window: number) => {

@@ -2,7 +2,8 @@
  * `npm run demo`: orders flow from a Redis Stream into MySQL through several worker processes, one of them is killed on the
  * way, and every penny is accounted for. `npm run demo -- --help` lists the options.
  *
- * Exit code 0: the audit holds. 1: it does not, or the demo could not run. 130: interrupted.
+ * Exit code 0: the audit holds, and what the killed worker had was taken over. 1: not so, or the demo could not run. 130, 143:
+ * ended by SIGINT, SIGTERM.
  *
  * @since 0.1.0
  */
@@ -51,8 +52,15 @@ const options = {
   ),
   metrics: Options.boolean("metrics").pipe(
     Options.withDescription(
-      `Offers each worker's metrics to a Prometheus, the first at port ${Demo.firstMetricsPort} of this machine`
+      "Offers each worker's metrics to a Prometheus, at ports of this machine"
     )
+  ),
+  metricsPort: Options.integer("metrics-port").pipe(
+    Options.withSchema(Schema.Int.pipe(
+      Schema.between(1, 65_000, { message: () => "--metrics-port must be a port, from 1 to 65000" })
+    )),
+    Options.withDescription("With --metrics: the port of the first worker; the others follow"),
+    Options.withDefault(Demo.firstMetricsPort)
   ),
   json: Options.boolean("json").pipe(
     Options.withDescription("The report as JSON, which is then all there is on standard output")
@@ -92,8 +100,13 @@ const program = Command.run(command, { name: "SafeSync demo", version: "0.1.0" }
   Effect.provide(Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.logfmtLogger)))
 )
 
+let signalCode = 130
+process.once("SIGTERM", () => {
+  signalCode = 143
+})
+
 NodeRuntime.runMain(program, {
   disableErrorReporting: true,
   disablePrettyLogger: true,
-  teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : Cause.isInterruptedOnly(exit.cause) ? 130 : 1)
+  teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : Cause.isInterruptedOnly(exit.cause) ? signalCode : 1)
 })

@@ -37,8 +37,8 @@ const batchSize = 32
 process.on("disconnect", () => process.exit(1))
 if (!process.connected) process.exit(1)
 
-const tell = (message: Messages.Message): Effect.Effect<void> =>
-  Effect.sync(() => process.connected && process.send!(message))
+const tell = (counters: Messages.Counters): Effect.Effect<void> =>
+  Effect.sync(() => process.connected && process.send!(counters))
 
 /** Soon at first, then every 50 ms, and never in step with whom it has lost against. */
 const patiently = Schedule.jittered(Schedule.exponential("2 millis", 1.5)).pipe(
@@ -56,6 +56,7 @@ const count = (metric: Metric.Metric.Counter<number>): Effect.Effect<number> =>
 const counters = (stream: string): Effect.Effect<Messages.Counters> =>
   Effect.all({
     redelivered: count(Metric.tagged(RedisMetrics.messagesClaimed, "stream", stream)),
+    duplicates: count(MysqlMetrics.inboxDuplicates),
     retries: count(Metric.tagged(MysqlMetrics.transactions, "outcome", "rolled_back")),
     conflicts: count(Metric.tagged(MysqlMetrics.occConflicts, "table", "product_figures"))
   })
@@ -67,13 +68,12 @@ const program = Effect.gen(function*() {
   )
   yield* Effect.gen(function*() {
     const group = yield* Messages.consumerGroup(stream)
-    const report = Effect.flatMap(counters(stream), (counters) => tell({ _tag: "Counted", counters }))
+    const report = Effect.flatMap(counters(stream), tell)
     yield* Effect.forkScoped(Effect.repeat(report, Schedule.spaced("100 millis")))
     if (metricsPort !== undefined) {
       yield* Prometheus.listen({ port: metricsPort })
       yield* Effect.forkScoped(GroupMetrics.report(group, { every: Schedule.spaced("1 second") }))
     }
-    yield* tell({ _tag: "Ready" })
     yield* Worker.run(
       Stream.merge(
         StreamConsumer.stream(group, { consumer, batchSize, reconnect }),

@@ -1,5 +1,6 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import { expect, it } from "@effect/vitest"
+import * as Inbox from "@safesync/mysql/Inbox"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
@@ -35,7 +36,10 @@ const applied = Effect.gen(function*() {
   for (const raw of lines) {
     const line = InvoiceLine.decode(raw)
     yield* Option.isSome(line)
-      ? Transaction.run(Handler.apply(line.value), { isolation: "read-committed" })
+      ? Handler.apply(line.value).pipe(
+        Inbox.once(String(raw.line), "audit"),
+        Transaction.run({ isolation: "read-committed" })
+      )
       : redis.command("XADD", deadLetterStream, "*", "data", JSON.stringify(raw), "dead.reason", "undecodable")
   }
   return { books, audit: Audit.audit({ lines, books, sentTimes: () => 1, deadLetterStream }) }
@@ -74,6 +78,15 @@ it.live("finds nothing where every line was applied, and each thing that is not 
     yield* sql`INSERT INTO ledger (line, invoice_no, stock_code, account, quantity, unit_price, amount)
       SELECT line, invoice_no, stock_code, account, quantity, unit_price, amount FROM ledger ORDER BY id LIMIT 1`
     yield* sql`DELETE FROM ledger ORDER BY line DESC LIMIT 1`
-    expect(yield* audit).toMatchObject({ applied: books.applied.size - 1, appliedTwice: 1, lost: 1 })
+    const [undecodable] = [...books.undecodable]
+    yield* sql`INSERT INTO ledger (line, invoice_no, stock_code, account, quantity, unit_price, amount)
+      VALUES (${undecodable}, '1', '1', '1', 1, 1, 1)`
+    const twice = yield* audit
+    expect(twice).toMatchObject({ applied: books.applied.size, appliedTwice: 1, lost: 1 })
+    expect(twice.differences).toEqual(expect.arrayContaining([
+      `line ${undecodable} is in the ledger, though it cannot be decoded`,
+      `line ${undecodable} is in the ledger, not in the inbox`,
+      expect.stringMatching(/^line \d+ is in the inbox, not in the ledger$/)
+    ]))
     yield* MysqlServer.assertClean()
   }).pipe(Effect.scoped, Effect.provide(Servers)))

@@ -2,15 +2,15 @@ import { expect, it } from "@effect/vitest"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
-import { createRequire } from "node:module"
-import { tmpdir } from "node:os"
 import { createInterface } from "node:readline"
 import { setTimeout } from "node:timers/promises"
-import { fileURLToPath, pathToFileURL } from "node:url"
+import { fileURLToPath } from "node:url"
+import { ended, start } from "./process.js"
 
-const loader = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href
-const main = fileURLToPath(new URL("../main.ts", import.meta.url))
-const tsconfig = fileURLToPath(new URL("../../tsconfig.json", import.meta.url))
+const repository = fileURLToPath(new URL("../../..", import.meta.url))
+
+/** Servers of its own, whatever the environment of the tests is. */
+const own = { SAFESYNC_MYSQL_URL: "", SAFESYNC_REDIS_URL: "" }
 
 const read = (pid: number, file: string): string => {
   try {
@@ -41,16 +41,8 @@ it.for(["SIGINT", "SIGTERM", "SIGKILL"] as const)(
   "killed by %s it leaves no process and no folder behind",
   { timeout: 180_000 },
   async (signal) => {
-    const child = spawn(
-      process.execPath,
-      ["--import", loader, main, "--lines", "4000", "--workers", "2", "--no-kill"],
-      {
-        cwd: tmpdir(),
-        env: { ...process.env, SAFESYNC_MYSQL_URL: "", SAFESYNC_REDIS_URL: "", TSX_TSCONFIG_PATH: tsconfig },
-        stdio: ["ignore", "ignore", "pipe"]
-      }
-    )
-    const ended = once(child, "exit")
+    const child = start(["--lines", "4000", "--workers", "2", "--no-kill"], own)
+    const exit = once(child, "exit")
     for await (const line of createInterface(child.stderr)) {
       // work is under way
       if (/^[1-9]\d*\//.test(line)) break
@@ -60,11 +52,20 @@ it.for(["SIGINT", "SIGTERM", "SIGKILL"] as const)(
     expect(processes.length).toBeGreaterThanOrEqual(4)
     expect(folders.size).toBeGreaterThanOrEqual(2)
     child.kill(signal)
-    const [code] = await ended
-    expect(code).toBe(signal === "SIGKILL" ? null : 130)
+    const [code] = await exit
+    expect(code).toBe({ SIGINT: 130, SIGTERM: 143, SIGKILL: null }[signal])
     // after SIGKILL it is others who clean up, a moment later
     while (processes.some(lives) || [...folders].some((folder) => existsSync(folder) || existsSync(`${folder}.gone`))) {
       await setTimeout(20)
     }
   }
 )
+
+it("after that it runs as ever, by the README's command", { timeout: 180_000 }, async () => {
+  const args = ["run", "--silent", "demo", "--", "--lines", "100", "--workers", "1", "--json"]
+  const { code, stderr, stdout } = await ended(
+    spawn("npm", args, { cwd: repository, env: { ...process.env, ...own }, stdio: ["ignore", "pipe", "pipe"] })
+  )
+  expect([code, stderr]).toEqual([0, expect.stringContaining("(started ")])
+  expect(JSON.parse(stdout)).toMatchObject({ ok: true, lines: 100, lost: 0, appliedTwice: 0 })
+})

@@ -1,41 +1,54 @@
 import { expect, it } from "@effect/vitest"
-import { spawn } from "node:child_process"
-import { createRequire } from "node:module"
-import { tmpdir } from "node:os"
-import { fileURLToPath, pathToFileURL } from "node:url"
-
-const loader = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href
-const main = fileURLToPath(new URL("../main.ts", import.meta.url))
-const tsconfig = fileURLToPath(new URL("../../tsconfig.json", import.meta.url))
+import { once } from "node:events"
+import { type AddressInfo, createServer } from "node:net"
+import { setTimeout } from "node:timers/promises"
+import type { Report } from "../Report.js"
+import { ended, start } from "./process.js"
 
 /** The page at a port once it tells of a committed write; asked for until the demo has ended. */
-const page = async (port: number, ended: () => boolean): Promise<string> => {
-  while (!ended()) {
+const page = async (port: number, over: () => boolean): Promise<string> => {
+  while (!over()) {
     try {
       const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
       if (/^coti_safesync_db_write_total\{.*status="success"\} [1-9]/m.test(text)) return text
     } catch {
       // not yet
     }
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    await setTimeout(20)
   }
   return ""
 }
 
+/** A port that is free, and the one after it too. */
+const freePair = async (): Promise<number> => {
+  const servers = [createServer(), createServer()] as const
+  try {
+    const { port } = (await once(servers[0].listen(0, "127.0.0.1"), "listening"), servers[0].address() as AddressInfo)
+    await once(servers[1].listen(port + 1, "127.0.0.1"), "listening")
+    return port
+  } catch {
+    return freePair()
+  } finally {
+    for (const server of servers) server.close()
+  }
+}
+
 it("--metrics: each worker offers its metrics", { timeout: 180_000 }, async () => {
-  const child = spawn(
-    process.execPath,
-    ["--import", loader, main, "--metrics", "--no-kill", "--lines", "1200", "--workers", "2", "--json"],
-    { cwd: tmpdir(), env: { ...process.env, TSX_TSCONFIG_PATH: tsconfig }, stdio: ["ignore", "ignore", "pipe"] }
+  const port = await freePair()
+  const child = start(
+    ["--metrics", "--metrics-port", String(port), "--no-kill", "--lines", "1200", "--workers", "2", "--json"]
   )
-  let stderr = ""
-  child.stderr.setEncoding("utf8").on("data", (text: string) => stderr += text)
-  let ended = false
-  const code = new Promise((resolve) => child.once("close", resolve)).finally(() => ended = true)
-  const pages = await Promise.all([9_464, 9_465].map((port) => page(port, () => ended)))
-  expect([await code, stderr]).toEqual([0, expect.stringContaining("http://127.0.0.1:9464/metrics")])
+  let over = false
+  const end = ended(child).finally(() => over = true)
+  const pages = await Promise.all([port, port + 1].map((port) => page(port, () => over)))
+  const { code, stderr, stdout } = await end
+  expect([code, stderr]).toEqual([0, expect.stringContaining(`http://127.0.0.1:${port}/metrics`)])
   for (const text of pages) {
     expect(text).toContain("coti_safesync_queue_messages_read_total{stream=")
     expect(text).toContain("coti_safesync_queue_lag{stream=")
   }
+  // Where nobody is killed, what the workers counted is all there is.
+  const report = JSON.parse(stdout) as Report
+  expect(report.duplicatesRefused).toBeGreaterThan(0)
+  expect(report.applied + report.deadLettered + report.duplicatesRefused).toBe(report.sent)
 })

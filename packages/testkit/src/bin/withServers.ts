@@ -18,25 +18,19 @@ import { type ChildProcess, spawn } from "node:child_process"
 import { constants } from "node:os"
 import * as MysqlServer from "../MysqlServer.js"
 import * as RedisServer from "../RedisServer.js"
+import * as ServerOrigin from "../ServerOrigin.js"
 
 const say = (line: string): void => {
   process.stderr.write(`${line}\n`)
 }
 
-const origins = {
-  url: "given by URL",
-  path: "started from PATH",
-  docker: "started with Docker",
-  debian: "started from Debian packages"
-}
-
 const announce = (
   name: string,
   took: Duration.Duration,
-  server: { readonly version: string; readonly origin: keyof typeof origins; readonly url: Redacted.Redacted<string> }
+  server: { readonly version: string; readonly origin: ServerOrigin.ServerOrigin; readonly url: Redacted.Redacted<string> }
 ): void => {
   const { host } = new URL(Redacted.value(server.url))
-  say(`${name} ${server.version} at ${host}, ${origins[server.origin]} (${(Duration.toSeconds(took)).toFixed(1)} s)`)
+  say(`${name} ${server.version} at ${host}, ${ServerOrigin.describe(server.origin)} (${(Duration.toSeconds(took)).toFixed(1)} s)`)
 }
 
 let running: ChildProcess | undefined

@@ -5,6 +5,7 @@ import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import type { ServerControl } from "../ServerControl.js"
+import type { ServerOrigin } from "../ServerOrigin.js"
 import { type Attempt, ServerUnavailable } from "../ServerUnavailable.js"
 import type { WayFailed } from "./engine.js"
 
@@ -12,7 +13,7 @@ import type { WayFailed } from "./engine.js"
 export interface Found {
   readonly url: Redacted.Redacted<string>
   readonly version: string
-  readonly origin: "url" | "path" | "docker" | "debian"
+  readonly origin: ServerOrigin
   readonly control: Option.Option<ServerControl>
 }
 
