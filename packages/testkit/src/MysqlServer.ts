@@ -16,6 +16,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { randomBytes } from "node:crypto"
 import * as Binary from "./internal/binary.js"
+import { clean } from "./internal/clean.js"
 import * as ContainerEngine from "./internal/containerEngine.js"
 import * as Debian from "./internal/debianPackages.js"
 import { launch } from "./internal/engine.js"
@@ -24,8 +25,9 @@ import * as MysqlConnection from "./internal/mysqlConnection.js"
 import * as Mysqld from "./internal/mysqlServer.js"
 import * as ServerFolder from "./internal/serverFolder.js"
 import * as ServerUrl from "./internal/serverUrl.js"
-import { LeakFound } from "./LeakFound.js"
+import type { LeakFound } from "./LeakFound.js"
 import type { ServerControl } from "./ServerControl.js"
+import type { ServerOrigin } from "./ServerOrigin.js"
 import type { ServerUnavailable } from "./ServerUnavailable.js"
 
 /**
@@ -49,7 +51,7 @@ export class MysqlServer extends Context.Tag("@safesync/testkit/MysqlServer")<My
   /** What `SELECT VERSION()` says. */
   readonly version: string
   /** How it was found: by URL, a `mysqld` of this machine, Docker, or Debian's packages. */
-  readonly origin: "url" | "path" | "docker" | "debian"
+  readonly origin: ServerOrigin
   /** The hand on the server; none when it was given by URL. */
   readonly control: Option.Option<ServerControl>
 }>() {}
@@ -115,17 +117,18 @@ export const database = (
       Effect.suspend(() => {
         const name = `safesync_${randomBytes(6).toString("hex")}`
         return Effect.as(ask(url, `CREATE DATABASE ${name}`), name).pipe(
-          Effect.mapError((cause) => new SqlError({ cause, message: "A fresh database could not be created" }))
+          Effect.mapError((cause) => new SqlError({ cause, message: `A fresh database could not be created: ${why(cause)}` }))
         )
       }),
-      (name) => Effect.ignoreLogged(drop(url, name))
+      (name) =>
+        Effect.catchAllCause(drop(url, name), (cause) => Effect.logWarning(`The database ${name} is left behind`, cause))
     )
     const parsed = new URL(Redacted.value(url))
     const maxConnections = options.maxConnections ?? 10
     return MysqlClient.layer({
       ...options,
       maxConnections,
-      host: parsed.hostname,
+      host: ServerUrl.host(parsed),
       port: Number(parsed.port || 3306),
       username: decodeURIComponent(parsed.username),
       password: Redacted.make(decodeURIComponent(parsed.password)),
@@ -137,7 +140,7 @@ export const database = (
 
 /**
  * Fails with `LeakFound` when something was left behind on a database: a transaction that is still open, or a user-level lock
- * (`GET_LOCK`). Looks only at connections whose current database is this one, so that other tests may run on the same server. A
+ * (`GET_LOCK`), or when nothing could be seen, since the server runs with `performance_schema=OFF`. Looks only at connections whose current database is this one, so that other tests may run on the same server. A
  * connection that is just being closed may take the server a moment: it is asked again until `within` is over.
  *
  * @since 0.1.0
@@ -156,18 +159,12 @@ export const assertClean = (options?: {
     const { config } = yield* MysqlClient.MysqlClient
     const database = options?.database ?? config.database ?? ""
     const connectionIds = [-1, ...(options?.connectionIds ?? [])]
-    const look = Effect.flatMap(
+    const found = Effect.map(
       // a failing probe is a broken test bench, not something that a test handles
       Effect.orDie(ask(url, leaks, [database, connectionIds, database, connectionIds])),
-      (rows) =>
-        rows.length === 0 ? Effect.void : Effect.fail(
-          new LeakFound({ where: `database ${database}`, leaks: rows.map((row) => String(row["leak"])) })
-        )
+      (rows) => rows.map((row) => String(row["leak"]))
     )
-    const again: Effect.Effect<void, LeakFound> = Effect.catchAll(look, () => Effect.delay(again, "20 millis"))
-    yield* Effect.timeoutOption(again, options?.within ?? "1 second").pipe(
-      Effect.flatMap(Option.match({ onSome: () => Effect.void, onNone: () => look }))
-    )
+    yield* clean(`database ${database}`, found, options?.within)
   })
 
 // internal
@@ -181,22 +178,39 @@ UNION
 SELECT CONCAT('connection ', t.PROCESSLIST_ID, ' holds or waits for the lock ', m.OBJECT_NAME)
 FROM performance_schema.metadata_locks m
 JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID
-WHERE m.OBJECT_TYPE = 'USER LEVEL LOCK' AND (t.PROCESSLIST_DB = ? OR t.PROCESSLIST_ID IN (?))`
+WHERE m.OBJECT_TYPE = 'USER LEVEL LOCK' AND (t.PROCESSLIST_DB = ? OR t.PROCESSLIST_ID IN (?))
+UNION
+SELECT 'nothing can be seen: the server runs with performance_schema=OFF' FROM DUAL WHERE NOT @@performance_schema`
 
 const ask = (url: Redacted.Redacted<string>, sql: string, values: ReadonlyArray<unknown> = []) =>
   Effect.scoped(
     Effect.flatMap(MysqlConnection.connect(url), (connection) => MysqlConnection.query(connection, sql, values))
   )
 
+/** What the server's refusal to create a database means to the user. */
+const why = ({ code, message }: MysqlConnection.MysqlRefused): string => {
+  switch (code) {
+    case "ER_DBACCESS_DENIED_ERROR":
+      return "this login may not create databases. Grant it all on `safesync\\_%`.*, or use another one."
+    case "ER_OPTION_PREVENTS_STATEMENT":
+      return "the server is read-only. Use one that takes writes."
+    default:
+      return message
+  }
+}
+
 const drop = (url: Redacted.Redacted<string>, name: string) =>
   Effect.scoped(Effect.gen(function*() {
     const connection = yield* MysqlConnection.connect(url)
-    const left = yield* MysqlConnection.query(
+    const left = MysqlConnection.query(
       connection,
       "SELECT PROCESSLIST_ID AS id FROM performance_schema.threads WHERE PROCESSLIST_DB = ? AND TYPE = 'FOREGROUND'",
       [name]
     )
-    yield* Effect.forEach(left, ({ id }) => Effect.ignore(MysqlConnection.query(connection, `KILL ${Number(id)}`)))
+    const kill = ({ id }: { readonly id?: unknown }) =>
+      Effect.ignore(MysqlConnection.query(connection, `KILL ${Number(id)}`))
+    // Whoever may not see or kill others drops all the same, and waits for them if they are in a transaction.
+    yield* Effect.ignore(Effect.flatMap(left, (rows) => Effect.forEach(rows, kill)))
     yield* MysqlConnection.query(connection, `DROP DATABASE IF EXISTS ${name}`)
   }))
 

@@ -140,7 +140,7 @@ const start = (
   Effect.gen(function*() {
     const folder = yield* ServerFolder.make("prometheus")
     const data = join(folder, "data")
-    mkdirSync(data)
+    yield* ServerFolder.writing(() => mkdirSync(data))
     const every = `${Math.ceil(Duration.toMillis(options.scrapeInterval ?? "200 millis"))}ms`
     // JSON is YAML
     const configuration = {
@@ -148,7 +148,7 @@ const start = (
       rule_files: options.rules ?? [],
       scrape_configs: [{ job_name: "safesync", static_configs: [{ targets: options.targets }] }]
     }
-    writeFileSync(join(folder, "prometheus.yml"), JSON.stringify(configuration))
+    yield* ServerFolder.writing(() => writeFileSync(join(folder, "prometheus.yml"), JSON.stringify(configuration)))
     const engine = ProcessEngine.make(folder, (port) => [
       ...binary.command,
       `--config.file=${join(folder, "prometheus.yml")}`,

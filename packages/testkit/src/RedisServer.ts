@@ -5,6 +5,7 @@
  */
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
@@ -13,6 +14,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Binary from "./internal/binary.js"
 import * as Certificate from "./internal/certificate.js"
+import { clean } from "./internal/clean.js"
 import * as ContainerEngine from "./internal/containerEngine.js"
 import * as Debian from "./internal/debianPackages.js"
 import { launch, WayFailed } from "./internal/engine.js"
@@ -21,7 +23,9 @@ import * as RedisConnection from "./internal/redisConnection.js"
 import * as Redisd from "./internal/redisServer.js"
 import * as ServerFolder from "./internal/serverFolder.js"
 import * as ServerUrl from "./internal/serverUrl.js"
+import type { LeakFound } from "./LeakFound.js"
 import type { ServerControl } from "./ServerControl.js"
+import type { ServerOrigin } from "./ServerOrigin.js"
 import type { ServerUnavailable } from "./ServerUnavailable.js"
 
 /**
@@ -53,7 +57,7 @@ export class RedisServer extends Context.Tag("@safesync/testkit/RedisServer")<Re
   /** What `INFO` says; of Valkey its own version, as `valkey 9.1.2`. */
   readonly version: string
   /** How it was found: by URL, a `redis-server` of this machine, Docker, or Debian's packages. */
-  readonly origin: "url" | "path" | "docker" | "debian"
+  readonly origin: ServerOrigin
   /** The hand on the server; none when it was given by URL. */
   readonly control: Option.Option<ServerControl>
   /** The certificate (PEM) that clients of a server with `tls` must trust; none for any other server. */
@@ -129,19 +133,61 @@ export const layerOwn = (options?: {
  * @category probes
  */
 export const pending = (stream: string, group: string): Effect.Effect<number, never, RedisServer> =>
-  Effect.gen(function*() {
-    const { ca, url } = yield* RedisServer
-    const redis = yield* RedisConnection.connect(url, Option.getOrUndefined(ca))
-    const [count] = (yield* RedisConnection.call(redis, "XPENDING", stream, group)) as [number]
-    return count
-  }).pipe(
-    Effect.scoped,
-    Effect.catchIf((error) => error.message.startsWith("NOGROUP"), () => Effect.succeed(0)),
-    // a failing probe is a broken test bench, not something that a test handles
-    Effect.orDie
+  Effect.map(probe((redis) => pendingByConsumer(redis, stream, group)), (consumers) =>
+    consumers.reduce((sum, [, count]) => sum + count, 0))
+
+/**
+ * Fails with `LeakFound` when something was left behind on a consumer group: entries that are delivered and not acknowledged,
+ * or, where their connections have a name, clients of that name that still wait in a blocking command. Redis does not tell
+ * what a client waits for, so without a name those of other tests on the same server could not be told apart. What is just being
+ * acknowledged or closed may take a moment: it is asked again until `within` is over.
+ *
+ * @since 0.1.0
+ * @category probes
+ */
+export const assertClean = (stream: string, group: string, options?: {
+  /** The name (`CLIENT SETNAME`; ioredis: `connectionName`) of clients that must not be blocked any more. */
+  readonly clientName?: string | undefined
+  /** By default one second. */
+  readonly within?: Duration.DurationInput | undefined
+}): Effect.Effect<void, LeakFound, RedisServer> => {
+  const leaks = probe((redis) =>
+    Effect.gen(function*() {
+      const consumers = yield* pendingByConsumer(redis, stream, group)
+      const clients = options?.clientName === undefined ? [] : yield* blockedClients(redis, options.clientName)
+      return [
+        ...consumers.map(([name, count]) => `${count} ${count === 1 ? "entry is" : "entries are"} pending for ${name}`),
+        ...clients.map((id) => `client ${id} (${options?.clientName}) waits in a blocking command`)
+      ]
+    })
   )
+  return clean(`group ${group} of ${stream}`, leaks, options?.within)
+}
 
 // internal
+
+/** A failing probe is a broken test bench, not something that a test handles. */
+const probe = <A>(ask: (redis: RedisConnection.Redis) => Effect.Effect<A, RedisConnection.RedisRefused>) =>
+  Effect.gen(function*() {
+    const { ca, url } = yield* RedisServer
+    return yield* ask(yield* RedisConnection.connect(url, Option.getOrUndefined(ca)))
+  }).pipe(Effect.scoped, Effect.orDie)
+
+const pendingByConsumer = (redis: RedisConnection.Redis, stream: string, group: string) =>
+  RedisConnection.call(redis, "XPENDING", stream, group).pipe(
+    Effect.map((reply) =>
+      ((reply as [unknown, unknown, unknown, ReadonlyArray<readonly [string, string]> | null])[3] ?? [])
+        .map(([name, count]) => [name, Number(count)] as const)
+    ),
+    Effect.catchIf((error) => error.message.startsWith("NOGROUP"), () => Effect.succeed([]))
+  )
+
+const blockedClients = (redis: RedisConnection.Redis, name: string) =>
+  Effect.map(RedisConnection.call(redis, "CLIENT", "LIST"), (list) =>
+    String(list).split("\n").flatMap((line) => {
+      const field = (key: string) => new RegExp(`(?:^| )${key}=(\\S*)`).exec(line)?.[1]
+      return field("name") === name && field("flags")?.includes("b") === true ? [field("id")!] : []
+    }))
 
 const byUrl = (text: Redacted.Redacted<string>) =>
   Effect.gen(function*() {

@@ -66,6 +66,13 @@ export * as RedisServer from "./RedisServer.js"
 export * as ServerControl from "./ServerControl.js"
 
 /**
+ * Where a server came from.
+ *
+ * @since 0.1.0
+ */
+export * as ServerOrigin from "./ServerOrigin.js"
+
+/**
  * The one error of finding a server: every way that was tried, why it did not work, and what the user can do.
  *
  * @since 0.1.0

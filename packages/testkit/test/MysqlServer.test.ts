@@ -98,6 +98,28 @@ layer(Layer.mergeAll(MysqlServer.layer, RedisServer.layer), { excludeTestService
         yield* Effect.timeout(Fiber.join(asserted), "10 seconds")
       }))
 
+    it.scoped("database: a login that may not create one is told so, and how it may", () =>
+      Effect.gen(function*() {
+        const { url } = yield* MysqlServer.MysqlServer
+        const sql = yield* database()
+        const name = `u_${sql.config.database!.slice(-12)}`
+        yield* Effect.acquireRelease(
+          sql.unsafe(`CREATE USER ${name} IDENTIFIED BY 's3cret'`),
+          () => Effect.orDie(sql.unsafe(`DROP USER ${name}`))
+        )
+        const theirs = new URL(Redacted.value(url))
+        theirs.username = name
+        theirs.password = "s3cret"
+        const error = yield* Effect.flip(database().pipe(
+          Effect.provideServiceEffect(MysqlServer.MysqlServer, given(theirs.href))
+        ))
+        assert.strictEqual(
+          error.message,
+          "A fresh database could not be created: this login may not create databases. " +
+            "Grant it all on `safesync\\_%`.*, or use another one."
+        )
+      }))
+
     it.effect("a URL with a wrong password: one line that does not hold it", () =>
       Effect.gen(function*() {
         const { url } = yield* MysqlServer.MysqlServer
@@ -142,6 +164,8 @@ const failureFor = (url: string) => Effect.flip(Effect.scoped(given(url)))
 it.live.each([
   ["what is it", "this is not a URL. It looks like mysql://user:password@127.0.0.1:3306."],
   ["http://u:s3cret@127.0.0.1", "this is not a URL that begins with mysql:// and a host. It looks like mysql://"],
+  ["mysql://100%:s3cret@127.0.0.1", "a % in user, password or path is not followed by two hexadecimal digits. Write %25"],
+  ["mysql://u:s3cret@[::1]:1", "nothing listens at [::1]:1. Start the server, or correct host and port."],
   ["mysql://u:s3cret@127.0.0.1:1", "nothing listens at 127.0.0.1:1. Start the server, or correct host and port."],
   ["mysql://u:s3cret@no-such-host.invalid", "the host of no-such-host.invalid:3306 is not known. Correct the host."]
 ])("a wrong URL fails with one line and nothing else is tried: %s", ([url = "", reason]) =>

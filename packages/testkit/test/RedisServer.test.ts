@@ -4,6 +4,7 @@ import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -40,6 +41,36 @@ layer(Layer.mergeAll(MysqlServer.layer, RedisServer.layer), { excludeTestService
         assert.strictEqual(yield* pending, 1)
         yield* RedisConnection.call(redis, "XACK", stream, "g", id)
         assert.strictEqual(yield* pending, 0)
+      }))
+
+    it.scoped("assertClean finds what is pending, and clients of a name that wait", () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        const redis = yield* RedisConnection.connect(url)
+        const stream = yield* Effect.acquireRelease(
+          Effect.sync(() => `testkit:${randomUUID()}`),
+          (key) => Effect.promise(() => redis.del(key))
+        )
+        const clean = RedisServer.assertClean(stream, "g", { clientName: stream, within: 0 })
+        yield* clean
+        yield* RedisConnection.call(redis, "XGROUP", "CREATE", stream, "g", "0", "MKSTREAM")
+        const id = String(yield* RedisConnection.call(redis, "XADD", stream, "*", "data", "1"))
+        yield* RedisConnection.call(redis, "XREADGROUP", "GROUP", "g", "c", "STREAMS", stream, ">")
+        assert.strictEqual((yield* Effect.flip(clean)).message, `group g of ${stream}: 1 entry is pending for c`)
+        yield* RedisConnection.call(redis, "XACK", stream, "g", id)
+        yield* clean
+
+        const waiting = yield* RedisConnection.connect(url)
+        const number = yield* RedisConnection.call(waiting, "CLIENT", "ID")
+        yield* RedisConnection.call(waiting, "CLIENT", "SETNAME", stream)
+        yield* Effect.fork(Effect.ignore(RedisConnection.call(waiting, "BLPOP", `${stream}:list`, "0")))
+        const leak = yield* Effect.repeat(Effect.either(clean), { until: Either.isLeft })
+        assert.deepStrictEqual(Either.flip(leak).pipe(Either.getOrThrow).leaks, [
+          `client ${number} (${stream}) waits in a blocking command`
+        ])
+        yield* RedisServer.assertClean(stream, "g", { within: 0 })
+        waiting.disconnect()
+        yield* RedisServer.assertClean(stream, "g", { clientName: stream })
       }))
 
     it.effect("a URL with a wrong password: one line that does not hold it", () =>
@@ -116,6 +147,7 @@ it.live.each([
     "mysql://:s3cret@127.0.0.1",
     "this is not a URL that begins with redis:// or rediss:// and a host. It looks like redis"
   ],
+  ["redis://:s3cret100%@127.0.0.1", "a % in user, password or path is not followed by two hexadecimal digits. Write %25"],
   ["redis://:s3cret@127.0.0.1:1", "nothing listens at 127.0.0.1:1. Start the server, or correct host and port."],
   ["redis://:s3cret@no-such-host.invalid", "the host of no-such-host.invalid:6379 is not known. Correct the host."]
 ])("a wrong URL fails with one line and nothing else is tried: %s", ([url = "", reason]) =>

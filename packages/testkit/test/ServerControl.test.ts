@@ -1,3 +1,4 @@
+import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { assert, it } from "@effect/vitest"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
@@ -13,7 +14,7 @@ import { existsSync, readlinkSync } from "node:fs"
 
 import * as MysqlConnection from "../src/internal/mysqlConnection.js"
 import * as RedisConnection from "../src/internal/redisConnection.js"
-import { eventually, isAlive, occupiedPort, start } from "./processes.js"
+import { eventually, isAlive, isStopped, occupiedPort, start } from "./processes.js"
 
 const ask = (url: Redacted.Redacted<string>, sql: string) =>
   Effect.scoped(Effect.flatMap(MysqlConnection.connect(url), (connection) => MysqlConnection.query(connection, sql)))
@@ -46,8 +47,9 @@ const obeys = (
     assert.deepStrictEqual(yield* read, before)
 
     yield* control.pause
+    yield* eventually("it stands still", () => isStopped(second))
     const asked = yield* Effect.fork(read)
-    yield* Effect.sleep("100 millis")
+    yield* Effect.yieldNow()
     assert.isTrue(Option.isNone(yield* Fiber.poll(asked)))
     yield* control.resume
     assert.deepStrictEqual(yield* Fiber.join(asked), before)
@@ -129,8 +131,16 @@ it.live("arguments reach the servers, and the defaults of MySQL are the durable 
     assert.deepStrictEqual(yield* call(redis.url, "CONFIG", "GET", "maxmemory"), ["maxmemory", "10485760"])
     assert.deepStrictEqual(yield* call(redis.url, "CONFIG", "GET", "appendonly"), ["appendonly", "no"])
     assert.deepStrictEqual(yield* call(redis.url, "CONFIG", "GET", "save"), ["save", ""])
+
+    // Without performance_schema nothing can be seen: that is an error, and a database is dropped all the same.
+    const name = yield* Effect.gen(function*() {
+      const blind = yield* Effect.flip(MysqlServer.assertClean({ within: 0 }))
+      assert.include(blind.message, "performance_schema=OFF")
+      return (yield* MysqlClient.MysqlClient).config.database
+    }).pipe(Effect.provide(MysqlServer.database()))
+    assert.deepStrictEqual(yield* ask(mysql.url, `SHOW DATABASES LIKE '${name}'`), [])
   }).pipe(Effect.provide(Layer.mergeAll(
-    MysqlServer.layerOwn({ args: ["--innodb-lock-wait-timeout=7", "--lower-case-table-names=1"] }),
+    MysqlServer.layerOwn({ args: ["--innodb-lock-wait-timeout=7", "--lower-case-table-names=1", "--performance-schema=OFF"] }),
     RedisServer.layerOwn({ args: ["--maxmemory", "10mb"] })
   ))))
 

@@ -2,12 +2,15 @@ import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { existsSync } from "node:fs"
+import { spawn } from "node:child_process"
+import { existsSync, mkdirSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 
 import { launch } from "../src/internal/engine.js"
 import * as ProcessEngine from "../src/internal/processEngine.js"
 import * as ServerFolder from "../src/internal/serverFolder.js"
-import { connects, isAlive, occupiedPort } from "./processes.js"
+import { environment, temporaryFolder } from "./path.js"
+import { connects, eventually, isAlive, occupiedPort } from "./processes.js"
 
 const listenOn = (
   port: number
@@ -68,4 +71,44 @@ it.live("a start that is interrupted leaves neither process nor folder", () =>
     assert.isTrue(isAlive(pid))
     assert.isTrue(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
     assert.deepStrictEqual([isAlive(pid), existsSync(folder), existsSync(`${folder}.gone`)], [false, false, false])
+  }))
+
+it.scopedLive("a temporary folder that is not there is told in one line", () =>
+  Effect.gen(function*() {
+    yield* environment({ TMPDIR: "/nowhere/at/all" })
+    const error = yield* Effect.flip(ServerFolder.make("test"))
+    assert.match(error.message, /^its files cannot be written \(ENOENT.*\)\. Set TMPDIR to a folder/)
+  }))
+
+it.scopedLive("what a killed process and a killed watchdog left behind is cleared away by the next start", () =>
+  Effect.gen(function*() {
+    const parent = yield* temporaryFolder
+    yield* environment({ TMPDIR: parent })
+    const sleeper = (folder: string) =>
+      Effect.acquireRelease(
+        Effect.sync(() => spawn("/bin/sleep", ["1000"], { cwd: folder, stdio: "ignore" })),
+        (child) => Effect.sync(() => child.kill("SIGKILL"))
+      )
+    const left = (name: string, owner: string) => {
+      const folder = join(parent, `safesync-mysql-${name}`)
+      mkdirSync(join(folder, "data"), { recursive: true })
+      writeFileSync(join(folder, "owner"), owner)
+      return folder
+    }
+    // Its owner's number is somebody else's by now: this process's, which has started at another time.
+    const orphan = left("orphan", `${process.pid} 1`)
+    const server = yield* sleeper(join(orphan, "data"))
+    writeFileSync(join(orphan, "pid"), String(server.pid))
+    // So is its server's number.
+    const stale = left("stale1", "1234567 89")
+    const innocent = yield* sleeper(parent)
+    writeFileSync(join(stale, "pid"), String(innocent.pid))
+
+    const mine = yield* ServerFolder.make("test")
+    yield* eventually("the server is gone", () => !isAlive(server.pid!))
+    yield* eventually("the folders are gone", () =>
+      ![orphan, stale].some((folder) => existsSync(folder) || existsSync(`${folder}.gone`)))
+    assert.isTrue(isAlive(innocent.pid!))
+    const another = yield* ServerFolder.make("test")
+    assert.deepStrictEqual([existsSync(mine), existsSync(another)], [true, true])
   }))

@@ -51,6 +51,9 @@ export const isAlive = (pid: number): boolean => {
   }
 }
 
+/** Whether a process was stopped by a signal. */
+export const isStopped = (pid: number): boolean => /^State:\s*T/m.test(readFileSync(`/proc/${pid}/status`, "utf8"))
+
 /** Waits until something holds, for at most 15 seconds. */
 export const eventually = (what: string, holds: () => boolean) =>
   Effect.sync(holds).pipe(

@@ -5,6 +5,7 @@ import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { type CommandFailed, run } from "./command.js"
 import { type Engine, WayFailed } from "./engine.js"
+import * as ServerFolder from "./serverFolder.js"
 
 /** Whether there is a Docker engine behind the `docker` command; the image is pulled if it is not there. */
 export const available = (image: string): Effect.Effect<void, WayFailed> =>
@@ -51,13 +52,15 @@ export const make = (
 
   const create = (port: number) =>
     Effect.gen(function*() {
-      writeFileSync(join(folder, "container"), name)
+      yield* ServerFolder.writing(() => writeFileSync(join(folder, "container"), name))
       if (createdFor !== undefined) yield* docker("rm", "-f", "-v", name)
       createdFor = port
       yield* docker(
         "create",
         "--name",
         name,
+        "--label",
+        "safesync-testkit",
         "--publish",
         `127.0.0.1:${port}:${options.port}`,
         ...options.env.flatMap((variable) => ["--env", variable]),
@@ -73,18 +76,18 @@ export const make = (
 
   return {
     spawn: (port) =>
-      Effect.zipRight(
-        Effect.unless(create(port), () => createdFor === port),
+      Effect.suspend(() => {
+        startFailure = ""
+        return Effect.unless(create(port), () => createdFor === port)
+      }).pipe(
         // a port that somebody else has is found out here; the server then counts as ended, with Docker's words as its log
-        docker("start", name)
-      ).pipe(
-        Effect.catchAll((error) =>
+        Effect.zipRight(docker("start", name)),
+        Effect.catchTag("CommandFailed", (error) =>
           /port/i.test(error.output) ?
             Effect.sync(() => {
               startFailure = error.output
             }) :
-            failed(error)
-        )
+            failed(error))
       ),
     ended: Effect.asVoid(Effect.option(run("docker", ["wait", name], "1 days"))),
     isRunning,

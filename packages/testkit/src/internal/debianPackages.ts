@@ -59,17 +59,24 @@ const commandIn = (root: string, program: string): Effect.Effect<ReadonlyArray<s
     ])
   })
 
-const isDebian = (): boolean => {
+/** What the system calls itself; Debian's derivatives have names of their own, and other packages. */
+const system = (): string => {
   try {
-    return /^ID=debian$/m.test(readFileSync("/etc/os-release", "utf8").replaceAll("\"", ""))
+    return /^ID="?([^"\n]+)/m.exec(readFileSync("/etc/os-release", "utf8"))?.[1] ?? "unknown"
   } catch {
-    return false
+    return "unknown"
   }
 }
 
 const fetch = (server: DebianServer, root: string) =>
   Effect.gen(function*() {
-    if (!isDebian()) return yield* new WayFailed({ reason: "this system is not Debian.", hint: "" })
+    const id = system()
+    if (id !== "debian") {
+      return yield* new WayFailed({
+        reason: `this system is not Debian itself (its ID is ${id}).`,
+        hint: "Install the server with this system's own packages: its program is then found, and need not be running."
+      })
+    }
     yield* FileLock.acquire(`${root}.lock`)
     if (existsSync(root)) return
     yield* Effect.logInfo(`Fetching the Debian package ${nameOf(server)} with all it needs, once`)

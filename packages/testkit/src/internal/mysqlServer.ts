@@ -83,11 +83,11 @@ const initialize = (folder: string, binary: Binary, args: ReadonlyArray<string>)
 
     const copied = yield* Effect.isSuccess(Effect.tryPromise(() => cp(template, data, { recursive: true })))
     if (copied) return
-    yield* Effect.promise(() => rm(data, { recursive: true, force: true }))
+    yield* ServerFolder.writing(() => rm(data, { recursive: true, force: true }))
 
     const init = join(folder, "init.sql")
     // the server does not look up names, so that "localhost" would never be the host of a client
-    yield* Effect.promise(() => writeFile(init, "RENAME USER 'root'@'localhost' TO 'root'@'%';\n"))
+    yield* ServerFolder.writing(() => writeFile(init, "RENAME USER 'root'@'localhost' TO 'root'@'%';\n"))
     const engine = ProcessEngine.make(folder, () => [
       ...binary.command,
       "--no-defaults",
@@ -114,7 +114,7 @@ const initialize = (folder: string, binary: Binary, args: ReadonlyArray<string>)
       })
     }
     // every copy is a server of its own
-    yield* Effect.promise(() => rm(join(data, "auto.cnf"), { force: true }))
+    yield* ServerFolder.writing(() => rm(join(data, "auto.cnf"), { force: true }))
     yield* Effect.catchAll(
       Effect.tryPromise(() => keep(data, templates, template)),
       (cause) => Effect.logDebug("The fresh data folder of MySQL could not be kept for the next start", cause)
@@ -146,7 +146,7 @@ export const start = (binary: Binary, args: ReadonlyArray<string>) =>
     const folder = yield* ServerFolder.make("mysql")
     const data = join(folder, "data")
     yield* initialize(folder, binary, args)
-    yield* Effect.promise(() => mkdir(join(folder, "tmp")))
+    yield* ServerFolder.writing(() => mkdir(join(folder, "tmp")))
     const engine = ProcessEngine.make(folder, (port) => [
       ...binary.command,
       "--no-defaults",

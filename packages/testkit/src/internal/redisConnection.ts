@@ -4,6 +4,8 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { Redis } from "ioredis"
 
+export type { Redis }
+
 /** A failure of the driver, as little of it as is needed. `message` is the server's or the system's own text. */
 export class RedisRefused extends Data.TaggedError("RedisRefused")<{
   readonly code: string | undefined

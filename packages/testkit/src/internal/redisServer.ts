@@ -82,7 +82,7 @@ export const start = (binary: Binary, setup: Setup) =>
   Effect.gen(function*() {
     const folder = yield* ServerFolder.make("redis")
     const data = join(folder, "data")
-    mkdirSync(data)
+    yield* ServerFolder.writing(() => mkdirSync(data))
     const engine = ProcessEngine.make(folder, (port) => [
       ...binary.command,
       "--bind",

@@ -1,9 +1,11 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { type ChildProcess, spawn } from "node:child_process"
-import { mkdtempSync, realpathSync } from "node:fs"
+import { mkdtempSync, realpathSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { WayFailed } from "./engine.js"
+import * as Orphans from "./orphanedFolders.js"
 
 /**
  * The watchdog of a folder. Its stdin is a pipe whose other end we hold: it ends when we close it, and also when we are
@@ -41,17 +43,19 @@ rm -rf "$1.gone" || { sleep 1; rm -rf "$1.gone"; }
  * A private folder below the system's temporary folder. When the scope closes, or this process dies in whatever way, the
  * server whose pid the folder holds is killed and the folder is removed.
  */
-export const make = (name: string): Effect.Effect<string, never, Scope.Scope> =>
+export const make = (name: string): Effect.Effect<string, WayFailed, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
-      Effect.sync(() => {
-        const folder = mkdtempSync(join(realpathSync(tmpdir()), `safesync-${name}-`))
-        const child = spawn("/bin/sh", ["-c", watchdog, "safesync-watchdog", folder], {
-          cwd: "/",
-          detached: true,
-          stdio: ["pipe", "ignore", "ignore"]
-        })
-        child.stdin.on("error", () => {})
+      writing(() => {
+        const parent = realpathSync(tmpdir())
+        for (const orphan of Orphans.find(parent)) {
+          const child = watch(orphan)
+          child.stdin.end()
+          child.unref()
+        }
+        const folder = mkdtempSync(join(parent, `safesync-${name}-`))
+        const child = watch(folder)
+        writeFileSync(join(folder, Orphans.ownerFile), Orphans.ownerOf(process.pid))
         return { folder, child, ended: ended(child) }
       }),
       ({ child, ended }) =>
@@ -62,6 +66,27 @@ export const make = (name: string): Effect.Effect<string, never, Scope.Scope> =>
     ),
     ({ folder }) => folder
   )
+
+/** Work on the files of a server's folder, which lies below the system's temporary folder. */
+export const writing = <A>(work: () => A | Promise<A>): Effect.Effect<A, WayFailed> =>
+  Effect.tryPromise({
+    try: async () => await work(),
+    catch: (cause) =>
+      new WayFailed({
+        reason: `its files cannot be written (${cause instanceof Error ? cause.message : String(cause)}).`,
+        hint: "Set TMPDIR to a folder of yours that has space."
+      })
+  })
+
+const watch = (folder: string) => {
+  const child = spawn("/bin/sh", ["-c", watchdog, "safesync-watchdog", folder], {
+    cwd: "/",
+    detached: true,
+    stdio: ["pipe", "ignore", "ignore"]
+  })
+  child.stdin.on("error", () => {})
+  return child
+}
 
 const ended = (child: ChildProcess): Promise<void> =>
   new Promise((resolve) => child.once("exit", () => resolve()).once("error", () => resolve()))

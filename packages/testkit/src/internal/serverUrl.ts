@@ -23,9 +23,29 @@ export const parse = (
       Effect.filterOrFail(
         (url) => protocols.includes(url.protocol) && url.hostname !== "",
         () => malformed(`this is not a URL that begins with ${protocols.map((p) => `${p}//`).join(" or ")} and a host.`)
+      ),
+      Effect.filterOrFail(
+        ({ password, pathname, username }) => [username, password, pathname].every(isDecodable),
+        () =>
+          new WayFailed({
+            reason: "a % in user, password or path is not followed by two hexadecimal digits.",
+            hint: "Write %25 for a percent sign."
+          })
       )
     )
 }
+
+const isDecodable = (text: string): boolean => {
+  try {
+    decodeURIComponent(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** The host as the system wants it: an IPv6 address without the brackets of a URL. */
+export const host = ({ hostname }: URL): string => hostname.replace(/^\[|\]$/g, "")
 
 /** The address for messages: no user, no password, no parameters. */
 export const address = (url: URL, defaultPort: number): string => `${url.hostname}:${url.port || defaultPort}`
