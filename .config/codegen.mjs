@@ -1,8 +1,10 @@
 // Writes each package's src/index.ts from its modules, each export under the module's own opening comment, and the code
 // blocks of READMEs that follow a comment with a file's path, from that file, which the compiler checks.
+// Between <!-- floors --> and <!-- /floors --> comes the table of floors.mjs.
 // With --check it writes nothing and fails when a file is not what it would write.
 // @effect/build-utils does the same for packages that are published from their dist folder, which these are not.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { table } from "./floors.mjs"
 
 const check = process.argv.includes("--check")
 const read = (file) => { try { return readFileSync(file, "utf8") } catch { return "" } }
@@ -33,7 +35,9 @@ for (const folder of [".", ...readdirSync("packages").map((name) => `packages/${
   const readme = read(`${folder}/README.md`)
   write(
     `${folder}/README.md`,
-    readme.replace(block, (_, open, file, close) => `${open}${readFileSync(`${folder}/${file}`, "utf8").trimEnd()}\n${close}`)
+    readme
+      .replace(block, (_, open, file, close) => `${open}${readFileSync(`${folder}/${file}`, "utf8").trimEnd()}\n${close}`)
+      .replace(/(<!-- floors -->\n)[^]*?(<!-- \/floors -->)/, (_, open, close) => `${open}${table()}\n${close}`)
   )
 }
 

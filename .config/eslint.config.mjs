@@ -2,32 +2,10 @@ import effect from "@effect/eslint-plugin"
 import { createTypeScriptImportResolver } from "eslint-import-resolver-typescript"
 import importX from "eslint-plugin-import-x"
 import tseslint from "typescript-eslint"
+import { gaps, zones as floorZones } from "./floors.mjs"
 
-// The floors of the house: a module imports only from lower floors, and `mysql` and `redis-streams` never import each
-// other. A module of an upper floor is named once here; everything below it may not import it.
-const floors = {
-  mysql: [
-    ["MysqlError", "TransactionError", "MysqlMetrics", "LockParty"],
-    ["Transaction", "LockDiagnosis"],
-    ["RowLock", "AdvisoryLock", "IdempotentInsert"],
-    ["Occ", "Inbox", "Outbox", "CommitOracle", "FencingToken"]
-  ],
-  "redis-streams": [
-    ["RedisError", "RedisStreamsMetrics"],
-    ["Redis"],
-    ["StreamEntry", "TraceContext", "ConsumerGroup", "Delivery"],
-    ["StreamProducer", "StreamConsumer", "Reclaim", "DeadLetter", "GroupMetrics"]
-  ],
-  worker: [["WorkerMetrics", "Disposition"], ["Worker", "OutboxRelay"]]
-}
-
-const floorZones = Object.entries(floors).flatMap(([name, levels]) =>
-  levels.slice(0, -1).map((modules, level) => ({
-    target: modules.map((module) => `./packages/${name}/src/${module}.ts`),
-    from: levels.slice(level + 1).flat().map((module) => `./packages/${name}/src/${module}.ts`),
-    message: `A module of floor ${level} of ${name} imports only from lower floors.`
-  }))
-)
+// eslint runs in the root folder, where the list's paths begin.
+if (gaps().length > 0) throw new Error(`.config/floors.mjs: ${gaps().join("; ")}`)
 
 const onlyImports = (name, allowed) => ({
   target: `./packages/${name}/src`,
