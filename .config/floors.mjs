@@ -8,7 +8,7 @@ export const floors = {
     ["LockParty", "MysqlError", "MysqlMetrics", "TransactionError", "internal/driverError"],
     [
       ...["LockDiagnosis", "Transaction"],
-      ...["blockers", "canceller", "commitOracle", "cursor", "lastingConnection", "lifecycle", "lockWaits", "outcome"]
+      ...["blockers", "canceller", "commitOracle", "cursor", "duration", "lastingConnection", "lifecycle", "lockWaits", "outcome"]
         .concat("reservation", "session", "sideConnection", "statementLabel", "tracing", "writes")
         .map((name) => `internal/${name}`)
     ],
@@ -22,7 +22,7 @@ export const floors = {
     ["RedisError", "RedisStreamsMetrics"],
     [
       "Redis",
-      ...["acks", "blocking", "capabilities", "classify", "cluster", "connection", "inFlight", "options", "scripts", "tls"]
+      ...["acks", "blocking", "capabilities", "classify", "cluster", "connection", "inFlight", "nodeWatch", "options", "scripts", "tls"]
         .map((name) => `internal/${name}`)
     ],
     [

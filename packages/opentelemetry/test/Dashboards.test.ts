@@ -2,6 +2,7 @@ import { expect, layer } from "@effect/vitest"
 import * as Outbox from "@safesync/mysql/Outbox"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as Redis from "@safesync/redis-streams/Redis"
+import { until } from "@safesync/testkit/Eventually"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as PrometheusServer from "@safesync/testkit/PrometheusServer"
 import * as Effect from "effect/Effect"
@@ -10,7 +11,7 @@ import * as Schema from "effect/Schema"
 import { readFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { fileURLToPath } from "node:url"
-import { payments, RedisLive, run, Servers, until } from "./fixture.js"
+import { payments, RedisLive, run, Servers } from "./fixture.js"
 
 const path = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta.url))
 const rules = path("prometheus/safesync.rules.yml")

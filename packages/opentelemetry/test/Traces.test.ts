@@ -8,6 +8,7 @@ import * as RedisStreamsMetrics from "@safesync/redis-streams/RedisStreamsMetric
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as TraceContext from "@safesync/redis-streams/TraceContext"
+import { until } from "@safesync/testkit/Eventually"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Disposition from "@safesync/worker/Disposition"
 import * as Worker from "@safesync/worker/Worker"
@@ -18,7 +19,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { collector, type Span } from "./collector.js"
-import { payments, RedisLive, run, Servers, until } from "./fixture.js"
+import { payments, RedisLive, run, Servers } from "./fixture.js"
 import { Payment } from "./processes/settings.js"
 
 const bench = <A, E, R>(effect: Effect.Effect<A, E, R>) =>

@@ -63,6 +63,3 @@ export const run = (program: "producer" | "worker", settings: Settings, variable
     ),
     ({ child, ended }) => ({ ended: Effect.promise(() => ended), stop: Effect.sync(() => child.kill("SIGTERM")) })
   )
-
-export const until = <A, E, R>(self: Effect.Effect<A, E, R>, holds: (a: A) => boolean): Effect.Effect<A, E, R> =>
-  Effect.flatMap(self, (a) => holds(a) ? Effect.succeed(a) : Effect.delay(until(self, holds), "20 millis"))

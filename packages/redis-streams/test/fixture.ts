@@ -5,6 +5,7 @@ import type * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import { until } from "@safesync/testkit/Eventually"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -90,9 +91,7 @@ export const readersOf = (group: { readonly stream: string }) =>
           .map((client) => ({ id: client.id as string, blocked: (client.flags as string).includes("b") })))
   )
 
-/** Waits until the server says so. */
-export const until = <A, E, R>(self: Effect.Effect<A, E, R>, holds: (a: A) => boolean): Effect.Effect<A, E, R> =>
-  Effect.flatMap(self, (a) => holds(a) ? Effect.succeed(a) : Effect.delay(until(self, holds), "5 millis"))
+export { until }
 
 export const untilBlocked = (group: { readonly stream: string }) =>
   until(readersOf(group), (readers) => readers.some((reader) => reader.blocked))

@@ -138,26 +138,24 @@ export const pending = (stream: string, group: string): Effect.Effect<number, ne
 
 /**
  * Fails with `LeakFound` when something was left behind on a consumer group: entries that are delivered and not acknowledged,
- * or, where their connections have a name, clients of that name that still wait in a blocking command. Redis does not tell
- * what a client waits for, so without a name those of other tests on the same server could not be told apart. What is just being
- * acknowledged or closed may take a moment: it is asked again until `within` is over.
+ * or consumers of `@safesync/redis-streams` that still wait for new ones of this stream (their connections are named after it:
+ * Redis itself does not tell what a client waits for). What is just being acknowledged or closed may take a moment: it is asked
+ * again until `within` is over.
  *
  * @since 0.1.0
  * @category probes
  */
 export const assertClean = (stream: string, group: string, options?: {
-  /** The name (`CLIENT SETNAME`; ioredis: `connectionName`) of clients that must not be blocked any more. */
-  readonly clientName?: string | undefined
   /** By default one second. */
   readonly within?: Duration.DurationInput | undefined
 }): Effect.Effect<void, LeakFound, RedisServer> => {
   const leaks = probe((redis) =>
     Effect.gen(function*() {
       const consumers = yield* pendingByConsumer(redis, stream, group)
-      const clients = options?.clientName === undefined ? [] : yield* blockedClients(redis, options.clientName)
+      const clients = yield* blockedClients(redis, `safesync:${stream}:`)
       return [
         ...consumers.map(([name, count]) => `${count} ${count === 1 ? "entry is" : "entries are"} pending for ${name}`),
-        ...clients.map((id) => `client ${id} (${options?.clientName}) waits in a blocking command`)
+        ...clients.map((id) => `client ${id} waits for new entries`)
       ]
     })
   )
@@ -182,11 +180,13 @@ const pendingByConsumer = (redis: RedisConnection.Redis, stream: string, group: 
     Effect.catchIf((error) => error.message.startsWith("NOGROUP"), () => Effect.succeed([]))
   )
 
-const blockedClients = (redis: RedisConnection.Redis, name: string) =>
+const blockedClients = (redis: RedisConnection.Redis, prefix: string) =>
   Effect.map(RedisConnection.call(redis, "CLIENT", "LIST"), (list) =>
     String(list).split("\n").flatMap((line) => {
       const field = (key: string) => new RegExp(`(?:^| )${key}=(\\S*)`).exec(line)?.[1]
-      return field("name") === name && field("flags")?.includes("b") === true ? [field("id")!] : []
+      const name = field("name")
+      // a name has no spaces: they were replaced
+      return name?.startsWith(prefix.replace(/[^!-~]/g, "_")) === true && field("flags")?.includes("b") === true ? [field("id")!] : []
     }))
 
 const byUrl = (text: Redacted.Redacted<string>) =>

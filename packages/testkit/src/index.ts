@@ -11,6 +11,13 @@
 export * as Contract from "./Contract.js"
 
 /**
+ * Waiting for the server's own state, in place of a sleep of a guessed length.
+ *
+ * @since 0.1.0
+ */
+export * as Eventually from "./Eventually.js"
+
+/**
  * Do concurrent writers lose updates? Several processes, each with a pool of its own, do the same thing to one hot row and
  * start at the same moment; then the row is compared with what they say they did.
  *

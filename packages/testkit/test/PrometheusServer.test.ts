@@ -1,4 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
+import { until } from "@safesync/testkit/Eventually"
 import * as PrometheusServer from "@safesync/testkit/PrometheusServer"
 import * as Effect from "effect/Effect"
 import { createServer } from "node:http"
@@ -17,9 +18,6 @@ const target = Effect.acquireRelease(
   }),
   ({ close }) => Effect.sync(close)
 )
-
-const until = <A, E, R>(self: Effect.Effect<A, E, R>, holds: (a: A) => boolean): Effect.Effect<A, E, R> =>
-  Effect.flatMap(self, (a) => holds(a) ? Effect.succeed(a) : Effect.delay(until(self, holds), "30 millis"))
 
 describe("PrometheusServer", () => {
   it.scopedLive(

@@ -7,6 +7,7 @@ import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import { until } from "@safesync/testkit/Eventually"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as Effect from "effect/Effect"
@@ -82,9 +83,7 @@ export const balance = (account: number) =>
       Effect.map(sql<{ balance: number }>`SELECT balance FROM account WHERE id = ${account}`, ([row]) => row!.balance)
   )
 
-/** Asks again and again until the answer is yes: the servers' state is the latch. */
-export const until = <A, E, R>(ask: Effect.Effect<A, E, R>, yes: (a: A) => boolean): Effect.Effect<A, E, R> =>
-  Effect.flatMap(ask, (a) => yes(a) ? Effect.succeed(a) : Effect.delay(until(ask, yes), "5 millis"))
+export { until }
 
 /** Everything has been read, and all that was read is settled. */
 export const worked = <A>(group: ConsumerGroup.ConsumerGroup<A>) =>

@@ -7,6 +7,7 @@ import * as Outbox from "@safesync/mysql/Outbox"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import { until } from "@safesync/testkit/Eventually"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as ConfigProvider from "effect/ConfigProvider"
@@ -27,9 +28,6 @@ const services = Layer.merge(
   MysqlServer.database(),
   Layer.unwrapEffect(Effect.map(RedisServer.RedisServer, ({ url }) => Redis.layer({ url })))
 ).pipe(Layer.provideMerge(Layer.merge(MysqlServer.layer, RedisServer.layerOwn())))
-
-const until = <A, E, R>(ask: Effect.Effect<A, E, R>, yes: (a: A) => boolean): Effect.Effect<A, E, R> =>
-  Effect.flatMap(ask, (a) => yes(a) ? Effect.succeed(a) : Effect.delay(until(ask, yes), "10 millis"))
 
 const one = (statement: string) =>
   Effect.flatMap(SqlClient, (sql) =>
