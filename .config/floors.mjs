@@ -31,7 +31,7 @@ export const floors = {
     ],
     [
       ...["DeadLetter", "GroupMetrics", "Reclaim", "StreamConsumer", "StreamProducer"],
-      ...["lostGroup", "reads", "session", "trimming"].map((name) => `internal/${name}`)
+      ...["lostGroup", "pulse", "reads", "session", "trimming", "withoutValues"].map((name) => `internal/${name}`)
     ]
   ],
   worker: [
