@@ -83,7 +83,11 @@ const onServers = (options: Options, lines: ReadonlyArray<RawLine>) =>
     const books = Sequential.compute(lines)
     const mysql = yield* MysqlServer.MysqlServer
     const redis = yield* RedisServer.RedisServer
-    say(`MySQL ${mysql.version} (${ServerOrigin.describe(mysql.origin)}), Redis ${redis.version} (${ServerOrigin.describe(redis.origin)})`)
+    say(
+      `MySQL ${mysql.version} (${ServerOrigin.describe(mysql.origin)}), Redis ${redis.version} (${
+        ServerOrigin.describe(redis.origin)
+      })`
+    )
 
     yield* Tables.migration
     yield* Tables.referenceData(books)
@@ -156,7 +160,9 @@ const refuseEmptyUrls = ({ mysqlUrl, redisUrl }: Options): Effect.Effect<void, D
   const empty = isEmpty(mysqlUrl) ? "--mysql-url" : isEmpty(redisUrl) ? "--redis-url" : undefined
   return empty === undefined
     ? Effect.void
-    : new DemoError({ message: `${empty} is empty. Give the server's URL, or leave it out for a server that the demo starts.` })
+    : new DemoError({
+      message: `${empty} is empty. Give the server's URL, or leave it out for a server that the demo starts.`
+    })
 }
 
 /** Database and tables of our own on the server, and a connection to Redis. */

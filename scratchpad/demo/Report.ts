@@ -116,9 +116,13 @@ const shown = 20
 const complaint = ({ kill, killed }: Report): ReadonlyArray<string> => {
   if (!kill) return []
   if (killed === null) {
-    return ["But the input was too short: no worker was at work when one was to be killed. Give more --lines, or --no-kill."]
+    return [
+      "But the input was too short: no worker was at work when one was to be killed. Give more --lines, or --no-kill."
+    ]
   }
-  return isTakenOver(killed) ? [] : ["But not everything that was pending for the killed worker was taken over by others."]
+  return isTakenOver(killed)
+    ? []
+    : ["But not everything that was pending for the killed worker was taken over by others."]
 }
 
 const counted = (count: number, noun: string): string =>

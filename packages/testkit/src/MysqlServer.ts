@@ -117,11 +117,16 @@ export const database = (
       Effect.suspend(() => {
         const name = `safesync_${randomBytes(6).toString("hex")}`
         return Effect.as(ask(url, `CREATE DATABASE ${name}`), name).pipe(
-          Effect.mapError((cause) => new SqlError({ cause, message: `A fresh database could not be created: ${why(cause)}` }))
+          Effect.mapError((cause) =>
+            new SqlError({ cause, message: `A fresh database could not be created: ${why(cause)}` })
+          )
         )
       }),
       (name) =>
-        Effect.catchAllCause(drop(url, name), (cause) => Effect.logWarning(`The database ${name} is left behind`, cause))
+        Effect.catchAllCause(
+          drop(url, name),
+          (cause) => Effect.logWarning(`The database ${name} is left behind`, cause)
+        )
     )
     const parsed = new URL(Redacted.value(url))
     const maxConnections = options.maxConnections ?? 10

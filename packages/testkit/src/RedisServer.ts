@@ -133,8 +133,10 @@ export const layerOwn = (options?: {
  * @category probes
  */
 export const pending = (stream: string, group: string): Effect.Effect<number, never, RedisServer> =>
-  Effect.map(probe((redis) => pendingByConsumer(redis, stream, group)), (consumers) =>
-    consumers.reduce((sum, [, count]) => sum + count, 0))
+  Effect.map(
+    probe((redis) => pendingByConsumer(redis, stream, group)),
+    (consumers) => consumers.reduce((sum, [, count]) => sum + count, 0)
+  )
 
 /**
  * Fails with `LeakFound` when something was left behind on a consumer group: entries that are delivered and not acknowledged,
@@ -186,7 +188,9 @@ const blockedClients = (redis: RedisConnection.Redis, prefix: string) =>
       const field = (key: string) => new RegExp(`(?:^| )${key}=(\\S*)`).exec(line)?.[1]
       const name = field("name")
       // a name has no spaces: they were replaced
-      return name?.startsWith(prefix.replace(/[^!-~]/g, "_")) === true && field("flags")?.includes("b") === true ? [field("id")!] : []
+      return name?.startsWith(prefix.replace(/[^!-~]/g, "_")) === true && field("flags")?.includes("b") === true
+        ? [field("id")!]
+        : []
     }))
 
 const byUrl = (text: Redacted.Redacted<string>) =>

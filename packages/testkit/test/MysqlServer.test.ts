@@ -110,9 +110,11 @@ layer(Layer.mergeAll(MysqlServer.layer, RedisServer.layer), { excludeTestService
         const theirs = new URL(Redacted.value(url))
         theirs.username = name
         theirs.password = "s3cret"
-        const error = yield* Effect.flip(database().pipe(
-          Effect.provideServiceEffect(MysqlServer.MysqlServer, given(theirs.href))
-        ))
+        const error = yield* Effect.flip(
+          database().pipe(
+            Effect.provideServiceEffect(MysqlServer.MysqlServer, given(theirs.href))
+          )
+        )
         assert.strictEqual(
           error.message,
           "A fresh database could not be created: this login may not create databases. " +
@@ -164,7 +166,10 @@ const failureFor = (url: string) => Effect.flip(Effect.scoped(given(url)))
 it.live.each([
   ["what is it", "this is not a URL. It looks like mysql://user:password@127.0.0.1:3306."],
   ["http://u:s3cret@127.0.0.1", "this is not a URL that begins with mysql:// and a host. It looks like mysql://"],
-  ["mysql://100%:s3cret@127.0.0.1", "a % in user, password or path is not followed by two hexadecimal digits. Write %25"],
+  [
+    "mysql://100%:s3cret@127.0.0.1",
+    "a % in user, password or path is not followed by two hexadecimal digits. Write %25"
+  ],
   ["mysql://u:s3cret@[::1]:1", "nothing listens at [::1]:1. Start the server, or correct host and port."],
   ["mysql://u:s3cret@127.0.0.1:1", "nothing listens at 127.0.0.1:1. Start the server, or correct host and port."],
   ["mysql://u:s3cret@no-such-host.invalid", "the host of no-such-host.invalid:3306 is not known. Correct the host."]

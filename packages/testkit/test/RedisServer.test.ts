@@ -147,7 +147,10 @@ it.live.each([
     "mysql://:s3cret@127.0.0.1",
     "this is not a URL that begins with redis:// or rediss:// and a host. It looks like redis"
   ],
-  ["redis://:s3cret100%@127.0.0.1", "a % in user, password or path is not followed by two hexadecimal digits. Write %25"],
+  [
+    "redis://:s3cret100%@127.0.0.1",
+    "a % in user, password or path is not followed by two hexadecimal digits. Write %25"
+  ],
   ["redis://:s3cret@127.0.0.1:1", "nothing listens at 127.0.0.1:1. Start the server, or correct host and port."],
   ["redis://:s3cret@no-such-host.invalid", "the host of no-such-host.invalid:6379 is not known. Correct the host."]
 ])("a wrong URL fails with one line and nothing else is tried: %s", ([url = "", reason]) =>

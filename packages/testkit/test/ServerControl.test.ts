@@ -140,7 +140,9 @@ it.live("arguments reach the servers, and the defaults of MySQL are the durable 
     }).pipe(Effect.provide(MysqlServer.database()))
     assert.deepStrictEqual(yield* ask(mysql.url, `SHOW DATABASES LIKE '${name}'`), [])
   }).pipe(Effect.provide(Layer.mergeAll(
-    MysqlServer.layerOwn({ args: ["--innodb-lock-wait-timeout=7", "--lower-case-table-names=1", "--performance-schema=OFF"] }),
+    MysqlServer.layerOwn({
+      args: ["--innodb-lock-wait-timeout=7", "--lower-case-table-names=1", "--performance-schema=OFF"]
+    }),
     RedisServer.layerOwn({ args: ["--maxmemory", "10mb"] })
   ))))
 

@@ -34,33 +34,39 @@ it.live.skipIf(onDebian)("elsewhere than on Debian it says where it is, and what
     assert.match(error.hint, /^Install the server with this system's own packages/)
   }))
 
-it.scopedLive.skipIf(!onDebian)("several at once install a server once; afterwards it takes no network", () =>
-  Effect.gen(function*() {
-    const cache = yield* temporaryFolder
-    const install = inCache(cache)(Debian.install(redis))
-    const [one, two] = yield* Effect.all([install, install], { concurrency: 2 })
-    assert.deepStrictEqual(one, two)
-    assert.match(yield* Binary.version(one.command), /^Redis server v=/)
-    const root = `redis-server-${process.arch}`
-    assert.deepStrictEqual(readdirSync(join(cache, "debian")).sort(), [root, `${root}.lock`])
-    const setUid = filesBelow(join(cache, "debian", root)).filter((file) => {
-      const stat = statSync(file, { throwIfNoEntry: false })
-      return stat !== undefined && (stat.mode & 0o6000) !== 0
+it.scopedLive.skipIf(!onDebian)(
+  "several at once install a server once; afterwards it takes no network",
+  () =>
+    Effect.gen(function*() {
+      const cache = yield* temporaryFolder
+      const install = inCache(cache)(Debian.install(redis))
+      const [one, two] = yield* Effect.all([install, install], { concurrency: 2 })
+      assert.deepStrictEqual(one, two)
+      assert.match(yield* Binary.version(one.command), /^Redis server v=/)
+      const root = `redis-server-${process.arch}`
+      assert.deepStrictEqual(readdirSync(join(cache, "debian")).sort(), [root, `${root}.lock`])
+      const setUid = filesBelow(join(cache, "debian", root)).filter((file) => {
+        const stat = statSync(file, { throwIfNoEntry: false })
+        return stat !== undefined && (stat.mode & 0o6000) !== 0
+      })
+      assert.deepStrictEqual(setUid, [])
+      // Without apt on PATH.
+      yield* environment({ PATH: "/nowhere" })
+      assert.deepStrictEqual(yield* install, one)
     })
-    assert.deepStrictEqual(setUid, [])
-    // Without apt on PATH.
-    yield* environment({ PATH: "/nowhere" })
-    assert.deepStrictEqual(yield* install, one)
-  }))
+)
 
-it.scopedLive.skipIf(!onDebian)("a package that does not exist is told in apt's words, and nothing is left in the cache", () =>
-  Effect.gen(function*() {
-    const cache = yield* temporaryFolder
-    const nothing = { package: "no-such-package", program: "usr/bin/nothing", keep: [] }
-    const error = yield* Effect.flip(inCache(cache)(Debian.install(nothing)))
-    assert.strictEqual(error.reason, "apt-get failed (E: Unable to locate package no-such-package).")
-    assert.deepStrictEqual(readdirSync(join(cache, "debian")), [`no-such-package-${process.arch}.lock`])
-  }))
+it.scopedLive.skipIf(!onDebian)(
+  "a package that does not exist is told in apt's words, and nothing is left in the cache",
+  () =>
+    Effect.gen(function*() {
+      const cache = yield* temporaryFolder
+      const nothing = { package: "no-such-package", program: "usr/bin/nothing", keep: [] }
+      const error = yield* Effect.flip(inCache(cache)(Debian.install(nothing)))
+      assert.strictEqual(error.reason, "apt-get failed (E: Unable to locate package no-such-package).")
+      assert.deepStrictEqual(readdirSync(join(cache, "debian")), [`no-such-package-${process.arch}.lock`])
+    })
+)
 
 it.scopedLive.skipIf(!onDebian)("a cache folder that cannot be written is told as such", () =>
   Effect.gen(function*() {

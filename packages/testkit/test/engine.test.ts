@@ -106,8 +106,10 @@ it.scopedLive("what a killed process and a killed watchdog left behind is cleare
 
     const mine = yield* ServerFolder.make("test")
     yield* eventually("the server is gone", () => !isAlive(server.pid!))
-    yield* eventually("the folders are gone", () =>
-      ![orphan, stale].some((folder) => existsSync(folder) || existsSync(`${folder}.gone`)))
+    yield* eventually(
+      "the folders are gone",
+      () => ![orphan, stale].some((folder) => existsSync(folder) || existsSync(`${folder}.gone`))
+    )
     assert.isTrue(isAlive(innocent.pid!))
     const another = yield* ServerFolder.make("test")
     assert.deepStrictEqual([existsSync(mine), existsSync(another)], [true, true])

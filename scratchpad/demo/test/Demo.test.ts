@@ -28,10 +28,14 @@ it("L23: every line is applied exactly once though a worker is killed", { timeou
   expect(report.deadLettered).toBeGreaterThan(0)
 })
 
-it("an input too short to kill anybody at work is not enough, and the report says so", { timeout: 180_000 }, async () => {
-  const { code, stdout } = await demo("--lines", "1", "--workers", "2")
-  expect([code, stdout]).toEqual([1, expect.stringMatching(/^The audit holds.*\nBut the input was too short/m)])
-})
+it(
+  "an input too short to kill anybody at work is not enough, and the report says so",
+  { timeout: 180_000 },
+  async () => {
+    const { code, stdout } = await demo("--lines", "1", "--workers", "2")
+    expect([code, stdout]).toEqual([1, expect.stringMatching(/^The audit holds.*\nBut the input was too short/m)])
+  }
+)
 
 it("says in one line what is wrong, with exit code 1", { timeout: 180_000 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), "safesync-demo-"))

@@ -27,10 +27,18 @@ const say = (line: string): void => {
 const announce = (
   name: string,
   took: Duration.Duration,
-  server: { readonly version: string; readonly origin: ServerOrigin.ServerOrigin; readonly url: Redacted.Redacted<string> }
+  server: {
+    readonly version: string
+    readonly origin: ServerOrigin.ServerOrigin
+    readonly url: Redacted.Redacted<string>
+  }
 ): void => {
   const { host } = new URL(Redacted.value(server.url))
-  say(`${name} ${server.version} at ${host}, ${ServerOrigin.describe(server.origin)} (${(Duration.toSeconds(took)).toFixed(1)} s)`)
+  say(
+    `${name} ${server.version} at ${host}, ${ServerOrigin.describe(server.origin)} (${
+      (Duration.toSeconds(took)).toFixed(1)
+    } s)`
+  )
 }
 
 let running: ChildProcess | undefined
