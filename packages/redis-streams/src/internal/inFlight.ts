@@ -5,6 +5,7 @@
  */
 import { Acks } from "./acks.js"
 import type { Connection } from "./connection.js"
+// eslint-disable-next-line import-x/no-restricted-paths -- the type alone: a connection holds leases and does not know what they are
 import type { Lease } from "./lease.js"
 
 /** What one consumer holds here, by id. */
