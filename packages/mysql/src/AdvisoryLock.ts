@@ -14,23 +14,20 @@
  *
  * @since 0.1.0
  */
-import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
-import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
-import * as Schedule from "effect/Schedule"
+import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as duration from "./internal/duration.js"
+import { getLock, WouldDeadlock } from "./internal/getLock.js"
+import * as heldLock from "./internal/heldLock.js"
 import * as lockName from "./internal/lockName.js"
 import * as lockTimes from "./internal/lockTimes.js"
-import * as reservation from "./internal/reservation.js"
+import type { Restore } from "./internal/reservation.js"
 import type { Session } from "./internal/session.js"
-import * as tracing from "./internal/tracing.js"
 import type * as MysqlError from "./MysqlError.js"
-import * as MysqlMetrics from "./MysqlMetrics.js"
 import { Transaction } from "./Transaction.js"
 
 /**
@@ -99,7 +96,7 @@ export type AdvisoryLockError =
   | MysqlError.TransactionAborted
 
 /**
- * How an advisory lock is asked for.
+ * How long a lock is waited for, and among whom it is a lock.
  *
  * @since 0.1.0
  * @category models
@@ -112,6 +109,20 @@ export interface Options {
 }
 
 /**
+ * How the loss of a lock is noticed that is held outside of any transaction.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HeartbeatOptions {
+  /**
+   * How often the holding connection is asked for a sign of life, and how long that may take; a connection that the
+   * server closes is noticed at once, one that the network swallowed by this. Default: 5 seconds.
+   */
+  readonly heartbeat?: Duration.DurationInput | undefined
+}
+
+/**
  * A lock that is held by a connection of its own, outside of any transaction.
  *
  * @since 0.1.0
@@ -121,16 +132,36 @@ export interface AdvisoryLock {
   readonly name: string
   /** Never succeeds; fails once the connection that holds the lock is gone. */
   readonly lost: Effect.Effect<never, AdvisoryLockLost>
+  /**
+   * The server's name of it.
+   *
+   * @internal
+   */
+  readonly encoded: string
   /** @internal */
   readonly session: Session
 }
 
 /**
- * Takes the lock for as long as the scope is open. It holds a connection of the pool of its own; a transaction that is
- * opened inside the scope begins after the lock is held, and so sees what its last holder committed, at every isolation
- * level. Inside a transaction use `acquireInTransaction`; calling this there is a defect.
+ * Takes the lock for as long as the scope is open. A transaction that is opened inside the scope begins after the lock is
+ * held, and so sees what its last holder committed, at every isolation level. Inside a transaction use
+ * `acquireInTransaction`; calling this there, or inside `sql.withTransaction`, is a defect.
  *
- * Race `lost` against work that must not go on without the lock, or use `withLock`, which does.
+ * The lock has a connection of its own, which is not one of the pool's: it is opened for the lock and closed after it. Of one
+ * process only one waits on the server for a name, the others queue before it and have no connection. So a process has one
+ * such connection for each name that it holds or waits for, and at most as many as `maxConnections`, the pool's size: whoever
+ * wants one more waits for it, within `timeout`.
+ *
+ * Race `lost` against work that must not go on without the lock, or use `withLock`, which does. Finalizers cannot fail, so a
+ * loss that is only noticed when a scope closes that has succeeded is a defect whose value is the `AdvisoryLockLost`. It is not
+ * reentrant: whoever takes a name that he holds already waits for himself.
+ *
+ * @example
+ * import * as Effect from "effect/Effect"
+ * import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
+ *
+ * const nightly = (work: Effect.Effect<void>) =>
+ *   Effect.scoped(Effect.flatMap(AdvisoryLock.acquire("nightly", { timeout: 0 }), ({ lost }) => Effect.raceFirst(work, lost)))
  *
  * @since 0.1.0
  * @category locks
@@ -140,9 +171,10 @@ export const acquire = (
   options: Options & HeartbeatOptions
 ): Effect.Effect<AdvisoryLock, AdvisoryLockError, MysqlClient.MysqlClient | Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(
+    Effect.tap(
       hold(name, options, restore),
-      (held) => Effect.as(Effect.addFinalizer(() => Effect.ignore(letGo(held))), held)
+      (held) =>
+        Effect.addFinalizer((exit) => Exit.isSuccess(exit) ? Effect.orDie(letGo(held)) : Effect.ignore(letGo(held)))
     )
   )
 
@@ -179,21 +211,11 @@ export const withLock = (name: string, options: Options & HeartbeatOptions) =>
   )
 
 /**
- * How a lock that has a connection of its own finds out that the connection is gone.
- *
- * @since 0.1.0
- * @category models
- */
-export interface HeartbeatOptions {
-  /**
-   * How often the holding connection is asked for a sign of life, and how long that may take; a connection that the
-   * server closes is noticed at once, one that the network swallowed by this. Default: 5 seconds.
-   */
-  readonly heartbeat?: Duration.DurationInput | undefined
-}
-
-/**
  * Takes the lock for the rest of the transaction. Taking a name twice in one transaction is fine.
+ *
+ * The lock lives and dies with the transaction's connection, so nothing that was written under a lost lock is ever
+ * committed: the next statement fails with `ConnectionLost` or `TransactionAborted`, and where there is none, COMMIT is not
+ * sent. Nothing interrupts a body that does something else meanwhile; what must stop with the lock runs in `withLock`.
  *
  * Fails with `AdvisoryLockTimeout` when it was not granted in time, `AdvisoryLockDeadlock` when waiting would be a
  * deadlock among advisory locks, and `StatementInterrupted` when somebody killed the wait on the server.
@@ -222,10 +244,18 @@ export const acquireInTransaction = (
     // Registered before the lock is asked for, since an interrupted wait may have been granted on the server.
     // Releasing a lock that one does not hold does nothing; one that is held n times is released n times.
     transaction.atEnd.push(`DO RELEASE_LOCK('${encoded}')`)
-    return lockTimes.waiting(
-      getLock(session, encoded, name, Duration.toMillis(options.timeout)),
-      "advisory",
-      () => transaction.onEnd.push(lockTimes.held("advisory")) > 0
+    const timeoutMillis = duration.toMillis(options.timeout)
+    return Effect.matchEffect(
+      lockTimes.waiting(getLock(session, encoded, timeoutMillis), "advisory", (granted) => {
+        if (!granted) return "advisory_lock_timeout"
+        transaction.onEnd.push(lockTimes.held("advisory"))
+        return "granted"
+      }),
+      {
+        onFailure: (error) => Effect.fail(named(error, name)),
+        onSuccess: (granted): Effect.Effect<void, AdvisoryLockTimeout> =>
+          granted ? Effect.void : tooLate(name, timeoutMillis)
+      }
     )
   })
 
@@ -233,138 +263,40 @@ export const acquireInTransaction = (
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-interface Held extends AdvisoryLock {
-  readonly encoded: string
-  readonly reservation: Scope.CloseableScope
-  readonly heart: Fiber.RuntimeFiber<unknown>
-  /** To be called when it is held no more. */
-  readonly over: () => void
-}
+type Held = heldLock.Held & AdvisoryLock
 
-const releaseMillis = 5_000
+const tooLate = (name: string, timeoutMillis: number): Effect.Effect<never, AdvisoryLockTimeout> =>
+  Effect.suspend(() => Effect.fail(new AdvisoryLockTimeout({ name, timeoutMillis })))
+
+/** What did not come of a wait, by its name. */
+const named = <E>(error: E | WouldDeadlock, name: string): E | AdvisoryLockDeadlock =>
+  error instanceof WouldDeadlock ? new AdvisoryLockDeadlock({ name, cause: error.cause }) : error
 
 const hold = (
   name: string,
   options: Options & HeartbeatOptions,
-  restore: reservation.Restore
+  restore: Restore
 ): Effect.Effect<Held, AdvisoryLockError, MysqlClient.MysqlClient> =>
-  Effect.contextWithEffect((context: Context.Context<MysqlClient.MysqlClient>) =>
-    context.unsafeMap.has(Transaction.key)
-      ? Effect.dieMessage(
-        "AdvisoryLock.acquire was called inside a transaction, whose snapshot is older than the lock. " +
-          "Use AdvisoryLock.acquireInTransaction, or take the lock before the transaction."
-      )
-      : Effect.flatMap(
-        reservation.make(Context.get(context, MysqlClient.MysqlClient), restore),
-        ({ scope, session }) => {
-          const encoded = lockName.encode(options.namespace ?? session.database, name)
-          const { connectionId } = session
-          const lost = Deferred.unsafeMake<never, AdvisoryLockLost>(FiberId.none)
-          session.onLost = (cause) => {
-            Deferred.unsafeDone(lost, Effect.fail(new AdvisoryLockLost({ name, connectionId, cause })))
-          }
-          session.phase = { _tag: "Open", transaction: false }
-          let over = () => {}
-          return Effect.matchCauseEffect(
-            lockTimes.waiting(
-              restore(getLock(session, encoded, name, Duration.toMillis(options.timeout))),
-              "advisory",
-              () => {
-                over = lockTimes.held("advisory")
-                return true
-              }
-            ),
-            {
-              // An interrupted wait may have been granted on the server.
-              onFailure: (cause) => Effect.zipRight(giveBack(session, encoded, scope), Effect.failCause(cause)),
-              onSuccess: () =>
-                Effect.map(
-                  Effect.forkDaemon(Effect.interruptible(heartbeat(session, options.heartbeat ?? Duration.seconds(5)))),
-                  (heart): Held => ({
-                    name,
-                    lost: Deferred.await(lost),
-                    session,
-                    encoded,
-                    reservation: scope,
-                    heart,
-                    over
-                  })
-                )
-            }
-          )
-        }
-      )
-  )
-
-const heartbeat = (session: Session, every: Duration.DurationInput): Effect.Effect<unknown> =>
-  Effect.repeat(
-    Effect.ignore(session.control("DO 0", Duration.toMillis(every))),
-    Schedule.addDelay(Schedule.forever, () => every)
-  )
-
-const letGo = (held: Held): Effect.Effect<void, AdvisoryLockLost> =>
-  Effect.zipRight(
-    Fiber.interrupt(held.heart),
-    Effect.suspend(() => {
-      // Asked before the release, whose own trouble leaves a lock that was held to the end.
-      const { phase } = held.session
-      const outcome = phase._tag === "Lost"
-        ? Effect.fail(
-          new AdvisoryLockLost({ name: held.name, connectionId: held.session.connectionId, cause: phase.cause })
-        )
-        : Effect.void
-      return Effect.zipRight(
-        Effect.map(giveBack(held.session, held.encoded, held.reservation), held.over),
-        outcome
-      )
-    })
-  )
-
-/** A release without an answer leaves the connection in doubt, and closing it releases the lock too. */
-const giveBack = (session: Session, encoded: string, scope: Scope.CloseableScope): Effect.Effect<void> =>
-  Effect.zipRight(
-    Effect.catchAll(
-      session.control(`DO RELEASE_LOCK('${encoded}')`, releaseMillis),
-      ({ error }) => Effect.sync(() => session.abandon(error))
-    ),
-    Effect.suspend(() => reservation.release(session, scope))
-  )
-
-const deadlocked = (name: string, cause: MysqlError.MysqlError): Effect.Effect<never, AdvisoryLockDeadlock> =>
-  Effect.suspend(() => {
-    MysqlMetrics.deadlocks.unsafeUpdate(1, MysqlMetrics.deadlockLabels.advisory)
-    return Effect.fail(new AdvisoryLockDeadlock({ name, cause }))
+  Effect.flatMap(heldLock.client, (client) => {
+    const timeoutMillis = duration.toMillis(options.timeout)
+    const heartbeatMillis = duration.toMillis(options.heartbeat ?? "5 seconds")
+    if (heartbeatMillis === 0) return Effect.dieMessage("A heartbeat without a pause is none: name a longer Duration")
+    return Effect.matchEffect(
+      heldLock.hold(client, { name, namespace: options.namespace, timeoutMillis, heartbeatMillis }, restore),
+      {
+        onFailure: (error) => Effect.fail(named(error, name)),
+        onSuccess: (held) =>
+          held === undefined ? tooLate(name, timeoutMillis) : Effect.succeed({
+            ...held,
+            name,
+            lost: Effect.mapError(held.gone, (cause) => lostOf(held, name, cause))
+          })
+      }
+    )
   })
 
-/**
- * GET_LOCK counts whole seconds, MAX_EXECUTION_TIME milliseconds: the first is rounded up and the second ends the wait.
- * A timeout is 0, an error of the server NULL.
- */
-const getLock = (
-  session: Session,
-  encoded: string,
-  name: string,
-  timeoutMillis: number
-): Effect.Effect<void, AdvisoryLockError> => {
-  const whole = Number.isInteger(timeoutMillis / 1000)
-  const hint = whole ? "" : `/*+ MAX_EXECUTION_TIME(${Math.max(1, Math.ceil(timeoutMillis))}) */ `
-  const timedOut = Effect.suspend(() => Effect.fail(new AdvisoryLockTimeout({ name, timeoutMillis })))
-  return Effect.matchEffect(
-    tracing.span(
-      "GET_LOCK",
-      "client",
-      () => tracing.operation("GET_LOCK", session.database),
-      session.lock(`SELECT ${hint}GET_LOCK(?, ?) AS granted`, [encoded, Math.ceil(timeoutMillis / 1000)])
-    ),
-    {
-      onSuccess: ([row]): Effect.Effect<void, AdvisoryLockError> =>
-        Number(row?.["granted"]) === 1 ? Effect.void : timedOut,
-      onFailure: (error): Effect.Effect<never, AdvisoryLockError> =>
-        error._tag === "StatementTimeout"
-          ? timedOut
-          : error._tag === "StatementFailed" && error.errno === 3058
-          ? deadlocked(name, error)
-          : Effect.fail(error)
-    }
-  )
-}
+const letGo = (held: Held): Effect.Effect<void, AdvisoryLockLost> =>
+  Effect.mapError(heldLock.letGo(held), (cause) => lostOf(held, held.name, cause))
+
+const lostOf = ({ session }: heldLock.Held, name: string, cause: unknown): AdvisoryLockLost =>
+  new AdvisoryLockLost({ name, connectionId: session.connectionId, cause })

@@ -6,11 +6,12 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import * as duration from "./internal/duration.js"
 import * as identifier from "./internal/identifier.js"
 import * as lockTimes from "./internal/lockTimes.js"
 import * as tracing from "./internal/tracing.js"
@@ -25,7 +26,8 @@ import { Transaction } from "./Transaction.js"
  * - `"nowait"`: fail with `LockNotAvailable` at once.
  * - `"skip-locked"`: leave locked rows out, so that a locked row looks like a missing one.
  * - a Duration: wait for that long, in milliseconds, then fail with `LockWaitTimeout`. It bounds the whole statement
- *   (`MAX_EXECUTION_TIME`, MySQL only), not each row's wait.
+ *   (`MAX_EXECUTION_TIME`, MySQL only), not each row's wait. The wait for one row also ends with `innodb_lock_wait_timeout`
+ *   (the server's, 50 seconds by default, or the transaction's `lockWaitTimeout`): for a longer wait raise that one.
  *
  * @since 0.1.0
  * @category models
@@ -33,7 +35,7 @@ import { Transaction } from "./Transaction.js"
 export type Wait = "wait" | "nowait" | "skip-locked" | Duration.DurationInput
 
 /**
- * A row as the driver gives it, when no schema was named.
+ * A row as the driver reads it, by column.
  *
  * @since 0.1.0
  * @category models
@@ -59,7 +61,7 @@ export class MalformedRow extends Schema.TaggedError<MalformedRow>("@safesync/my
 }
 
 /**
- * Why a row could not be locked.
+ * What a lock can fail with: `LockWaitTimeout`, `LockNotAvailable` and `Deadlock` among others.
  *
  * @since 0.1.0
  * @category models
@@ -67,7 +69,7 @@ export class MalformedRow extends Schema.TaggedError<MalformedRow>("@safesync/my
 export type RowLockError = MysqlError.MysqlError | MysqlError.TransactionAborted
 
 /**
- * Which row, and what to do where somebody else holds it.
+ * Which row is locked, and what to do when somebody else has it.
  *
  * @since 0.1.0
  * @category models
@@ -81,7 +83,7 @@ export interface Options<W extends where.Columns> {
 }
 
 /**
- * With a schema: rows come out checked and decoded.
+ * With a schema, rows are what it makes of them.
  *
  * @since 0.1.0
  * @category models
@@ -95,7 +97,7 @@ export interface Decoded<A, I, R> {
 }
 
 /**
- * Without a schema: rows come out as they are.
+ * Without one, they are what the driver reads.
  *
  * @since 0.1.0
  * @category models
@@ -135,7 +137,23 @@ export const forUpdate: {
 } = <W extends where.Columns>(options: Options<W> & MaybeDecoded): Locked<Option.Option<any>> => one("UPDATE", options)
 
 /**
- * Locks a row against writers, together with other readers, and returns it as it is under the lock, or none.
+ * Locks a row against writers, together with other readers, and returns it as it is under the lock, or none. For a row that
+ * must stay as it is while another one is written; who is going to write this one takes `forUpdate` at once, since two that
+ * share a lock and both want to write are a deadlock.
+ *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as Effect from "effect/Effect"
+ * import * as Option from "effect/Option"
+ * import * as RowLock from "@safesync/mysql/RowLock"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const order = (customer: number, item: string) =>
+ *   Effect.gen(function*() {
+ *     const sql = yield* SqlClient.SqlClient
+ *     const found = yield* RowLock.forShare({ table: "customer", where: { id: customer, blocked: false } })
+ *     if (Option.isSome(found)) yield* sql`INSERT INTO purchase (customer, item) VALUES (${customer}, ${item})`
+ *   }).pipe(Transaction.run())
  *
  * @since 0.1.0
  * @category locks
@@ -150,7 +168,7 @@ export const forShare: {
 } = <W extends where.Columns>(options: Options<W> & MaybeDecoded): Locked<Option.Option<any>> => one("SHARE", options)
 
 /**
- * What a key of several rows may be made of: values that have one order here and on the server.
+ * The value of one column of a key.
  *
  * @since 0.1.0
  * @category models
@@ -168,7 +186,7 @@ export type Key<K extends string | ReadonlyArray<string>> = K extends ReadonlyAr
   : KeyValue
 
 /**
- * Which rows, by their key, and what to do where somebody else holds one.
+ * Which rows are locked, and what to do when somebody else has one of them.
  *
  * @since 0.1.0
  * @category models
@@ -235,7 +253,7 @@ const select = (
 ): Locked<ReadonlyArray<unknown>> => {
   const { schema, table, wait = "wait" } = options
   const bounded = wait !== "wait" && wait !== "nowait" && wait !== "skip-locked"
-  const hint = bounded ? `/*+ MAX_EXECUTION_TIME(${Math.max(1, Math.ceil(Duration.toMillis(wait)))}) */ ` : ""
+  const hint = bounded ? `/*+ MAX_EXECUTION_TIME(${Math.max(1, duration.toMillis(wait))}) */ ` : ""
   const mode = wait === "nowait" ? " NOWAIT" : wait === "skip-locked" ? " SKIP LOCKED" : ""
   const sql = `SELECT ${hint}* FROM ${identifier.table(table)} WHERE ${condition.sql} FOR ${strength}${mode}`
   const locked = Effect.flatMap(Transaction, ({ onEnd, session }) => {
@@ -246,8 +264,9 @@ const select = (
       session.select(sql, condition.values)
     )
     return lockTimes.waiting(bounded ? Effect.mapError(rows, asLockWaitTimeout) : rows, "row", (rows) => {
-      if (rows.length > 0) onEnd.push(lockTimes.held("row"))
-      return rows.length > 0
+      if (rows.length === 0) return "none"
+      onEnd.push(lockTimes.held("row"))
+      return "granted"
     })
   })
   return schema === undefined ? locked : Effect.flatMap(locked, decode(table, schema))

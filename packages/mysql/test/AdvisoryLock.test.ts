@@ -2,7 +2,6 @@ import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
-import * as FencingToken from "@safesync/mysql/FencingToken"
 import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
@@ -11,7 +10,20 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
-import { accounts, add, balances, defect, inDatabase, kill, tag, untilLockWait, waiting } from "./support.js"
+import {
+  accounts,
+  add,
+  balances,
+  connectionId,
+  defect,
+  inDatabase,
+  kill,
+  outside,
+  tag,
+  throughProxy,
+  untilLockWait,
+  waiting
+} from "./support.js"
 
 const lock = (name: string, timeout: number, namespace?: string) =>
   AdvisoryLock.acquireInTransaction(name, { timeout, namespace })
@@ -218,21 +230,105 @@ layer(MysqlServer.layer, { excludeTestServices: true })("AdvisoryLock", (it) => 
       yield* Deferred.await(interrupted)
     })))
 
-  it.effect("a fencing token keeps a holder who lost the lock from committing", () =>
+  it.effect("L10: those who wait for a lock leave the pool to the one who has it", () =>
+    inDatabase(
+      Effect.gen(function*() {
+        yield* accounts
+        const increment = Transaction.run(add(1, 1)).pipe(
+          AdvisoryLock.withLock("inner", { timeout: "20 seconds" }),
+          AdvisoryLock.withLock("outer", { timeout: "20 seconds" })
+        )
+        yield* Effect.all(Array.from({ length: 12 }, () => increment), { concurrency: "unbounded" })
+        expect(yield* balances).toEqual([12, 0, 0])
+      }),
+      { maxConnections: 2 }
+    ))
+
+  it.effect("L11: the wait for a turn within the process is bounded and interruptible, and the turn goes on", () =>
+    inDatabase(
+      Effect.gen(function*() {
+        const take = (name: string, timeout: number) =>
+          Effect.exit(AdvisoryLock.withLock(name, { timeout })(Effect.succeed("mine")))
+        const held = yield* Deferred.make<void>()
+        const release = yield* Deferred.make<void>()
+        const holder = yield* Effect.fork(
+          AdvisoryLock.withLock("x", { timeout: 0 })(
+            Effect.zipRight(Deferred.succeed(held, undefined), Deferred.await(release))
+          )
+        )
+        yield* Deferred.await(held)
+        expect(tag(yield* take("x", 0))).toBe("AdvisoryLockTimeout")
+        expect(tag(yield* take("x", 30))).toBe("AdvisoryLockTimeout")
+        // as many locks as the pool has connections, and this would be one more
+        expect(tag(yield* take("y", 30))).toBe("AdvisoryLockTimeout")
+        const first = yield* Effect.fork(take("x", 20_000))
+        const second = yield* Effect.fork(take("x", 20_000))
+        yield* Effect.yieldNow()
+        yield* Fiber.interrupt(first)
+        yield* Deferred.succeed(release, undefined)
+        yield* Fiber.join(holder)
+        expect(yield* Fiber.join(second)).toEqual(Exit.succeed("mine"))
+        expect(yield* take("y", 0)).toEqual(Exit.succeed("mine"))
+      }),
+      { maxConnections: 1 }
+    ))
+
+  it.effect("a connection that the network has swallowed is noticed by the heartbeat", () =>
+    inDatabase(throughProxy((proxy) =>
+      Effect.gen(function*() {
+        const exit = yield* Effect.exit(
+          AdvisoryLock.withLock("x", { timeout: 0, heartbeat: "50 millis" })(
+            Effect.zipRight(proxy.stall(), Effect.never)
+          )
+        )
+        expect(tag(exit)).toBe("AdvisoryLockLost")
+        yield* proxy.cut
+      })
+    )))
+
+  it.effect("in the Scope form a loss that shows when the scope closes is a defect, the typed error", () =>
+    inDatabase(Effect.gen(function*() {
+      const lose = Effect.flatMap(
+        AdvisoryLock.acquire("x", { timeout: 0 }),
+        ({ session }) => kill(session.connectionId)
+      )
+      const exit = yield* Effect.exit(Effect.scoped(lose))
+      expect(defect(exit)).toMatchObject({ _tag: "AdvisoryLockLost", name: "x" })
+      const failing = yield* Effect.exit(Effect.scoped(Effect.zipRight(lose, Effect.fail("mine"))))
+      expect(failing).toEqual(Exit.fail("mine"))
+    })))
+
+  it.effect("L10: taking it inside sql.withTransaction is a defect too", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const exit = yield* Effect.exit(sql.withTransaction(AdvisoryLock.withLock("x", { timeout: 0 })(Effect.void)))
+      expect(String(defect(exit))).toMatch(/acquireInTransaction/)
+    })))
+
+  it.effect("L10: a lock that died with its transaction's connection has nothing committed under it", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts
-      yield* FencingToken.migration
-      const next = Effect.scoped(Effect.flatMap(AdvisoryLock.acquire("x", { timeout: 0 }), FencingToken.issue))
-      const stale = yield* next
-      const write = (token: FencingToken.FencingToken) =>
-        Effect.exit(Transaction.run(Effect.zipRight(add(1, token.token), FencingToken.guard(token))))
-      expect(Exit.isSuccess(yield* write(stale))).toBe(true)
-      const current = yield* next
-      expect(current.token).toBe(stale.token + 1)
-      expect(tag(yield* write(stale))).toBe("FencingTokenStale")
-      expect(Exit.isSuccess(yield* write(current))).toBe(true)
-      expect(yield* balances).toEqual([3, 0, 0])
+      const exit = yield* Effect.exit(Transaction.run(Effect.gen(function*() {
+        yield* lock("x", 0)
+        yield* add(1, 1)
+        yield* kill(yield* connectionId)
+        // it is free, and whoever has it now sees nothing of the transaction
+        yield* outside(Transaction.run(lock("x", 1_000)))
+      })))
+      expect(tag(exit)).toBe("TransactionAborted")
+      expect(yield* balances).toEqual([0, 0, 0])
     })))
+
+  it.effect("an answer of GET_LOCK that is none is not told as a timeout", () =>
+    Effect.gen(function*() {
+      const session = { database: "d", lock: () => Effect.succeed([{ granted: null }]) }
+      const exit = yield* Effect.exit(Effect.provideService(lock("x", 0), Transaction.Transaction, {
+        session,
+        atEnd: [],
+        onEnd: []
+      } as never))
+      expect(tag(exit)).toBe("StatementFailed")
+    }))
 })
 
 const killWaiting = Effect.gen(function*() {

@@ -10,19 +10,19 @@ import * as MysqlMetrics from "../MysqlMetrics.js"
 
 export type Strategy = "row" | "advisory"
 
-/** Times the wait, however it ends. `granted` says whether an answer is a lock, and is told of every answer once. */
+/** Times the wait, however it ends. `outcome` says what an answer came to, and is told of every answer once. */
 export const waiting = <A, E extends { readonly _tag: string }, R>(
   wait: Effect.Effect<A, E, R>,
   strategy: Strategy,
-  granted: (answer: A) => boolean
+  outcome: (answer: A) => "granted" | "none" | "advisory_lock_timeout"
 ): Effect.Effect<A, E, R> =>
   Effect.suspend(() => {
     const start = performance.now()
     return Effect.onExit(wait, (exit) =>
       Effect.sync(() => {
         MysqlMetrics.lockAcquireLatency.unsafeUpdate((performance.now() - start) / 1000, strategies[strategy])
-        const outcome = exit._tag === "Failure" ? failed(exit) : granted(exit.value) ? "granted" : "none"
-        MysqlMetrics.lockRequests.unsafeUpdate(1, MysqlMetrics.labels({ strategy, outcome }))
+        const labels = { strategy, outcome: exit._tag === "Failure" ? failed(exit) : outcome(exit.value) }
+        MysqlMetrics.lockRequests.unsafeUpdate(1, MysqlMetrics.labels(labels))
       }))
   })
 
