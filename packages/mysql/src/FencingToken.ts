@@ -9,12 +9,11 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { AdvisoryLock } from "./AdvisoryLock.js"
-import * as bytes from "./internal/bytes.js"
 import type * as MysqlError from "./MysqlError.js"
 import { Transaction } from "./Transaction.js"
 
 /**
- * A number that grows with each holder of a lock: whoever comes with a lower one has lost the lock since.
+ * A number of the lock's sequence. It is plain data: it may be handed to whoever writes for the holder.
  *
  * @since 0.1.0
  * @category models
@@ -22,6 +21,8 @@ import { Transaction } from "./Transaction.js"
 export interface FencingToken {
   /** The lock's name. */
   readonly name: string
+  /** The server's name of the lock, which holds the namespace too: tokens of one sequence have the same. */
+  readonly lock: string
   readonly token: number
 }
 
@@ -54,14 +55,33 @@ export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Eff
   (sql) =>
     Effect.asVoid(sql`
       CREATE TABLE IF NOT EXISTS safesync_fencing_token (
-        name VARBINARY(255) NOT NULL PRIMARY KEY,
+        name VARBINARY(64) NOT NULL PRIMARY KEY,
         token BIGINT NOT NULL
       ) ENGINE = InnoDB`)
 )
 
 /**
  * The next token of a lock that is held, written over the lock's own connection: who has lost the lock cannot be issued
- * one.
+ * one. It waits for transactions in which the guard of an earlier token has passed.
+ *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as Effect from "effect/Effect"
+ * import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
+ * import * as FencingToken from "@safesync/mysql/FencingToken"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const nightly = (work: Effect.Effect<void>) =>
+ *   Effect.scoped(Effect.gen(function*() {
+ *     const sql = yield* SqlClient.SqlClient
+ *     const lock = yield* AdvisoryLock.acquire("nightly", { timeout: 0 })
+ *     const token = yield* FencingToken.issue(lock)
+ *     yield* work
+ *     yield* FencingToken.guard(token).pipe(
+ *       Effect.zipRight(sql`INSERT INTO nightly_run (day) VALUES (CURRENT_DATE)`),
+ *       Transaction.run()
+ *     )
+ *   }))
  *
  * @since 0.1.0
  * @category constructors
@@ -73,26 +93,25 @@ export const issue = (
     lock.session.write(
       "INSERT INTO safesync_fencing_token (name, token) VALUES (?, LAST_INSERT_ID(1)) " +
         "ON DUPLICATE KEY UPDATE token = LAST_INSERT_ID(token + 1)",
-      [bytes.bounded(lock.name, 255)]
+      [lock.encoded]
     ),
-    ({ insertId }) => ({ name: lock.name, token: insertId })
+    ({ insertId }) => ({ name: lock.name, lock: lock.encoded, token: insertId })
   )
 
 /**
  * Refuses the transaction to a holder whose token is stale. From here to COMMIT no later token can be issued: the
- * sequence's row is locked in share mode, so a successor waits until this transaction has ended.
+ * sequence's row is locked in share mode, so a successor waits until this transaction has ended. Where it stands among the
+ * transaction's statements does not matter.
  *
  * @since 0.1.0
  * @category guards
  */
 export const guard = (
-  { name, token }: FencingToken
+  { lock, name, token }: FencingToken
 ): Effect.Effect<void, FencingTokenStale | MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> =>
   Effect.flatMap(Transaction, ({ session }) =>
     Effect.flatMap(
-      session.select("SELECT token FROM safesync_fencing_token WHERE name = ? LOCK IN SHARE MODE", [
-        bytes.bounded(name, 255)
-      ]),
+      session.select("SELECT token FROM safesync_fencing_token WHERE name = ? LOCK IN SHARE MODE", [lock]),
       ([row]) => {
         const current = Number(row?.["token"] ?? 0)
         return current === token ? Effect.void : Effect.fail(new FencingTokenStale({ name, token, current }))
