@@ -14,7 +14,9 @@ import * as identifier from "./internal/identifier.js"
 import * as where from "./internal/where.js"
 import type * as MysqlError from "./MysqlError.js"
 import * as MysqlMetrics from "./MysqlMetrics.js"
+import type { TypeId } from "./Transaction.js"
 import { Transaction } from "./Transaction.js"
+import type * as TransactionError from "./TransactionError.js"
 
 /**
  * The row has another version by now: somebody else was faster, nothing was written.
@@ -52,15 +54,20 @@ export class RowMissing extends Schema.TaggedError<RowMissing>("@safesync/mysql/
 }
 
 /**
- * One row, the version that it is expected to have, and what to write.
+ * What `update` and `tryUpdate` write, and where.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Update<K extends where.Columns, V extends string, S extends where.Columns> {
   readonly table: string
-  /** The columns that identify the row. */
-  readonly key: where.NonEmpty<K>
+  /**
+   * The columns that identify one row: of the primary key or a unique index, and not the version's. Where they match several
+   * rows, `update` is a defect; that they could is not noticed while they match one.
+   */
+  readonly key: string extends keyof K ? K
+    : V extends keyof K ? "The version column is compared by Occ.update alone: the key identifies the row"
+    : where.NonEmpty<K>
   /** The version's column, and the version that was read. */
   readonly version: { readonly column: V; readonly expected: number }
   /** The new values. The version is not among them: it becomes `expected + 1`. */
@@ -68,7 +75,8 @@ export interface Update<K extends where.Columns, V extends string, S extends whe
 }
 
 /**
- * Writes the row if it still has the version that was read, and returns its new version.
+ * Writes the row if it still has the version that was read, and returns its new version. Fails with `VersionConflict` where
+ * it has another one, and with `RowMissing` where there is no row.
  *
  * @example
  * import * as Effect from "effect/Effect"
@@ -104,11 +112,33 @@ export const update = <K extends where.Columns, V extends string, S extends wher
 > =>
   Effect.flatMap(
     tryUpdate(options),
-    (affected) => affected > 0 ? Effect.succeed(options.version.expected + 1) : explain(options)
+    (affected) =>
+      affected === 1
+        ? Effect.succeed(options.version.expected + 1)
+        : affected === 0
+        ? explain(options)
+        : Effect.dieMessage(`The key of Occ.update matched ${affected} rows of ${options.table}: it must identify one`)
   )
 
 /**
- * The bare primitive: the number of rows that were written, 0 when the version was another one or the row is missing.
+ * The bare primitive: the number of rows that were written, 0 when the version was another one or the row is missing. Whoever
+ * ignores it loses updates.
+ *
+ * @example
+ * import * as Effect from "effect/Effect"
+ * import * as Occ from "@safesync/mysql/Occ"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const touch = (id: number, version: number) =>
+ *   Occ.tryUpdate({
+ *     table: "session",
+ *     key: { id },
+ *     version: { column: "version", expected: version },
+ *     set: { seen_at: new Date() }
+ *   }).pipe(
+ *     Effect.map((written) => written === 1),
+ *     Transaction.run()
+ *   )
  *
  * @since 0.1.0
  * @category updates
@@ -117,8 +147,12 @@ export const tryUpdate = <K extends where.Columns, V extends string, S extends w
   options: Update<K, V, S>
 ): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> => {
   const set = options.set as where.Columns
-  if (Object.keys(set).some((column) => column.toLowerCase() === options.version.column.toLowerCase())) {
+  const isVersion = (column: string) => column.toLowerCase() === options.version.column.toLowerCase()
+  if (Object.keys(set).some(isVersion)) {
     return Effect.dieMessage(`The version column ${options.version.column} is set by Occ.update alone`)
+  }
+  if (Object.keys(options.key).some(isVersion)) {
+    return Effect.dieMessage(`The version column ${options.version.column} is compared by Occ.update alone`)
   }
   const version = identifier.column(options.version.column)
   const key = where.equal(options.key as where.Columns)
@@ -140,9 +174,21 @@ export const tryUpdate = <K extends where.Columns, V extends string, S extends w
 }
 
 /**
- * Runs an attempt again, by the caller's Schedule, when it failed with `VersionConflict`, `Deadlock` or
- * `LockWaitTimeout`; every other failure passes at once. Each attempt must read again and must open its own
- * transaction: one that borrows an open transaction does not compile, since what it has read and locked would stay.
+ * Runs an attempt again, by the caller's Schedule, when it failed with `VersionConflict`, `Deadlock`, `LockWaitTimeout`, or a
+ * `CommitFailed` whose cause is a `Deadlock`; every other failure passes at once. Each attempt must read again and must open
+ * its own transaction: one that borrows an open transaction does not compile, since what it has read and locked would stay.
+ *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as Effect from "effect/Effect"
+ * import * as Schedule from "effect/Schedule"
+ * import * as Occ from "@safesync/mysql/Occ"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const settle = Effect.flatMap(SqlClient.SqlClient, (sql) => sql`UPDATE account SET settled = 1 WHERE settled = 0`).pipe(
+ *   Transaction.run({ lockWaitTimeout: "2 seconds" }),
+ *   Occ.retry(Schedule.intersect(Schedule.jittered(Schedule.exponential("10 millis")), Schedule.recurs(5)))
+ * )
  *
  * @since 0.1.0
  * @category retries
@@ -165,32 +211,41 @@ export const retry: {
   }))
 
 /**
- * What `retry` tries again after.
+ * What `retry` retries. Of `CommitFailed` only those whose cause is a `Deadlock`: a member of a group that was late says so at
+ * COMMIT, and then nothing was written.
  *
  * @since 0.1.0
  * @category models
  */
-export type Retryable = VersionConflict | MysqlError.Deadlock | MysqlError.LockWaitTimeout
+export type Retryable =
+  | VersionConflict
+  | MysqlError.Deadlock
+  | MysqlError.LockWaitTimeout
+  | TransactionError.CommitFailed
 
 /**
- * An attempt that opens a transaction of its own. One that needs an open transaction does not compile.
+ * An effect that opens its own transaction; of any other one, a sentence that says so.
  *
  * @since 0.1.0
  * @category models
  */
 export type Attempt<A, E, R> = [Transaction] extends [R]
   ? "Each attempt of Occ.retry opens its own transaction: put Transaction.run inside it"
-  : Effect.Effect<A, E, R>
+  : Effect.Effect<A, E, R> & {
+    readonly [TypeId]?: "Each attempt of Occ.retry opens its own transaction: put Transaction.run in place of provide"
+  }
 
 /**
- * Whether `retry` would try again after this.
+ * Whether `retry` would run the attempt again.
  *
  * @since 0.1.0
  * @category refinements
  */
 export const isRetryable = (error: unknown): error is Retryable =>
   Predicate.isTagged(error, "VersionConflict") || Predicate.isTagged(error, "Deadlock") ||
-  Predicate.isTagged(error, "LockWaitTimeout")
+  Predicate.isTagged(error, "LockWaitTimeout") ||
+  Predicate.isTagged(error, "CommitFailed") && Predicate.hasProperty(error, "cause") &&
+    Predicate.isTagged(error.cause, "Deadlock")
 
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
@@ -218,6 +273,8 @@ const explain = <K extends where.Columns, V extends string, S extends where.Colu
       ([row]): Effect.Effect<never, VersionConflict | RowMissing> =>
         row === undefined
           ? Effect.fail(new RowMissing({ table }))
+          : row["version"] === null
+          ? Effect.dieMessage(`The version column ${column} of ${table} holds NULL: declare it NOT NULL`)
           : Effect.suspend(() => {
             MysqlMetrics.occConflicts.unsafeUpdate(1, MysqlMetrics.labels({ table: MysqlMetrics.tableLabel(table) }))
             return Effect.fail(new VersionConflict({ table, expected, actual: Number(row["version"]) }))

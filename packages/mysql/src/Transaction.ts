@@ -218,6 +218,16 @@ export const make = (
   )
 
 /**
+ * What `provide` marks its effects with, for the types alone: running one of them again opens no new transaction.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Borrowing {
+  readonly [TypeId]?: "it runs in a transaction that is open already"
+}
+
+/**
  * Runs an effect inside a transaction that `make` has opened.
  *
  * @since 0.1.0
@@ -226,19 +236,23 @@ export const make = (
 export const provide: {
   (transaction: Transaction): <A, E, R>(
     effect: Effect.Effect<A, E, R>
-  ) => Effect.Effect<
-    A,
-    Exclude<E, SqlError> | MysqlError.MysqlError | MysqlError.TransactionAborted,
-    Exclude<R, Transaction>
-  >
+  ) =>
+    & Effect.Effect<
+      A,
+      Exclude<E, SqlError> | MysqlError.MysqlError | MysqlError.TransactionAborted,
+      Exclude<R, Transaction>
+    >
+    & Borrowing
   <A, E, R>(
     effect: Effect.Effect<A, E, R>,
     transaction: Transaction
-  ): Effect.Effect<
-    A,
-    Exclude<E, SqlError> | MysqlError.MysqlError | MysqlError.TransactionAborted,
-    Exclude<R, Transaction>
-  >
+  ):
+    & Effect.Effect<
+      A,
+      Exclude<E, SqlError> | MysqlError.MysqlError | MysqlError.TransactionAborted,
+      Exclude<R, Transaction>
+    >
+    & Borrowing
 } = dual(
   2,
   <A, E, R>(effect: Effect.Effect<A, E, R>, transaction: Transaction): Effect.Effect<A, any, any> =>

@@ -4,6 +4,7 @@ import * as MysqlError from "@safesync/mysql/MysqlError"
 import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
 import * as Occ from "@safesync/mysql/Occ"
 import * as Transaction from "@safesync/mysql/Transaction"
+import * as TransactionError from "@safesync/mysql/TransactionError"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
@@ -70,6 +71,25 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Occ", (it) => {
       expect(String(defect(exit))).toMatch(/set by Occ.update alone/)
     })))
 
+  it.effect("L12: a key that is none is refused: with the version in it, of several rows, or where the version is NULL", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const sql = yield* SqlClient
+      yield* sql`ALTER TABLE account ADD COLUMN kind INT NOT NULL DEFAULT 1, ADD COLUMN rev INT`
+      const version = { column: "version", expected: 0 } as const
+      const update = (options: { readonly key: Record<string, number>; readonly version?: string }) =>
+        Effect.exit(Transaction.run(Occ.update({
+          table: "account",
+          key: options.key,
+          version: { ...version, column: options.version ?? "version" },
+          set: { balance: 7 }
+        })))
+      expect(String(defect(yield* update({ key: { id: 1, VERSION: 3 } })))).toMatch(/compared by Occ.update alone/)
+      expect(String(defect(yield* update({ key: { kind: 1 } })))).toMatch(/matched 3 rows of account/)
+      expect(String(defect(yield* update({ key: { id: 1 }, version: "rev" })))).toMatch(/rev of account holds NULL/)
+      expect(yield* balances).toEqual([0, 0, 0])
+    })))
+
   it.effect("L13: retry by the caller's schedule loses no update", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts
@@ -125,8 +145,21 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Occ", (it) => {
         })
         return Effect.map(Effect.exit(Occ.retry(attempt, Schedule.recurs(2))), () => n)
       }
-      for (const failure of [conflict, error(1213), error(1205)]) expect(yield* attempts(failure)).toBe(3)
-      for (const failure of [new Occ.RowMissing({ table: "t" }), error(3572), error(2013), error(1062), "mine"]) {
+      const refused = (errno: number) => new TransactionError.CommitFailed({ connectionId: 1, cause: error(errno) })
+      // a member of a group that was late says so at COMMIT
+      for (const failure of [conflict, error(1213), error(1205), refused(3101)]) {
+        expect(yield* attempts(failure)).toBe(3)
+      }
+      for (
+        const failure of [
+          new Occ.RowMissing({ table: "t" }),
+          refused(1290),
+          error(3572),
+          error(2013),
+          error(1062),
+          "mine"
+        ]
+      ) {
         expect(yield* attempts(failure)).toBe(1)
       }
     }))

@@ -18,6 +18,7 @@ import { describe, expect, test } from "tstyche"
 
 const plain = Effect.flatMap(SqlClient, (sql) => sql`SELECT 1`)
 const locked = RowLock.forUpdate({ table: "t", where: { id: 1 } })
+declare const open: Transaction.Transaction
 const Account = Schema.Struct({ id: Schema.Int, balance: Schema.Int })
 declare const runMain: <A, E>(effect: Effect.Effect<A, E, MysqlClient>) => void
 
@@ -103,6 +104,17 @@ describe("L12: the version is not the caller's to set", () => {
   })
 })
 
+describe("L12: the version is no part of the key", () => {
+  test("it does not compile, and says why", () => {
+    expect(Occ.update({
+      table: "t",
+      key: { id: 1, version: 1 },
+      version: { column: "version", expected: 1 },
+      set: { name: "x" }
+    })).type.toRaiseError("The version column is compared by Occ.update alone: the key identifies the row")
+  })
+})
+
 describe("L13: every attempt opens its own transaction", () => {
   test("one that borrows an open one does not compile, and says why", () => {
     expect(Occ.retry(locked, Schedule.recurs(3))).type.toRaiseError(
@@ -111,6 +123,14 @@ describe("L13: every attempt opens its own transaction", () => {
     expect(Occ.retry(Schedule.recurs(3))).type.not.toBeCallableWith(locked)
     expect(Occ.retry).type.toBeCallableWith(Transaction.run(locked), Schedule.recurs(3))
     expect(Occ.retry(Schedule.recurs(3))).type.toBeCallableWith(Transaction.run(locked))
+  })
+
+  test("nor does one that is provided with an open one", () => {
+    const borrowed = Transaction.provide(locked, open)
+    expect(Occ.retry(borrowed, Schedule.recurs(3))).type.toRaiseError(/put Transaction.run in place of provide/)
+    expect(Occ.retry(Schedule.recurs(3))).type.not.toBeCallableWith(borrowed)
+    const opensItsOwn = Effect.scoped(Effect.flatMap(Transaction.make(), (own) => Transaction.provide(locked, own)))
+    expect(Occ.retry).type.toBeCallableWith(opensItsOwn, Schedule.recurs(3))
   })
 
   test("the schedule is told what it retries, and no more", () => {
