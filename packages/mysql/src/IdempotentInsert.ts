@@ -30,6 +30,20 @@ export class Inserted extends Data.TaggedClass("Inserted")<{ readonly insertId: 
 export class AlreadyExists extends Data.TaggedClass("AlreadyExists")<{ readonly key: string }> {}
 
 /**
+ * The row to insert, and the duplicate that is expected.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** The table, `schema.table` where it is of another schema. */
+  readonly table: string
+  readonly values: { readonly [column: string]: where.Value }
+  /** The name of the unique index, `PRIMARY` for the primary key. */
+  readonly key: string
+}
+
+/**
  * Inserts a row, or says that it exists already.
  *
  * `key` is the name of the unique index whose duplicate is expected, `PRIMARY` for the primary key. A duplicate of
@@ -48,11 +62,7 @@ export class AlreadyExists extends Data.TaggedClass("AlreadyExists")<{ readonly 
  * @since 0.1.0
  * @category inserts
  */
-export const insert = (options: {
-  readonly table: string
-  readonly values: { readonly [column: string]: where.Value }
-  readonly key: string
-}): Effect.Effect<
+export const insert = (options: Options): Effect.Effect<
   Inserted | AlreadyExists,
   MysqlError.MysqlError | MysqlError.TransactionAborted,
   Transaction
@@ -61,12 +71,14 @@ export const insert = (options: {
   const sql = `INSERT INTO ${identifier.table(options.table)} (${columns.map(identifier.column).join(", ")}) ` +
     `VALUES (${columns.map(() => "?").join(", ")})`
   const values = columns.map((column) => where.bound(options.values[column]))
+  // Names of indexes are compared by the server without regard to case.
+  const absorbs = (error: MysqlError.MysqlError | MysqlError.TransactionAborted): error is MysqlError.DuplicateKey =>
+    error._tag === "DuplicateKey" && error.key.toLowerCase() === options.key.toLowerCase()
   return Effect.flatMap(Transaction, ({ session }) =>
-    Effect.matchEffect(session.write(sql, values), {
+    Effect.matchEffect(session.write(sql, values, absorbs), {
       onSuccess: ({ insertId }) => Effect.succeed(new Inserted({ insertId })),
       onFailure: (error) =>
-        // Names of indexes are compared by the server without regard to case.
-        error._tag === "DuplicateKey" && error.key.toLowerCase() === options.key.toLowerCase()
+        absorbs(error)
           ? Effect.succeed(new AlreadyExists({ key: error.key }))
           : Effect.fail(error)
     }))

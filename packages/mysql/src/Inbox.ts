@@ -8,8 +8,8 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
+import { randomBytes } from "node:crypto"
 import * as bytes from "./internal/bytes.js"
 import * as purged from "./internal/purge.js"
 import type * as MysqlError from "./MysqlError.js"
@@ -74,30 +74,46 @@ export const once = (messageId: string, group: string) =>
   E | MysqlError.MysqlError | MysqlError.TransactionAborted,
   R | Transaction
 > =>
-  Effect.flatMap(Transaction, ({ commitOracle, session }) => {
+  Effect.flatMap(Transaction, ({ afterCommit, commitOracle, session }) => {
+    const marker = commitOracle?.marker ?? null
     const row = { group: bytes.bounded(group, 255), messageId: bytes.bounded(messageId, 255) }
-    const values = [row.group, row.messageId, commitOracle?.marker ?? null]
-    return Effect.matchEffect(session.writeFirst(insert, values, asText), {
-      onSuccess: () => {
+    return Effect.flatMap(
+      session.writeFirst(insert, [row.group, row.messageId, marker], asText),
+      ({ insertId }): Effect.Effect<Option.Option<A>, E, R> => {
+        if (insertId === known) {
+          afterCommit.push(countDuplicates(1))
+          return Effect.succeedNone
+        }
         // Its row tells what became of the transaction.
-        if (commitOracle !== undefined) commitOracle.inbox ??= row
+        if (commitOracle !== undefined) commitOracle.inbox ??= { ...row, marker: commitOracle.marker }
         return Effect.asSome(effect)
-      },
-      onFailure: (error) =>
-        error._tag === "DuplicateKey"
-          ? Effect.as(Metric.increment(MysqlMetrics.inboxDuplicates), Option.none<A>())
-          : Effect.fail(error)
-    })
+      }
+    )
   })
 
 /**
  * `once` for many messages: remembers them all, and answers with the ids of those that this group has not processed before,
  * each once. Their effects belong into the same transaction. Waits as `once` does.
  *
- * One statement where all are new. Where some are known the statement fails as a whole, and is tried with either half: only
- * an insert says which row is there without locking the gaps in which others are about to insert, as locking reads do under
- * REPEATABLE READ. Ids are inserted in one order everywhere. Where several transactions wait for the same id and the one
- * that has it is rolled back, InnoDB may still choose a victim among those that waited: a `Deadlock`.
+ * One statement where all are new, two where some are known. Known ids are locked until the transaction ends, as new ones
+ * are. Ids are inserted in one order everywhere, so that batches which overlap do not wait crosswise. Where several
+ * transactions wait for the same id and the one that has it is rolled back, InnoDB may still choose a victim among those that
+ * waited: a `Deadlock`.
+ *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as Effect from "effect/Effect"
+ * import * as Inbox from "@safesync/mysql/Inbox"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const creditAll = (messages: ReadonlyMap<string, { readonly account: number; readonly pence: number }>) =>
+ *   Effect.gen(function*() {
+ *     const sql = yield* SqlClient.SqlClient
+ *     for (const id of yield* Inbox.onceMany(messages.keys(), "billing")) {
+ *       const { account, pence } = messages.get(id)!
+ *       yield* sql`UPDATE account SET balance = balance + ${pence} WHERE id = ${account}`
+ *     }
+ *   }).pipe(Transaction.run())
  *
  * @since 0.1.0
  * @category operations
@@ -107,43 +123,45 @@ export const onceMany = (messageIds: Iterable<string>, group: string): Effect.Ef
   MysqlError.MysqlError | MysqlError.TransactionAborted,
   Transaction
 > =>
-  Effect.flatMap(Transaction, ({ commitOracle, session }) => {
+  Effect.flatMap(Transaction, ({ afterCommit, commitOracle, session }) => {
     const boundedGroup = bytes.bounded(group, 255)
     const rows = Array.from(new Set(messageIds), (id) => ({ id, bytes: bytes.bounded(id, 255) }))
       .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
-    const fresh: Array<typeof rows[number]> = []
-    const remember = (
-      from: number,
-      to: number
-    ): Effect.Effect<void, MysqlError.MysqlError | MysqlError.TransactionAborted> => {
-      const part = rows.slice(from, to)
-      if (part.length === 0) return Effect.void
-      const values = part.flatMap((row) => [boundedGroup, row.bytes, commitOracle?.marker ?? null])
-      return Effect.matchEffect(session.writeFirst(insertMany(part.length), values, asText), {
-        onSuccess: () => Effect.sync(() => fresh.push(...part)),
-        onFailure: (error) => {
-          if (error._tag !== "DuplicateKey") return Effect.fail(error)
-          if (part.length === 1) return Metric.increment(MysqlMetrics.inboxDuplicates)
-          const middle = (from + to) >> 1
-          return Effect.zipRight(remember(from, middle), remember(middle, to))
-        }
-      })
-    }
-    return Effect.zipRight(
-      remember(0, rows.length),
-      Effect.suspend(() => {
-        const ids = fresh.map(({ id }) => id)
-        if (commitOracle !== undefined && fresh.length > 0) {
-          commitOracle.inbox ??= { group: boundedGroup, messageId: fresh[0]!.bytes }
-        }
-        return Effect.succeed(ids)
-      })
+    if (rows.length === 0) return Effect.succeed([])
+    // Of this call alone, so that its rows can be told from those that were there, an earlier call's of the same transaction too.
+    const marker = randomBytes(16)
+    const remembered = session.writeFirst(
+      insertMany(rows.length),
+      rows.flatMap((row) => [boundedGroup, row.bytes, marker]),
+      asText
     )
+    const fresh = Effect.flatMap(remembered, ({ insertId }) =>
+      insertId !== known ? Effect.succeed(rows) : Effect.map(
+        session.select(selectMarked(rows.length), [boundedGroup, ...rows.map((row) => row.bytes), marker]),
+        (marked) => {
+          const mine = new Set(marked.map((row) => (row["message_id"] as Buffer).toString("hex")))
+          afterCommit.push(countDuplicates(rows.length - mine.size))
+          return rows.filter((row) => mine.has((row.bytes as Buffer).toString("hex")))
+        }
+      ))
+    return Effect.map(fresh, (rows) => {
+      if (commitOracle !== undefined && rows.length > 0) {
+        commitOracle.inbox ??= { group: boundedGroup, messageId: rows[0]!.bytes, marker }
+      }
+      return rows.map(({ id }) => id)
+    })
   })
 
 /**
  * Forgets messages that were processed longer ago than `olderThan`, which must exceed the time for which a message may
  * come again. Deletes in batches, each a transaction of its own, so that no lock is held for long. Returns how many.
+ *
+ * @example
+ * import * as Effect from "effect/Effect"
+ * import * as Schedule from "effect/Schedule"
+ * import * as Inbox from "@safesync/mysql/Inbox"
+ *
+ * const daily = Effect.repeat(Inbox.purge({ olderThan: "14 days" }), Schedule.spaced("1 day"))
  *
  * @since 0.1.0
  * @category maintenance
@@ -159,13 +177,29 @@ export const purge = (options: {
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-const insertMany = (count: number): string =>
-  `INSERT INTO ${table} (consumer_group, message_id, commit_marker) VALUES ${Array(count).fill("(?, ?, ?)").join(", ")}`
+/**
+ * An id that is known is no error of the statement, which would undo the whole of it and leave locks that two transactions can
+ * share: it is left as it is, locked exclusively, and the answer carries `known` in place of a generated id.
+ */
+const known = 1
+const insertInto = `INSERT INTO ${table} (consumer_group, message_id, commit_marker) VALUES `
+const unlessKnown = ` ON DUPLICATE KEY UPDATE processed_at = IF(LAST_INSERT_ID(${known}), processed_at, processed_at)`
+
+const insertMany = (count: number): string => insertInto + Array(count).fill("(?, ?, ?)").join(", ") + unlessKnown
 
 const insert = insertMany(1)
+
+/** Not before: a transaction that is rolled back gets its message again, and would count it again. */
+const countDuplicates = (count: number): Effect.Effect<void> =>
+  Effect.sync(() => MysqlMetrics.inboxDuplicates.unsafeUpdate(count, []))
+
+/** All of them are there and ours by now, so no gap is locked; and a locking read takes no snapshot. */
+const selectMarked = (count: number): string =>
+  `SELECT message_id FROM ${table} FORCE INDEX (PRIMARY) WHERE consumer_group = ? ` +
+  `AND message_id IN (${Array(count).fill("?").join(", ")}) AND commit_marker = ? FOR UPDATE`
 
 const asText = (values: ReadonlyArray<unknown>): string => {
   const rows: Array<string> = []
   for (let i = 0; i < values.length; i += 3) rows.push(`(${values.slice(i, i + 3).map(bytes.literal).join(", ")})`)
-  return `INSERT INTO ${table} (consumer_group, message_id, commit_marker) VALUES ${rows.join(", ")}`
+  return insertInto + rows.join(", ") + unlessKnown
 }

@@ -39,7 +39,8 @@ const counter = (name: string, description: string): Metric.Metric.Counter<numbe
  * it was committed and the server has said so; `error` if the statement failed or was interrupted, if its transaction or
  * savepoint was rolled back, and if COMMIT stayed without an answer.
  *
- * A statement of a transaction counts when the transaction has ended.
+ * A statement of a transaction counts when the transaction has ended. A duplicate that `IdempotentInsert` or `Inbox` expects
+ * is no error: it counts as the others do.
  *
  * @since 0.1.0
  * @category metrics
@@ -164,7 +165,7 @@ export const occConflicts: Metric.Metric.Counter<number> = counter(
 )
 
 /**
- * Messages that the inbox knew already.
+ * Messages that the inbox knew already, counted when the transaction that asked for them has committed.
  *
  * @since 0.1.0
  * @category metrics

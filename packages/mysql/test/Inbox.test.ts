@@ -1,12 +1,13 @@
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
+import * as CommitOracle from "@safesync/mysql/CommitOracle"
 import * as Inbox from "@safesync/mysql/Inbox"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import { accounts, add, balances, inDatabase } from "./support.js"
+import { accounts, add, balances, defect, inDatabase } from "./support.js"
 
 const prepared = Effect.zipRight(Inbox.migration, Effect.zipRight(Inbox.migration, accounts))
 
@@ -49,10 +50,26 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Inbox", (it) => {
       expect(fresh.toSorted()).toEqual(ids.toSorted())
       const more = Array.from({ length: 64 }, (_, i) => `m${i * 3}`)
       const news = more.filter((id) => !ids.includes(id))
-      expect((yield* Transaction.run(Inbox.onceMany(more, "g"))).toSorted()).toEqual(news.toSorted())
+      const [begin, some, end] = yield* Transaction.run(Effect.all([inserts, Inbox.onceMany(more, "g"), inserts]))
+      expect(end - begin).toBe(1)
+      expect(some.toSorted()).toEqual(news.toSorted())
       expect(yield* Transaction.run(Inbox.onceMany([...ids, ...more], "g"))).toEqual([])
       expect(yield* Transaction.run(Inbox.onceMany(["m1", "M1", "m1 "], "g"))).toEqual(["M1", "m1 "])
       expect(yield* Transaction.run(Inbox.onceMany([], "g"))).toEqual([])
+    })))
+
+  it.effect("L23: within one transaction too a message is new once, and what a savepoint undoes is forgotten", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* Effect.zipRight(prepared, CommitOracle.migration)
+      const body = Effect.gen(function*() {
+        expect(yield* Inbox.onceMany(["a", "b"], "g")).toEqual(["a", "b"])
+        expect(yield* Inbox.onceMany(["b", "c"], "g")).toEqual(["c"])
+        expect(yield* Inbox.once("c", "g")(Effect.void)).toEqual(Option.none())
+        const undone = Effect.zipRight(Inbox.onceMany(["d"], "g"), Effect.fail("no"))
+        yield* Effect.ignore(Transaction.savepoint(undone))
+        expect(yield* Inbox.onceMany(["d", "e"], "g")).toEqual(["d", "e"])
+      })
+      yield* Transaction.run(body, { commitOracle: Schedule.recurs(1) })
     })))
 
   it.effect("L23: batches that overlap wait for each other and apply each message once, also after a rollback", () =>
@@ -80,6 +97,15 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Inbox", (it) => {
       const [row] = yield* sql<{ n: number }>`SELECT COUNT(*) AS n FROM safesync_inbox`
       expect(yield* balances).toEqual([Number(row!.n), 0, 0])
       expect(Number(row!.n)).toBeGreaterThan(100)
+    })))
+
+  it.effect("a purge in batches of nothing is refused, it would not end", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      for (const batchSize of [0, -1, 0.5, NaN]) {
+        const exit = yield* Effect.exit(Inbox.purge({ olderThan: 0, batchSize }))
+        expect(String(defect(exit))).toContain("at least one")
+      }
     })))
 
   it.effect("purge forgets old messages in batches, and only those", () =>

@@ -1,6 +1,8 @@
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
+import * as IdempotentInsert from "@safesync/mysql/IdempotentInsert"
+import * as Inbox from "@safesync/mysql/Inbox"
 import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
 import * as Occ from "@safesync/mysql/Occ"
 import * as Transaction from "@safesync/mysql/Transaction"
@@ -134,6 +136,30 @@ layer(MysqlServer.layer, { excludeTestServices: true })("MysqlMetrics", (it) => 
       })))
       expect(tag(exit)).toBe("TransactionAborted")
       expect(written("m_implicit", "insert")).toEqual({ success: 1, error: 0, observed: 1 })
+    })))
+
+  it.effect("a duplicate that is expected is no error, and the inbox's counts when it is committed", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* table("m_absorbed")
+      yield* Inbox.migration
+      const insert = IdempotentInsert.insert({ table: "m_absorbed", values: { id: 1 }, key: "PRIMARY" })
+      const write = Transaction.run(Effect.all([
+        insert,
+        insert,
+        Inbox.once("a", "g")(Effect.void),
+        Inbox.onceMany(["a", "b"], "g")
+      ]))
+      const duplicates = () => MysqlMetrics.inboxDuplicates.unsafeValue([]).count
+      const before = duplicates()
+      yield* write
+      expect(written("m_absorbed", "insert")).toEqual({ success: 2, error: 0, observed: 2 })
+      expect(written(Inbox.table, "insert")).toEqual({ success: 2, error: 0, observed: 2 })
+      expect(duplicates() - before).toBe(1)
+      yield* Effect.exit(Transaction.run(Effect.zipRight(Inbox.once("a", "g")(Effect.void), Effect.fail("no"))))
+      expect(duplicates() - before).toBe(1)
+      const wrong = IdempotentInsert.insert({ table: "m_absorbed", values: { id: 1 }, key: "another" })
+      expect(tag(yield* Effect.exit(Transaction.run(wrong)))).toBe("DuplicateKey")
+      expect(written("m_absorbed", "insert")).toEqual({ success: 2, error: 1, observed: 3 })
     })))
 
   it.effect("a deadlock is counted once, for its victim", () =>

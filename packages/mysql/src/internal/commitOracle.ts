@@ -27,8 +27,8 @@ export interface CommitOracle {
   readonly marker: Buffer
   /** `performance.now()` before BEGIN. */
   readonly begunAt: number
-  /** The row of the inbox that carries the marker, once it is written. */
-  inbox: { readonly group: Uint8Array; readonly messageId: Uint8Array } | undefined
+  /** A row of the inbox that is the transaction's own, and the marker that it carries, once it is written. */
+  inbox: { readonly group: Uint8Array; readonly messageId: Uint8Array; readonly marker: Buffer } | undefined
 }
 
 const process = randomBytes(8)
@@ -88,14 +88,14 @@ const byRow = (connection: Mysql.Connection, { marker }: CommitOracle) =>
     Effect.map(([row]) => Number(row?.["committed"]) === 1)
   )
 
-const byInbox = (connection: Mysql.Connection, { begunAt, inbox, marker }: CommitOracle, connectionId: number) =>
+const byInbox = (connection: Mysql.Connection, { begunAt, inbox }: CommitOracle, connectionId: number) =>
   sideConnection.rows(
     connection,
     "SELECT commit_marker FROM safesync_inbox WHERE consumer_group = ? AND message_id = ? FOR SHARE NOWAIT",
     [inbox!.group, inbox!.messageId]
   ).pipe(
     Effect.map(([row]) =>
-      row !== undefined && row["commit_marker"] !== null && marker.equals(row["commit_marker"] as Buffer)
+      row !== undefined && row["commit_marker"] !== null && inbox!.marker.equals(row["commit_marker"] as Buffer)
     ),
     Effect.tapError((error) =>
       error._tag === "LockNotAvailable"

@@ -15,6 +15,11 @@ export const olderThan = (
 ): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, SqlClient.SqlClient> =>
   Effect.flatMap(SqlClient.SqlClient, (sql) => {
     const batchSize = options.batchSize ?? 1_000
+    if (!Number.isSafeInteger(batchSize) || batchSize < 1) {
+      return Effect.dieMessage(
+        `A batch has a whole number of rows, at least one: ${batchSize} would never come to an end`
+      )
+    }
     const micros = Math.round(Duration.toMillis(options.olderThan) * 1_000)
     const batch = sql`DELETE FROM ${sql(table)}
       WHERE ${sql(timestamp)} < CURRENT_TIMESTAMP(6) - INTERVAL ${sql.literal(String(micros))} MICROSECOND

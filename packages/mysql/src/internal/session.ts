@@ -172,9 +172,16 @@ export class Session implements Connection {
     return rows(this.submit(asIs, "execute", sql, params, false, true), undefined)
   }
 
-  /** How many rows a statement matched, and the id that it generated. */
-  write(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<OkPacket, Failure> {
-    return this.submit(asIs, "execute", sql, params, false) as Effect.Effect<OkPacket, Failure>
+  /** How many rows a statement matched, and the id that it generated. A failure that the caller `absorbs` is no failed write. */
+  write(
+    sql: string,
+    params: ReadonlyArray<unknown>,
+    absorbs?: (failure: MysqlError.MysqlError) => boolean
+  ): Effect.Effect<OkPacket, Failure> {
+    return this.submit(asIs, "execute", sql, params, false, false, undefined, absorbs) as Effect.Effect<
+      OkPacket,
+      Failure
+    >
   }
 
   /**
@@ -329,7 +336,8 @@ export class Session implements Connection {
     values: ReadonlyArray<unknown>,
     rowsAsArray: boolean,
     leavesSessionAsItWas = false,
-    text?: (values: ReadonlyArray<unknown>) => string
+    text?: (values: ReadonlyArray<unknown>) => string,
+    absorbs?: (failure: MysqlError.MysqlError) => boolean
   ): Effect.Effect<unknown, E> {
     return Effect.async<unknown, E>((resume) => {
       const job: Job = {
@@ -345,7 +353,10 @@ export class Session implements Connection {
           const told = Writes.of(sql)
           const began = told === undefined ? 0 : performance.now()
           const answered: Answer = (error, results) => {
-            if (told !== undefined) this.tell(told, (performance.now() - began) / 1000, error === null)
+            if (told !== undefined) {
+              const well = error === null || absorbs?.(MysqlError.fromDriver(error)) === true
+              this.tell(told, (performance.now() - began) / 1000, well)
+            }
             // Whoever asked has been interrupted, and the connection thrown away.
             if (job.state === "settled") return
             if (error === null) {
