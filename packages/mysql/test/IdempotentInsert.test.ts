@@ -54,6 +54,21 @@ layer(MysqlServer.layer, { excludeTestServices: true })("IdempotentInsert", (it)
       expect(yield* sql`SELECT HEX(code) AS code FROM ticket`).toEqual([{ code: "FF0080" }])
     })))
 
+  it.effect("L14: in whatever language the server speaks", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* table
+      const sql = yield* SqlClient
+      for (const language of ["de_DE", "fr_FR", "ja_JP"]) {
+        const tags = yield* Transaction.run(
+          Effect.gen(function*() {
+            yield* sql`SET lc_messages = ${sql.literal(`'${language}'`)}`
+            return [yield* insert(language, 1), yield* insert(language, 2)].map((result) => result._tag)
+          }).pipe(Effect.zipLeft(sql`DELETE FROM invoice`))
+        )
+        expect(tags).toEqual(["Inserted", "AlreadyExists"])
+      }
+    })))
+
   it.effect("L14: of many at a time exactly one inserts", () =>
     inDatabase(Effect.gen(function*() {
       yield* table

@@ -24,7 +24,7 @@ describe("MysqlError, without a server", () => {
       ...[3032, 3118, 3159, 3168, 3169, 4031, 4081, 4082]
     ],
     StatementFailed: [
-      ...[1045, 1054, 1064, 1146, 1153, 1206, 1223, 1264, 1366, 1406, 1461, 1637, 1644, 3058, 3100, 9999],
+      ...[1045, 1054, 1064, 1146, 1153, 1206, 1223, 1264, 1366, 1406, 1412, 1461, 1637, 1644, 3058, 3100, 9999],
       [1180, "Got error 5 - 'Input/output error' during COMMIT"],
       [1290, "The MySQL server is running with the --secure-file-priv option so it cannot execute this statement"],
       [1015, "Can't lock file (errno: 11 - Resource temporarily unavailable)"]
@@ -123,6 +123,10 @@ describe("MysqlError, without a server", () => {
     expect(key("Duplicate entry 'a\nb' for key 't.PRIMARY'")).toMatchObject({ key: "PRIMARY" })
     expect(key("Duplicate entry 'a' for key 'PRIMARY'")).toMatchObject({ key: "PRIMARY" })
     expect(key("Doppelt")).toMatchObject({ key: "" })
+    // with other lc_messages
+    expect(key("Doppelter Eintrag 'a' für Schlüssel 't.the key'")).toMatchObject({ key: "the key" })
+    expect(key("Duplicata du champ 'l'a' pour la clef 't.PRIMARY'")).toMatchObject({ key: "PRIMARY" })
+    expect(key("'a' は索引 't.PRIMARY' で重複しています。")).toMatchObject({ key: "PRIMARY" })
     const constraint = (errno: number, message: string) => MysqlError.fromDriver({ errno, message })
     expect(constraint(1452, "fails (`d`.`t`, CONSTRAINT `a``b` FOREIGN KEY (`c`)")).toMatchObject({ constraint: "a`b" })
     expect(constraint(3819, "Check constraint 'it's' is violated.")).toMatchObject({ constraint: "it's" })

@@ -23,7 +23,28 @@ const property = (u: unknown, name: string): unknown =>
 const withoutValues = new Set([
   ...[1008, 1015, 1036, 1040, 1042, 1043, 1044, 1045, 1046, 1048, 1049, 1050, 1051, 1053, 1054, 1055, 1060, 1061, 1072],
   ...[1091, 1093, 1099, 1100, 1109, 1114, 1129, 1130, 1136, 1142, 1143, 1146, 1153, 1180, 1197, 1203, 1205, 1206, 1213],
-  ...[1216, 1217, 1223, 1226, 1227, 1264, 1265, 1290, 1305, 1364, 1390, 1402, 1406, 1451, 1452, 1461, 1568, 1614, 1637],
+  ...[
+    1216,
+    1217,
+    1223,
+    1226,
+    1227,
+    1264,
+    1265,
+    1290,
+    1305,
+    1364,
+    1390,
+    1402,
+    1406,
+    1412,
+    1451,
+    1452,
+    1461,
+    1568,
+    1614,
+    1637
+  ],
   ...[1792, 1836, 1862, 1874, 3024, 3032, 3058, 3100, 3101, 3118, 3159, 3572, 3819, 3989, 4031, 4081, 4082, 4163]
 ])
 
@@ -68,9 +89,13 @@ export const constraint = (error: unknown): string | undefined => {
   return found?.[1]?.replaceAll("``", "`") ?? found?.[2]
 }
 
-/** The index's name from `Duplicate entry '…' for key 'table.index'`; the value may hold any text, so from the right. */
+/**
+ * The index's name from `Duplicate entry '…' for key 'table.index'`; the value may hold any text, so from the right. With
+ * other `lc_messages` the words are others, and it is the last name in quotes.
+ */
 export const duplicateKey = (error: unknown): string => {
-  const found = /.* for key '(.*)'$/s.exec(text(error))?.[1]
+  const message = text(error)
+  const found = (/.* for key '(.*)'$/s.exec(message) ?? /.*'(.+)'[^']*$/s.exec(message))?.[1]
   return found === undefined ? "" : found.slice(found.indexOf(".") + 1)
 }
 
