@@ -1,6 +1,7 @@
 /**
  * The outbox: messages that are written in the same transaction as what they tell about, so that they exist if and only if
- * it committed. A relay publishes them afterwards and removes them.
+ * it committed. A relay publishes them afterwards and removes them, so there is nothing to purge: what lies in the table has
+ * not been published.
  *
  * **Order.** Messages of one stream with the same `key` get ids in the order in which their transactions commit: `append`
  * locks the key until its transaction has ended, so nobody can commit a higher id of that key while a lower one is still
@@ -18,6 +19,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { ParseError } from "effect/ParseResult"
 import * as Queue from "effect/Queue"
+import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
@@ -27,7 +29,7 @@ import * as MysqlMetrics from "./MysqlMetrics.js"
 import * as Transaction from "./Transaction.js"
 
 /**
- * The table of the messages that are to be published.
+ * The table of the messages that are not published yet.
  *
  * @since 0.1.0
  * @category migrations
@@ -198,6 +200,17 @@ export const read = (options: {
 /**
  * Removes messages that have been published, for relays; in one statement and one transaction of its own.
  *
+ * @example
+ * import * as Effect from "effect/Effect"
+ * import * as Outbox from "@safesync/mysql/Outbox"
+ *
+ * const relay = <E, R>(publish: (message: Outbox.Stored) => Effect.Effect<void, E, R>) =>
+ *   Effect.gen(function*() {
+ *     const messages = yield* Outbox.read({ fromSlot: 0, toSlot: Outbox.slots - 1, limit: 100 })
+ *     yield* Effect.forEach(messages, publish)
+ *     yield* Outbox.remove(messages.map(({ id }) => id))
+ *   })
+ *
  * @since 0.1.0
  * @category relaying
  */
@@ -213,8 +226,8 @@ export const remove = (
 
 /**
  * How many messages wait to be published, and for how many seconds the oldest has been waiting; sets the gauges of
- * `MysqlMetrics` to it, so one process that asks now and then is enough to report them. Counts the whole table: not for
- * every second.
+ * `MysqlMetrics` to it, so one process that asks now and then is enough to report them: see `report`. Counts the whole table:
+ * not for every second.
  *
  * @since 0.1.0
  * @category relaying
@@ -239,6 +252,39 @@ export const backlog: Effect.Effect<
       return found
     }
   )))
+
+/**
+ * Keeps the gauges of `backlog` up to date by the caller's Schedule, until that ends or the fiber is interrupted. A server that
+ * cannot be asked is told in the log once, until it can be asked again, and the gauges stay as they are.
+ *
+ * @example
+ * import * as Effect from "effect/Effect"
+ * import * as Schedule from "effect/Schedule"
+ * import * as Outbox from "@safesync/mysql/Outbox"
+ *
+ * const report = Effect.forkScoped(Outbox.report({ every: Schedule.spaced("15 seconds") }))
+ *
+ * @since 0.1.0
+ * @category relaying
+ */
+export const report = (
+  settings: { readonly every: Schedule.Schedule<unknown> }
+): Effect.Effect<void, never, Client.SqlClient> =>
+  Effect.suspend(() => {
+    let failing = false
+    const once = Effect.matchEffect(backlog, {
+      onSuccess: () =>
+        Effect.sync(() => {
+          failing = false
+        }),
+      onFailure: (error) => {
+        const first = !failing
+        failing = true
+        return first ? Effect.logWarning(`The gauges of the outbox cannot be updated: ${error._tag}`) : Effect.void
+      }
+    })
+    return Effect.asVoid(Effect.repeat(once, settings.every))
+  })
 
 /**
  * A queue of at most one, which has something whenever a transaction of this process, on this client, has committed

@@ -1,6 +1,7 @@
 import { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
+import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
 import * as Outbox from "@safesync/mysql/Outbox"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
@@ -8,6 +9,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { defect, inDatabase, tag, untilLockWait } from "./support.js"
 
@@ -106,6 +108,16 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Outbox", (it) => {
       expect(before.map(({ data }) => JSON.parse(data).order)).toEqual([2])
       expect(yield* orders).toEqual([1])
       expect(yield* Outbox.backlog).toMatchObject({ messages: 1 })
+    })))
+
+  it.effect("the gauges are kept up to date, also after a time without a table", () =>
+    inDatabase(Effect.gen(function*() {
+      const gauge = () => MysqlMetrics.outboxBacklog.unsafeValue([]).value
+      yield* Outbox.report({ every: Schedule.recurs(2) })
+      yield* prepared
+      yield* Transaction.run(Effect.all([append(1), append(2), append(3)]))
+      yield* Outbox.report({ every: Schedule.stop })
+      expect(gauge()).toBe(3)
     })))
 
   it.effect("reads slots in order and no more than asked for", () =>
