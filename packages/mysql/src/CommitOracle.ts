@@ -5,6 +5,17 @@
  * It has one row for each committed transaction that used the option, written in COMMIT's own packet: no round trip more.
  * A transaction in which `Inbox.once` has run needs none, its row of the inbox serves.
  *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as Effect from "effect/Effect"
+ * import * as Schedule from "effect/Schedule"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const pay = (id: number) =>
+ *   Effect.flatMap(SqlClient.SqlClient, (sql) => sql`UPDATE invoice SET paid = 1 WHERE id = ${id}`).pipe(
+ *     Transaction.run({ commitOracle: Schedule.intersect(Schedule.spaced("200 millis"), Schedule.recurs(50)) })
+ *   )
+ *
  * @since 0.1.0
  */
 import * as SqlClient from "@effect/sql/SqlClient"
@@ -15,7 +26,7 @@ import * as purged from "./internal/purge.js"
 import type * as MysqlError from "./MysqlError.js"
 
 /**
- * The table of the markers that transactions with a `commitOracle` leave behind.
+ * The table of the markers.
  *
  * @since 0.1.0
  * @category migrations
@@ -44,6 +55,13 @@ export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Eff
 /**
  * Forgets markers that are older than `olderThan`, which must exceed the longest time for which a lost COMMIT is asked
  * about. Deletes in batches, each a transaction of its own, so that no lock is held for long. Returns how many.
+ *
+ * @example
+ * import * as Effect from "effect/Effect"
+ * import * as Schedule from "effect/Schedule"
+ * import * as CommitOracle from "@safesync/mysql/CommitOracle"
+ *
+ * const daily = Effect.repeat(CommitOracle.purge({ olderThan: "1 day" }), Schedule.spaced("1 day"))
  *
  * @since 0.1.0
  * @category maintenance

@@ -231,7 +231,8 @@ export class ReadOnlyServer
 
 /**
  * The connection could not be had (nobody answers, the server is full or offline, the login was refused, the pool is closed
- * or its queue full), or is gone; a transaction on it was rolled back by the server.
+ * or its queue full), or is gone. A transaction on it was rolled back by the server; a statement outside of a transaction may
+ * have been committed, or not.
  *
  * @since 0.1.0
  * @category errors
@@ -322,7 +323,15 @@ export const isMysqlError = (u: unknown): u is MysqlError => Predicate.hasProper
 
 /**
  * Errors after which the same transaction, run again from its start, may well succeed: `Deadlock`, `LockWaitTimeout`,
- * `LockNotAvailable`. A `ConnectionLost` is not among them: what it interrupted may have been committed.
+ * `LockNotAvailable`. A `ConnectionLost` is not among them: of a transaction nothing was committed, but a statement outside of
+ * one commits by itself and may have done so before its connection went.
+ *
+ * @example
+ * import * as Effect from "effect/Effect"
+ * import * as Schedule from "effect/Schedule"
+ * import * as MysqlError from "@safesync/mysql/MysqlError"
+ *
+ * const twice = Effect.retry({ while: MysqlError.isRetryable, schedule: Schedule.recurs(1) })
  *
  * @since 0.1.0
  * @category refinements
@@ -335,7 +344,8 @@ export const isRetryable = (u: unknown): u is Deadlock | LockWaitTimeout | LockN
  *
  * Sources: https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html, and `mysql2` for what it raises itself.
  * Left as `StatementFailed`, since there is nothing to do about them at run time, or nothing that all callers would:
- * 1206 and 1637 (the server is out of locks or of transactions), 1223 (a read lock of one's own), 1461 (prepared
+ * 1206 and 1637 (the server is out of locks or of transactions), 1223 (a read lock of one's own), 1412 (a table was altered
+ * since the snapshot was taken: it comes with a migration, and only a new transaction sees the table), 1461 (prepared
  * statements), 3058 (a deadlock of advisory locks: `AdvisoryLock` has a tag for it), 3100 (a replication plugin's hook).
  *
  * @since 0.1.0
@@ -399,6 +409,13 @@ export const fromDriver = (
 /**
  * What an `SqlError` of @effect/sql stands for.
  *
+ * @example
+ * import type { SqlError } from "@effect/sql/SqlError"
+ * import * as Effect from "effect/Effect"
+ * import * as MysqlError from "@safesync/mysql/MysqlError"
+ *
+ * const tell = (error: SqlError) => Effect.logError(MysqlError.classify(error)._tag)
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -412,7 +429,19 @@ const connecting = new Set(["Failed to acquire connection", "MysqlClient: Failed
 
 /**
  * Turns the `SqlError`s of an effect into what they stand for: a `MysqlError`, or `TransactionAborted` for a statement
- * that was not sent because its transaction was over. Other errors pass.
+ * that was not sent because its transaction was over. Other errors pass. `Transaction.run` does it for its body.
+ *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as Effect from "effect/Effect"
+ * import * as MysqlError from "@safesync/mysql/MysqlError"
+ *
+ * const register = (email: string) =>
+ *   Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO subscriber (email) VALUES (${email})`).pipe(
+ *     MysqlError.refail,
+ *     Effect.as("registered" as const),
+ *     Effect.catchTag("DuplicateKey", () => Effect.succeed("known" as const))
+ *   )
  *
  * @since 0.1.0
  * @category combinators

@@ -23,6 +23,17 @@ export * as AdvisoryLock from "./AdvisoryLock.js"
  * It has one row for each committed transaction that used the option, written in COMMIT's own packet: no round trip more.
  * A transaction in which `Inbox.once` has run needs none, its row of the inbox serves.
  *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as Effect from "effect/Effect"
+ * import * as Schedule from "effect/Schedule"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const pay = (id: number) =>
+ *   Effect.flatMap(SqlClient.SqlClient, (sql) => sql`UPDATE invoice SET paid = 1 WHERE id = ${id}`).pipe(
+ *     Transaction.run({ commitOracle: Schedule.intersect(Schedule.spaced("200 millis"), Schedule.recurs(50)) })
+ *   )
+ *
  * @since 0.1.0
  */
 export * as CommitOracle from "./CommitOracle.js"
@@ -106,7 +117,8 @@ export * as Occ from "./Occ.js"
 
 /**
  * The outbox: messages that are written in the same transaction as what they tell about, so that they exist if and only if
- * it committed. A relay publishes them afterwards and removes them.
+ * it committed. A relay publishes them afterwards and removes them, so there is nothing to purge: what lies in the table has
+ * not been published.
  *
  * **Order.** Messages of one stream with the same `key` get ids in the order in which their transactions commit: `append`
  * locks the key until its transaction has ended, so nobody can commit a higher id of that key while a lower one is still

@@ -4,19 +4,23 @@ import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as FencingToken from "@safesync/mysql/FencingToken"
 import * as Inbox from "@safesync/mysql/Inbox"
+import * as Outbox from "@safesync/mysql/Outbox"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { nextInvoice } from "../mysql/advisoryInTransaction.js"
+import { take } from "../mysql/atomicUpdate.js"
+import { sendReport } from "../mysql/fencingToken.js"
 import { addLine } from "../mysql/idempotentInsert.js"
 import { credit } from "../mysql/inbox.js"
 import { appendNote } from "../mysql/occ.js"
+import { ship } from "../mysql/outbox.js"
 import { openPot } from "../mysql/rowAndAdvisory.js"
 import { payInterest } from "../mysql/rowLock.js"
 import { placeOrder } from "../mysql/savepoint.js"
 import { transfer } from "../mysql/severalRows.js"
-import { sendReport } from "../mysql/withLock.js"
+import { oneAtATime } from "../mysql/withLock.js"
 
 const inDatabase = <A, E>(effect: Effect.Effect<A, E, MysqlClient.MysqlClient | SqlClient>) =>
   effect.pipe(
@@ -93,7 +97,41 @@ layer(MysqlServer.layer, { excludeTestServices: true })("examples of the guide",
       expect(yield* column("SELECT account FROM pot")).toEqual([1])
     })))
 
+  it.effect("atomicUpdate", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* ddl(
+        "CREATE TABLE stock (item VARCHAR(10) PRIMARY KEY, pieces INT NOT NULL)",
+        "INSERT INTO stock VALUES ('A', 10)"
+      )
+      const taken = yield* many(7, () => take("A", 2))
+      expect(taken.filter((yes) => yes)).toHaveLength(5)
+      expect(yield* column("SELECT pieces FROM stock")).toEqual([0])
+    })))
+
+  it.effect("outbox", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* purchases
+      yield* ddl("ALTER TABLE purchase ADD COLUMN shipped TINYINT", "INSERT INTO purchase (id, total) VALUES ('A', 1)")
+      yield* Outbox.migration
+      yield* ship("A")
+      expect(yield* column("SELECT shipped FROM purchase")).toEqual([1])
+      const messages = yield* Outbox.read({ fromSlot: 0, toSlot: Outbox.slots - 1, limit: 10 })
+      expect(messages).toMatchObject([{ stream: "shipped", key: "A", data: `{"order":"A"}` }])
+    })))
+
   it.effect("withLock", () =>
+    inDatabase(Effect.gen(function*() {
+      const running = yield* Deferred.make<void>()
+      const refused = yield* Deferred.make<void>()
+      const first = oneAtATime("tidy", Effect.zipRight(Deferred.succeed(running, undefined), Deferred.await(refused)))
+      const second = Effect.zipRight(Deferred.await(running), oneAtATime("tidy", Effect.die("not at the same time")))
+      const did = yield* Effect.all([first, Effect.zipLeft(second, Deferred.succeed(refused, undefined))], {
+        concurrency: 2
+      })
+      expect(did).toEqual([true, false])
+    })))
+
+  it.effect("fencingToken", () =>
     inDatabase(Effect.gen(function*() {
       yield* FencingToken.migration
       yield* ddl("CREATE TABLE report (day VARCHAR(10) PRIMARY KEY)")
