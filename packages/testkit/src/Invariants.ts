@@ -16,19 +16,20 @@
  *
  * @since 0.1.0
  */
-import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
-import { SqlClient } from "@effect/sql/SqlClient"
+import type * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
+import type { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import { isConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { pathToFileURL } from "node:url"
 import * as Crew from "./internal/invariants/crew.js"
+import * as database from "./internal/invariants/database.js"
 import type * as Messages from "./internal/invariants/messages.js"
+import * as strategies from "./internal/invariants/strategy.js"
+import * as tally from "./internal/invariants/tally.js"
 import * as MysqlServer from "./MysqlServer.js"
 
 /**
@@ -222,7 +223,7 @@ export const increments = (
   suite("increments", strategy, options, (sql, done) =>
     Effect.gen(function*() {
       const [row] = yield* sql<{ value: number }>`SELECT value FROM hot_row WHERE id = 1`
-      const [expected, found] = [total(done, "succeeded"), row?.value ?? 0]
+      const [expected, found] = [tally.total(done, "succeeded"), row?.value ?? 0]
       return {
         expected,
         found,
@@ -248,7 +249,7 @@ export const inserts = (
   suite("inserts", strategy, options, (sql, done, operations) =>
     Effect.gen(function*() {
       const [row] = yield* sql<{ found: number }>`SELECT COUNT(*) AS found FROM new_row`
-      const [expected, found] = [total(done, "inserted"), row!.found]
+      const [expected, found] = [tally.total(done, "inserted"), row!.found]
       return {
         expected,
         found,
@@ -265,9 +266,6 @@ export const inserts = (
 
 type Finding = Pick<Verdict, "expected" | "found" | "problems">
 
-const total = (done: ReadonlyArray<Messages.Done>, field: "succeeded" | "inserted" | "failed"): number =>
-  done.reduce((sum, one) => sum + one[field], 0)
-
 const suite = (
   name: Messages.Suite,
   strategy: string | Module,
@@ -277,35 +275,31 @@ const suite = (
   Effect.gen(function*() {
     const { operations = 10, seed = 1, within = "2 minutes" } = options
     const { crew, processes } = yield* Invariants
-    const url = yield* databaseUrl
-    const sql = yield* SqlClient
-    yield* sql`CREATE TABLE hot_row (id INT PRIMARY KEY, value INT NOT NULL, version INT NOT NULL) ENGINE = InnoDB`
-    yield* sql`INSERT INTO hot_row VALUES (1, 0, 0)`
-    yield* sql`CREATE TABLE new_row (name VARCHAR(64) PRIMARY KEY) ENGINE = InnoDB`
+    const { sql, url } = yield* database.prepared
 
     const { done, seen: leaks } = yield* crew.run(
-      { suite: name, strategy: encode(strategy), url, operations, seed },
+      { suite: name, strategy: strategies.encode(strategy), url, operations, seed },
       within,
       // Asked while the processes still have their connections.
       Effect.match(MysqlServer.assertClean(), { onSuccess: () => [], onFailure: (found) => found.leaks })
     ).pipe(Effect.mapError(({ message }) => new InvariantsFailed({ reason: message })))
     const { expected, found, problems } = yield* look(sql, done, operations)
-    const failed = total(done, "failed")
+    const failed = tally.total(done, "failed")
     return {
-      strategy: nameOf(strategy),
+      strategy: strategies.nameOf(strategy),
       processes,
       operations,
       seed,
-      succeeded: total(done, "succeeded"),
+      succeeded: tally.total(done, "succeeded"),
       failed,
       expected,
       found,
       lost: Math.max(0, expected - found),
-      atOnce: atOnce(done),
+      atOnce: tally.atOnce(done),
       millis: Math.max(...done.map(({ to }) => to)) - Math.min(...done.map(({ from }) => from)),
       problems: [
         ...problems,
-        ...(failed === 0 ? [] : [`${failed} operations failed: ${reasons(done).join("; ")}`]),
+        ...(failed === 0 ? [] : [`${failed} operations failed: ${tally.reasons(done).join("; ")}`]),
         ...leaks
       ]
     }
@@ -314,28 +308,3 @@ const suite = (
     // Nothing of it is read from the configuration.
     Effect.catchIf(isConfigError, Effect.die)
   )
-
-/** As the processes are told it: a server that was given by URL may need the URL's own parameters. */
-const databaseUrl = Effect.gen(function*() {
-  const server = yield* MysqlServer.MysqlServer
-  const { config } = yield* MysqlClient.MysqlClient
-  const url = new URL(Redacted.value(server.url))
-  url.pathname = config.database!
-  return url.href
-})
-
-const encode = (strategy: string | Module): Messages.Strategy => {
-  if (typeof strategy === "string") return { builtIn: strategy }
-  const { export: name = "default", module } = strategy
-  const isUrl = module instanceof URL || module.startsWith("file:")
-  return { module: isUrl ? String(module) : pathToFileURL(module).href, export: name }
-}
-
-const nameOf = (strategy: string | Module): string =>
-  typeof strategy === "string" ? strategy : String(strategy.module).replace(/^.*[\\/]/, "")
-
-const reasons = (done: ReadonlyArray<Messages.Done>): ReadonlyArray<string> =>
-  [...new Set(done.flatMap(({ failures }) => failures))].slice(0, 5)
-
-const atOnce = (done: ReadonlyArray<Messages.Done>): number =>
-  Math.max(...done.map((one) => done.filter(({ from, to }) => from <= one.from && one.from < to).length))
