@@ -40,7 +40,7 @@ export interface LockWait {
 }
 
 /**
- * Which waits are told, and how much of each.
+ * What is asked about, and how much of it.
  *
  * @since 0.1.0
  * @category models

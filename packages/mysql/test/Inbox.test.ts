@@ -116,6 +116,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Inbox", (it) => {
         SELECT 'g', CONCAT('old', seq.n), NOW() - INTERVAL 2 DAY
         FROM (WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 25) SELECT n FROM s) seq`
       yield* Transaction.run(Inbox.once("new", "g")(Effect.void))
+      expect(yield* Inbox.purge({ olderThan: Infinity })).toBe(0)
       expect(yield* Inbox.purge({ olderThan: "1 day", batchSize: 10 })).toBe(25)
       expect(yield* sql`SELECT CAST(message_id AS CHAR) AS id FROM safesync_inbox`).toEqual([{ id: "new" }])
     })))

@@ -21,6 +21,8 @@ export const olderThan = (
       )
     }
     const micros = Math.round(Duration.toMillis(options.olderThan) * 1_000)
+    // Nothing is older than for ever.
+    if (!Number.isFinite(micros)) return Effect.succeed(0)
     const batch = sql`DELETE FROM ${sql(table)}
       WHERE ${sql(timestamp)} < CURRENT_TIMESTAMP(6) - INTERVAL ${sql.literal(String(micros))} MICROSECOND
       ORDER BY ${sql(timestamp)} LIMIT ${sql.literal(String(batchSize))}`
