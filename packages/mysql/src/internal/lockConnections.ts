@@ -17,7 +17,7 @@ import * as Canceller from "./canceller.js"
 import * as driver from "./driverError.js"
 import { Session } from "./session.js"
 import * as sideConnection from "./sideConnection.js"
-import { Turns } from "./turns.js"
+import { Permits } from "./permits.js"
 
 /** What one holder of a name has, or waits for. */
 export interface Place {
@@ -30,7 +30,7 @@ export interface Place {
 
 export const place = (client: MysqlClient, name: string): Place => {
   const { names, slots } = of(client)
-  const ofName = names.get(name) ?? new Turns(1)
+  const ofName = names.get(name) ?? new Permits(1)
   names.set(name, ofName)
   const [turn, slot] = [ofName.ticket(), slots.ticket()]
   let connection: Mysql.Connection | undefined
@@ -69,8 +69,8 @@ export const place = (client: MysqlClient, name: string): Place => {
 // ---------------------------------------------------------------------------------------------------------------------
 
 interface OfClient {
-  readonly names: Map<string, Turns>
-  readonly slots: Turns
+  readonly names: Map<string, Permits>
+  readonly slots: Permits
 }
 
 const clients = new WeakMap<MysqlClient, OfClient>()
@@ -78,7 +78,7 @@ const clients = new WeakMap<MysqlClient, OfClient>()
 const of = (client: MysqlClient): OfClient => {
   let found = clients.get(client)
   if (found === undefined) {
-    clients.set(client, found = { names: new Map(), slots: new Turns(client.config.maxConnections ?? driversLimit) })
+    clients.set(client, found = { names: new Map(), slots: new Permits(client.config.maxConnections ?? driversLimit) })
   }
   return found
 }

@@ -12,7 +12,7 @@ export interface Ticket {
   readonly leave: () => void
 }
 
-export class Turns {
+export class Permits {
   private readonly queue: Array<() => void> = []
   private taken = 0
 
