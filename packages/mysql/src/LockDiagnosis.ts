@@ -40,7 +40,7 @@ export interface LockWait {
 }
 
 /**
- * What is asked about, and how much of it.
+ * Which waits are told, and how much of each.
  *
  * @since 0.1.0
  * @category models
