@@ -228,29 +228,6 @@ layer(MysqlServer.layer, { excludeTestServices: true })("MysqlError", (it) => {
       expectTold(exit, { tag: "ReadOnlyServer", errno: 1792, sqlState: "25006", statement: "WHERE name = ?" })
     })))
 
-  it.effect("L6: 1412, a table that was altered since the snapshot, which another transaction sees", () =>
-    inDatabase(Effect.gen(function*() {
-      yield* Effect.zipRight(tables, accounts)
-      const sql = yield* SqlClient
-      const read = statement((sql) => sql`SELECT *, ${secret} FROM account`)
-      const exit = yield* Effect.exit(Transaction.run(
-        Effect.gen(function*() {
-          yield* sql`SELECT * FROM customer`
-          yield* outside(sql`ALTER TABLE account ADD COLUMN age INT, ALGORITHM = COPY`)
-          yield* read
-        }),
-        { isolation: "repeatable-read" }
-      ))
-      expectTold(exit, {
-        tag: "StatementFailed",
-        errno: 1412,
-        sqlState: "HY000",
-        detail: expect.stringContaining("retry transaction"),
-        statement: "SELECT *, ? FROM account"
-      })
-      yield* Transaction.run(read)
-    })))
-
   it.effect("L6: 3989, a schema that takes no writes", () =>
     inDatabase(Effect.gen(function*() {
       yield* tables

@@ -77,7 +77,9 @@ export const hold = (
     )
     return Effect.matchCauseEffect(
       lockTimes.waiting(restore(granted), "advisory", (granted) => {
-        if (!granted) return "advisory_lock_timeout"
+        if (!granted) {
+          return "advisory_lock_timeout"
+        }
         over = lockTimes.held("advisory")
         return "granted"
       }),

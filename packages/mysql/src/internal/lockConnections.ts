@@ -15,9 +15,9 @@ import * as MysqlError from "../MysqlError.js"
 import * as MysqlMetrics from "../MysqlMetrics.js"
 import * as Canceller from "./canceller.js"
 import * as driver from "./driverError.js"
+import { Permits } from "./permits.js"
 import { Session } from "./session.js"
 import * as sideConnection from "./sideConnection.js"
-import { Permits } from "./permits.js"
 
 /** What one holder of a name has, or waits for. */
 export interface Place {
