@@ -83,7 +83,23 @@ export class ContractBroken extends Schema.TaggedError<ContractBroken>("@safesyn
 }
 
 /**
- * Runs the handler through every crash point. Each crash cuts a connection before a request arrives, or after the server
+ * The suite could not tell: the run without a crash did nothing that could be compared, or a crash did not come where it should have.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ContractUntested extends Schema.TaggedError<ContractUntested>("@safesync/testkit/ContractUntested")(
+  "ContractUntested",
+  { reason: Schema.String }
+) {
+  override get message(): string {
+    return `Nothing is shown about the handler: ${this.reason}`
+  }
+}
+
+/**
+ * Runs the handler through every crash point. Without a crash it must settle its messages, none of them as a dead letter, and do what
+ * `observe` sees: where nothing can be seen, nothing would be shown. Each crash cuts a connection before a request arrives, or after the server
  * has done what it was asked for and before the answer is back; then the message comes again.
  *
  * It does not start new processes: what a handler remembers in memory survives its crashes here.
@@ -101,7 +117,10 @@ export class ContractBroken extends Schema.TaggedError<ContractBroken>("@safesyn
  *     schema: Payment,
  *     messages: [{ account: 1, pence: 5 }],
  *     handler: ({ account, pence }) => sql`UPDATE account SET balance = balance + ${pence} WHERE id = ${account}`,
- *     prepare: sql`CREATE TABLE account (id INT PRIMARY KEY, balance INT NOT NULL)`,
+ *     prepare: Effect.zipRight(
+ *       sql`CREATE TABLE account (id INT PRIMARY KEY, balance INT NOT NULL)`,
+ *       sql`INSERT INTO account VALUES (1, 0)`
+ *     ),
  *     observe: sql`SELECT * FROM account ORDER BY id`
  *   }))
  *
@@ -110,15 +129,30 @@ export class ContractBroken extends Schema.TaggedError<ContractBroken>("@safesyn
  */
 export const exactlyOnce = <A, I, B, E, E1, E2>(
   options: Options<A, I, B, E, E1, E2>
-): Effect.Effect<Report, ContractBroken | E1 | E2, MysqlServer | RedisServer> =>
+): Effect.Effect<Report, ContractBroken | ContractUntested | E1 | E2, MysqlServer | RedisServer> =>
   Effect.gen(function*() {
-    const { found: expected, steps } = yield* crashPoints.run(options, undefined)
+    const { before, found: expected, steps } = yield* crashPoints.run(options, undefined)
+    const reason = !expected.settled
+      ? "without any crash its messages were not settled"
+      : expected.deadLetters > 0
+      ? `without any crash ${expected.deadLetters} of its messages failed for good`
+      : isDeepStrictEqual(before, expected.effects)
+      ? "what is observed is the same before it has run and after"
+      : undefined
+    if (reason !== undefined) return yield* new ContractUntested({ reason })
     const crashes: Array<string> = []
     const violations: Array<{ readonly crash: string; readonly found: unknown }> = []
     for (let step = 0; step < steps.length; step++) {
       for (const when of ["before", "after"] as const) {
         const crash = `${when} ${steps[step]} (${step + 1} of ${steps.length})`
-        const { found } = yield* crashPoints.run(options, { step, when })
+        const { found, steps: met } = yield* crashPoints.run(options, { step, when })
+        if (met[step] !== steps[step]) {
+          return yield* new ContractUntested({
+            reason: `the crash ${crash} came at another point, ${
+              met[step] ?? "none"
+            }. Hint: is what it asks the servers always the same?`
+          })
+        }
         crashes.push(crash)
         if (!isDeepStrictEqual(found, expected)) violations.push({ crash, found })
       }

@@ -1,4 +1,5 @@
 import { SqlClient } from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
 import { expect, layer } from "@effect/vitest"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as Redis from "@safesync/redis-streams/Redis"
@@ -81,8 +82,38 @@ layer(Layer.merge(MysqlServer.layer, RedisServer.layer), { excludeTestServices: 
         observe: Effect.ensuring(onRedis("GET", key), Effect.ignore(onRedis("DEL", key)))
       }))
       expect(broken).toBeInstanceOf(Contract.ContractBroken)
-      expect((broken as Contract.ContractBroken).message).toContain(
+      expect(broken.message).toContain(
         "Hint: what is not written with the transaction's own"
       )
     }), 120_000)
+
+  it.effect("a handler that does nothing, or always fails, has not been tested", () =>
+    Effect.gen(function*() {
+      const reason = (
+        handler: (payment: typeof Payment.Type) => Effect.Effect<unknown, SqlError | string, SqlClient>
+      ) => Effect.map(Effect.flip(Contract.exactlyOnce({ ...honest, handler })), ({ message }) => message)
+      expect(yield* reason(({ pence }) => credit({ account: 9, pence }))).toContain(
+        "the same before it has run and after"
+      )
+      expect(yield* reason(() => Effect.fail("no"))).toContain("1 of its messages failed for good")
+    }), 60_000)
+
+  it.effect("a crash that comes at another point than that of its name shows nothing", () =>
+    Effect.gen(function*() {
+      let run = 0
+      const broken = yield* Effect.flip(Contract.exactlyOnce({
+        ...honest,
+        handler: (payment) =>
+          Effect.flatMap(SqlClient, (sql) =>
+            Effect.zipRight(run > 1 ? sql`SELECT 1 AS another` : sql`SELECT 2 AS first`, credit(payment))),
+        prepare: Effect.zipRight(
+          Effect.sync(() =>
+            run++
+          ),
+          prepare
+        )
+      }))
+      expect(broken).toBeInstanceOf(Contract.ContractUntested)
+      expect(broken.message).toContain("came at another point")
+    }), 60_000)
 })

@@ -35,9 +35,17 @@ export interface Crash {
 }
 
 export interface Run {
-  readonly found: unknown
+  /** What was there before the first message. */
+  readonly before: unknown
+  readonly found: Found
   /** The requests, by what they are. */
   readonly steps: ReadonlyArray<string>
+}
+
+export interface Found {
+  readonly effects: unknown
+  readonly deadLetters: number
+  readonly settled: boolean
 }
 
 export const run = <A, I, B, E, E1, E2>(
@@ -58,6 +66,7 @@ export const run = <A, I, B, E, E1, E2>(
     )))
 
     yield* Effect.provide(Effect.zipRight(Effect.orDie(Inbox.migration), options.prepare), direct)
+    const before = yield* Effect.provide(options.observe, direct)
     const stream = `contract-${randomBytes(6).toString("hex")}`
     const group = yield* Effect.orDie(
       ConsumerGroup.make({ stream, group: "contract", schema: options.schema, startId: "0", minIdle: "200 millis" })
@@ -99,10 +108,11 @@ export const run = <A, I, B, E, E1, E2>(
     const over = yield* Effect.timeoutOption(Effect.raceFirst(wait, Effect.exit(Effect.asVoid(worker.await))), patience)
     yield* Effect.asVoid(worker.interruptAsFork(worker.id()))
     yield* worker.await
-    const dead = yield* Effect.orDie(onRedis.command("XLEN", group.deadLetterStream))
+    const deadLetters = Number(yield* Effect.orDie(onRedis.command("XLEN", group.deadLetterStream)))
     const found = yield* Effect.provide(options.observe, direct)
     return {
-      found: { effects: plain(found), deadLetters: dead, settled: Option.isSome(over) && (yield* settled) },
+      before: plain(before),
+      found: { effects: plain(found), deadLetters, settled: Option.isSome(over) && (yield* settled) },
       steps
     }
     // Lost connections are what it is about.
@@ -129,8 +139,9 @@ const trap = (proxies: Proxies, crash: Crash | undefined): Effect.Effect<Readonl
     const text = Buffer.from(piece.buffer, piece.byteOffset, piece.length).toString("latin1")
     return (steps.length > 0 || text.includes("START TRANSACTION")) && met(describe(text))
   }
+  // As a command: scripts have it in their text.
   const inRedis = (piece: Uint8Array): boolean =>
-    Buffer.from(piece.buffer, piece.byteOffset, piece.length).includes("XACK") && met("XACK")
+    Buffer.from(piece.buffer, piece.byteOffset, piece.length).includes("\r\nXACK\r\n") && met("XACK")
   const set = (proxy: TcpProxy.TcpProxy, point: TcpProxy.Point) =>
     crash?.when === "after" ? proxy.loseReplies(point, "cut") : proxy.loseRequest(point)
   return Effect.as(Effect.zipRight(set(proxies.mysql, inMysql), set(proxies.redis, inRedis)), steps)
