@@ -27,8 +27,19 @@ const { DeadLetter, Discard, Retry, Stop } = Data.taggedEnum<Disposition>()
 
 /**
  * Deliver it again later. The n-th failed attempt (as the server counts them, across processes) waits for the schedule's
- * n-th delay, which lives in the pending list and must not exceed the group's `minIdle`. A schedule that is done after n
- * steps means: dead-letter after attempt n + 1.
+ * n-th delay. A schedule that is done after n steps means: dead-letter after attempt n + 1.
+ *
+ * The delay lives in the pending list, and it is `Reclaim` that takes the message out of it when its time has come, in this process or
+ * another: **without `Reclaim.stream` in the source of some worker of the group it never comes again.** How soon after its delay it
+ * comes depends on that stream's `every`. What exceeds the group's `minIdle` is waited for in this process first. With a `key` the
+ * whole wait happens here, and needs no `Reclaim`.
+ *
+ * @example
+ * import * as Disposition from "@safesync/worker/Disposition"
+ * import * as Schedule from "effect/Schedule"
+ *
+ * // after 1, 2, 4, 8 and 16 seconds, then to the dead letters
+ * const patiently = Disposition.retry(Schedule.intersect(Schedule.exponential("1 second"), Schedule.recurs(5)))
  *
  * @since 0.1.0
  * @category constructors
@@ -38,13 +49,30 @@ export const retry = (schedule: Schedule.Schedule<unknown, unknown>): Dispositio
 /**
  * To the group's dead-letter stream at once, with the pretty-printed cause.
  *
+ * @example
+ * import * as Disposition from "@safesync/worker/Disposition"
+ * import * as Cause from "effect/Cause"
+ * import * as Schedule from "effect/Schedule"
+ *
+ * // a bug does not go away by trying again
+ * const onFailure = (cause: Cause.Cause<unknown>) =>
+ *   Cause.isDie(cause) ? Disposition.deadLetter : Disposition.retry(Schedule.recurs(5))
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const deadLetter: Disposition = DeadLetter()
 
 /**
- * Ack it as if it had been handled.
+ * Acked as if it had been handled; what the handler wrote was rolled back.
+ *
+ * @example
+ * import * as Disposition from "@safesync/worker/Disposition"
+ * import * as Cause from "effect/Cause"
+ * import * as Option from "effect/Option"
+ *
+ * const onFailure = (cause: Cause.Cause<"outdated" | "no such account">) =>
+ *   Option.contains(Cause.failureOption(cause), "outdated") ? Disposition.discard : Disposition.deadLetter
  *
  * @since 0.1.0
  * @category constructors
@@ -52,7 +80,15 @@ export const deadLetter: Disposition = DeadLetter()
 export const discard: Disposition = Discard()
 
 /**
- * Let the worker drain and fail with the handler's cause. The message stays pending.
+ * The worker drains and fails with the cause; the message stays pending, for its own consumer's next start or for `Reclaim`.
+ *
+ * @example
+ * import * as Disposition from "@safesync/worker/Disposition"
+ * import * as Cause from "effect/Cause"
+ * import * as Option from "effect/Option"
+ *
+ * const onFailure = (cause: Cause.Cause<{ readonly _tag: string }>) =>
+ *   Option.exists(Cause.failureOption(cause), ({ _tag }) => _tag === "ReadOnlyServer") ? Disposition.stop : Disposition.deadLetter
  *
  * @since 0.1.0
  * @category constructors

@@ -16,12 +16,10 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import { type ChildProcess, fork } from "node:child_process"
-import { createRequire } from "node:module"
-import { fileURLToPath, pathToFileURL } from "node:url"
 import { creditKeepsTheContract } from "../worker/contract.js"
 import { placeOrder, relay, takeFromStock } from "../worker/outbox.js"
 import { alive, BillingLive, group, Payment, ready } from "../worker/service.js"
+import { start } from "./process.js"
 
 // The streams have fixed names, so Redis is one of our own.
 const services = Layer.merge(
@@ -70,38 +68,41 @@ it.scopedLive("recovery: killed between COMMIT and ack, and started again under 
     const mysql = new URL(Redacted.value((yield* MysqlServer.MysqlServer).url))
     mysql.pathname = `/${config.database}`
     const redis = Redacted.value((yield* RedisServer.RedisServer).url)
-    const start = (consumer: string, crash: string) =>
-      Effect.acquireRelease(
-        Effect.sync(() =>
-          fork(fileURLToPath(new URL("../worker/recovery.ts", import.meta.url)), [], {
-            execArgv: ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href],
-            env: {
-              ...process.env,
-              TSX_TSCONFIG_PATH: fileURLToPath(new URL("../../tsconfig.json", import.meta.url)),
-              MYSQL_URL: mysql.href,
-              REDIS_URL: redis,
-              CONSUMER: consumer,
-              CRASH: crash
-            }
-          })
-        ),
-        (child) => Effect.sync(() => child.kill("SIGKILL"))
-      )
-    const ended = (child: ChildProcess) =>
-      Effect.async<string | null>((resume) => {
-        child.once("exit", (_, signal) => resume(Effect.succeed(signal)))
-      })
+    const run = (consumer: string, crash: string) =>
+      start("worker/recovery.ts", { MYSQL_URL: mysql.href, REDIS_URL: redis, CONSUMER: consumer, CRASH: crash })
     for (const [first, second, total] of [["a", "a", 5], ["b", "c", 10]] as const) {
       yield* send
-      expect(yield* Effect.flatMap(start(first, "yes"), ended)).toBe("SIGKILL")
+      expect(yield* Effect.flatMap(run(first, "yes"), ({ ended }) => ended)).toBe("SIGKILL")
       expect(yield* pence).toBe(total)
-      const again = yield* start(second, "no")
+      const again = yield* run(second, "no")
       yield* settled
       expect(yield* pence).toBe(total)
-      again.kill("SIGTERM")
-      yield* ended(again)
+      yield* again.signal("SIGTERM")
+      yield* again.ended
     }
   }).pipe(Effect.provide(services)), 180_000)
+
+it.scopedLive("payments: from an empty database on, and a message that fails is tried again", () =>
+  Effect.gen(function*() {
+    const { config } = yield* MysqlClient.MysqlClient
+    const mysql = new URL(Redacted.value((yield* MysqlServer.MysqlServer).url))
+    mysql.pathname = `/${config.database}`
+    const env = { MYSQL_URL: mysql.href, REDIS_URL: Redacted.value((yield* RedisServer.RedisServer).url) }
+    expect(yield* Effect.flatMap(start("paymentsSetup.ts", env), ({ ended }) => ended)).toBe(null)
+    const sql = yield* SqlClient
+    yield* sql`INSERT INTO account VALUES (2, 0)`
+    yield* sql`ALTER TABLE account ADD CHECK (pence >= 0)`
+    const producer = yield* StreamProducer.make({ stream: "payments", schema: Payment })
+    yield* StreamProducer.sendAll(producer, [{ account: 2, pence: -5 }, { account: 1, pence: 1 }])
+    const program = yield* start("payments.ts", env)
+    // by then the one before it has been refused, and waits for its retry
+    yield* until(pence, (n) => n === 1_300)
+    yield* StreamProducer.send(producer, { account: 2, pence: 20 })
+    yield* until(one("SELECT pence AS n FROM account WHERE id = 2"), (n) => n === 15)
+    yield* settled
+    yield* program.signal("SIGTERM")
+    yield* program.ended
+  }).pipe(Effect.provide(services)), 120_000)
 
 it.scopedLive("outbox: an order of one service is taken from the stock of another, once", () =>
   Effect.gen(function*() {

@@ -1,0 +1,32 @@
+/** An example that is a program: run as one. */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
+import type { Scope } from "effect/Scope"
+import { fork } from "node:child_process"
+import { createRequire } from "node:module"
+import { fileURLToPath, pathToFileURL } from "node:url"
+
+export interface Program {
+  readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
+  /** The signal that ended it, or none. */
+  readonly ended: Effect.Effect<string | null>
+}
+
+/** A file of the examples with these variables, until the scope closes. */
+export const start = (file: string, env: Record<string, string>): Effect.Effect<Program, never, Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const child = fork(fileURLToPath(new URL(`../${file}`, import.meta.url)), [], {
+        execArgv: ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href],
+        env: { ...process.env, TSX_TSCONFIG_PATH: fileURLToPath(new URL("../../tsconfig.json", import.meta.url)), ...env }
+      })
+      const ended = Deferred.unsafeMake<string | null>(FiberId.none)
+      child.once("exit", (_, signal) => Deferred.unsafeDone(ended, Effect.succeed(signal)))
+      return {
+        signal: (signal: NodeJS.Signals) => Effect.sync(() => void child.kill(signal)),
+        ended: Deferred.await(ended)
+      }
+    }),
+    ({ signal }) => signal("SIGKILL")
+  )
