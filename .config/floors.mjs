@@ -14,7 +14,8 @@ export const floors = {
     ],
     [
       ...["AdvisoryLock", "IdempotentInsert", "RowLock"],
-      ...["internal/identifier", "internal/lockName", "internal/lockTimes", "internal/where"]
+      ...["getLock", "heldLock", "identifier", "lockConnections", "lockName", "lockTimes", "permits", "where"]
+        .map((name) => `internal/${name}`)
     ],
     ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/purge"]
   ],
