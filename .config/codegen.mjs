@@ -1,5 +1,5 @@
 // Writes each package's src/index.ts from its modules, each export under the module's own opening comment, and the code
-// blocks of READMEs that follow a comment with a file's path, from that file, which the compiler checks.
+// blocks of READMEs and of the migration guide that follow a comment with a file's path, from that file, which the compiler checks.
 // Between <!-- floors --> and <!-- /floors --> comes the table of floors.mjs.
 // With --check it writes nothing and fails when a file is not what it would write.
 // @effect/build-utils does the same for packages that are published from their dist folder, which these are not.
@@ -30,11 +30,12 @@ for (const name of readdirSync("packages").filter(isPublic)) {
   write(`${src}/index.ts`, content)
 }
 
-for (const folder of [".", ...readdirSync("packages").map((name) => `packages/${name}`)]) {
+const folders = [".", ...readdirSync("packages").map((name) => `packages/${name}`)]
+for (const [folder, guide] of folders.flatMap((folder) => [[folder, "README.md"], [folder, "MIGRATING.md"]])) {
   const block = /(<!-- (\S+\.ts) -->\n```ts\n)[^]*?(```)/g
-  const readme = read(`${folder}/README.md`)
+  const readme = read(`${folder}/${guide}`)
   write(
-    `${folder}/README.md`,
+    `${folder}/${guide}`,
     readme
       .replace(block, (_, open, file, close) => `${open}${readFileSync(`${folder}/${file}`, "utf8").trimEnd()}\n${close}`)
       .replace(/(<!-- floors -->\n)[^]*?(<!-- \/floors -->)/, (_, open, close) => `${open}${table()}\n${close}`)

@@ -103,7 +103,7 @@ describe("the packed packages", () => {
     expect(Object.keys(packed).sort()).toEqual(names.map((name) => `@safesync/${name}`).sort())
     for (const files of Object.values(packed)) {
       expect(files).toEqual(
-        expect.arrayContaining(["LICENSE", "package.json", "dist/esm/index.js", "dist/cjs/index.js"])
+        expect.arrayContaining(["LICENSE", "README.md", "package.json", "dist/esm/index.js", "dist/cjs/index.js"])
       )
       expect(files.filter((path) => path.includes("test/"))).toEqual([])
     }
