@@ -3,7 +3,8 @@
  *
  * It is acked when the bracket that took it ends with success, and not otherwise: not on failure, defect, interruption,
  * nor when it is dropped. A delivery that is not acked stays pending and is delivered again: to the same consumer when it
- * starts or reconnects, to any consumer through `Reclaim` once it has been idle for the group's `minIdle`.
+ * starts or reconnects, to any consumer through `Reclaim` once it has been idle for the group's `minIdle`. One that has
+ * waited in a buffer for so long is such a one too: who begins it then gets `LeaseLost` if somebody else has taken it.
  *
  * While its handler runs, the delivery's lease is renewed: a slow handler is not robbed. If the lease is lost all the same
  * (the process was asleep for longer than `minIdle`, say), the handler is interrupted.
@@ -18,12 +19,15 @@
  *
  * @since 0.1.0
  */
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import type * as FiberRefs from "effect/FiberRefs"
 import { dual } from "effect/Function"
 import type * as Pipeable from "effect/Pipeable"
+import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import * as deadEntry from "./internal/deadEntry.js"
 import { end, type Lease, parked } from "./internal/lease.js"
@@ -47,7 +51,10 @@ export interface Delivery<out A> extends Pipeable.Pipeable {
   readonly stream: string
   readonly group: string
   readonly consumer: string
-  /** How many times the server has delivered the entry, this time included: 1 is the first. */
+  /**
+   * How many times the entry was delivered, this time included: 1 is the first. A delivery that was handed back, or has
+   * waited for a third of `minIdle` and was not begun, does not count; one whose process was killed before that does.
+   */
   readonly attempt: number
   readonly value: A
   readonly headers: Headers
@@ -231,19 +238,49 @@ export const deadLetter: {
 
 // internal
 
-/** In a fiber of its own, so that it can be interrupted alone if a lease is lost. */
+/**
+ * In a fiber of its own, so that it can be interrupted alone if a lease is lost. It is started at once rather than forked,
+ * which costs half: one that need not wait has ended when this goes on.
+ */
 const running = <B, E, R>(
   leases: ReadonlyArray<Lease<unknown>>,
   restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>,
   handler: () => Effect.Effect<B, E, R>
 ): Effect.Effect<B, E | RedisError, R> =>
-  Effect.flatMap(Effect.fork(restore(Effect.suspend(handler))), (fiber) => {
+  Effect.withFiberRuntime<B, E | RedisError, R>((parent, { runtimeFlags }) => {
+    let refs: FiberRefs.FiberRefs | undefined
+    const fiber = Runtime.runFork(
+      Runtime.make({
+        context: parent.currentContext as Context.Context<R>,
+        fiberRefs: refsOf(parent),
+        runtimeFlags
+      }),
+      restore(Effect.withFiberRuntime<B, E, R>((self) => {
+        refs = refsOf(self)
+        return handler()
+      }))
+    )
+    const over = (exit: Exit.Exit<B, E>) => {
+      const ending = end(leases, exit)
+      // What it has set in a FiberRef is the caller's then, if it has set anything.
+      return exit._tag === "Success" && refsOf(fiber) !== refs
+        ? Effect.zipRight(Fiber.inheritAll(fiber), ending)
+        : ending
+    }
+    const exit = fiber.unsafePoll()
+    if (exit !== null) {
+      return over(exit)
+    }
     for (const lease of leases) lease.runsIn(fiber)
     return Effect.matchCauseEffect(restore(ended(fiber)), {
       onFailure: () => Effect.flatMap(Fiber.interrupt(fiber), (exit) => end(leases, exit)),
-      onSuccess: (exit) => Effect.zipRight(Fiber.inheritAll(fiber), end(leases, exit))
+      onSuccess: over
     })
   })
+
+/** `getFiberRefs` copies them all to note the runtime flags in them, which nobody asks for here. */
+const refsOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): FiberRefs.FiberRefs =>
+  (fiber as { readonly _fiberRefs?: FiberRefs.FiberRefs })._fiberRefs ?? fiber.getFiberRefs()
 
 /** `Fiber.await` at half its cost; it may be interrupted. */
 const ended = <A, E>(fiber: Fiber.RuntimeFiber<A, E>): Effect.Effect<Exit.Exit<A, E>> =>

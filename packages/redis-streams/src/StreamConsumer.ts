@@ -53,8 +53,9 @@ export interface Options {
  *
  * Entries are fetched when they are asked for, `batchSize` at a time and in one chunk; there is no reader in the
  * background. When the stream's scope closes, a read that blocks is woken up at once, and deliveries that were not begun
- * are handed back, aged so that another consumer's `Reclaim` can take them at once. Deliveries that were begun are not
- * touched: their `use` goes on and acks for as long as the Redis layer lives.
+ * are handed back, aged so that another consumer's `Reclaim` can take them at once, and not counted as attempts. Deliveries
+ * that were begun are not touched: their `use` goes on and acks for as long as the Redis layer lives. While Redis is
+ * silent this takes three seconds at most: one for a reply that is on its way, two to hand back.
  *
  * @category constructors
  * @since 0.1.0

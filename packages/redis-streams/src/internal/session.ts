@@ -37,7 +37,7 @@ interface Raw {
 
 export class Session<in out A> {
   private arrived: Array<Raw> = []
-  private ready: Array<Delivery<A>> = []
+  private ready: Array<Lease<A>> = []
 
   constructor(
     readonly holder: Holder,
@@ -67,18 +67,15 @@ export class Session<in out A> {
       return
     }
     let isText = true
-    this.arrived.push({
-      id,
-      count: attempt,
-      fields: fields.map((field) => {
-        const text = field.toString()
-        // What is no UTF-8 becomes U+FFFD, silently; but U+FFFD may also have been sent.
-        isText &&= !text.includes("\uFFFD") || isUtf8(field)
-        return text
-      }),
-      isText,
-      freshAt
-    })
+    const texts = new Array<string>(fields.length)
+    for (let i = 0; i < fields.length; i++) {
+      const field = fields[i]!
+      const text = isData(field) ? "data" : field.toString()
+      // What is no UTF-8 becomes U+FFFD, silently; but U+FFFD may also have been sent.
+      isText &&= !text.includes("\uFFFD") || isUtf8(field)
+      texts[i] = text
+    }
+    this.arrived.push({ id, count: attempt, fields: texts, isText, freshAt })
   }
 
   /** The reply of XREADGROUP for one stream, strings as bytes. */
@@ -147,13 +144,24 @@ export class Session<in out A> {
   }
 
   private readonly emit: Effect.Effect<Chunk.Chunk<Delivery<A>>> = Effect.sync(() => {
-    const ready = this.ready
+    const { ready } = this
+    const { stream } = this.holder
     this.ready = []
+    let first = 0
+    for (const { count } of ready) {
+      if (count === 1) {
+        first++
+      } else {
+        Metrics.deliveries.unsafeUpdate(1, Metrics.attemptLabels(stream, count))
+      }
+    }
+    if (first > 0) {
+      Metrics.deliveries.unsafeUpdate(first, Metrics.attemptLabels(stream, 1))
+    }
     return Chunk.unsafeFromArray(ready)
   })
 
   private makeReady(raw: Raw, decoded: Decoded<A>): void {
-    Metrics.deliveries.unsafeUpdate(1, Metrics.attemptLabels(this.holder.stream, raw.count))
     this.ready.push(new Lease(this.holder, raw.id, raw.count, decoded.value, decoded.headers, raw.freshAt))
   }
 
@@ -331,6 +339,9 @@ export const make = <A>(
   )
 
 // internal
+
+/** The name of nearly every field, told without making a string of it: "data" as a number. */
+const isData = (field: Buffer): boolean => field.length === 4 && field.readUInt32BE() === 0x64617461
 
 /** Both together are what a stop takes at most while Redis is silent. */
 const finishTimeout = Duration.seconds(1)
