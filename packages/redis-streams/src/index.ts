@@ -20,7 +20,8 @@ export * as DeadLetter from "./DeadLetter.js"
  *
  * It is acked when the bracket that took it ends with success, and not otherwise: not on failure, defect, interruption,
  * nor when it is dropped. A delivery that is not acked stays pending and is delivered again: to the same consumer when it
- * starts or reconnects, to any consumer through `Reclaim` once it has been idle for the group's `minIdle`.
+ * starts or reconnects, to any consumer through `Reclaim` once it has been idle for the group's `minIdle`. One that has
+ * waited in a buffer for so long is such a one too: who begins it then gets `LeaseLost` if somebody else has taken it.
  *
  * While its handler runs, the delivery's lease is renewed: a slow handler is not robbed. If the lease is lost all the same
  * (the process was asleep for longer than `minIdle`, say), the handler is interrupted.
