@@ -38,7 +38,7 @@ export const floors = {
   worker: [
     [
       ...["Disposition", "LeaseExpired", "WorkerMetrics", "WorkerStatus"],
-      ...["held", "intake", "observed", "retryDelay", "settled", "state"].map((name) => `internal/${name}`)
+      ...["batches", "held", "intake", "observed", "retryDelay", "settled", "slots", "state"].map((name) => `internal/${name}`)
     ],
     [
       ...["OutboxRelay", "Worker", "WorkerOptions"],

@@ -60,6 +60,39 @@ export type Failure<E> = Exclude<E, SqlError> | MysqlError | TransactionError | 
  * A handler that failed is settled as `onFailure` says. When that is not possible, or an ack fails after COMMIT, the
  * entry stays pending and is delivered again; the inbox recognises it.
  *
+ * A message has one of the `concurrency` slots until its transaction has ended. Its ack may still be under way when the slot's next
+ * one begins.
+ *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+ * import * as Reclaim from "@safesync/redis-streams/Reclaim"
+ * import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+ * import * as Disposition from "@safesync/worker/Disposition"
+ * import * as Worker from "@safesync/worker/Worker"
+ * import * as Effect from "effect/Effect"
+ * import * as Schedule from "effect/Schedule"
+ * import * as Schema from "effect/Schema"
+ * import * as Stream from "effect/Stream"
+ *
+ * const Payment = Schema.Struct({ account: Schema.Int, pence: Schema.Int })
+ *
+ * const program = Effect.gen(function*() {
+ *   const group = yield* ConsumerGroup.make({
+ *     stream: "payments", group: "billing", schema: Payment, startId: "0", minIdle: "1 minute"
+ *   })
+ *   yield* ConsumerGroup.create(group)
+ *   const sql = yield* SqlClient.SqlClient
+ *   yield* Worker.run(
+ *     Stream.merge(
+ *       StreamConsumer.stream(group, { consumer: "a" }),
+ *       Reclaim.stream(group, { consumer: "a", every: Schedule.spaced("10 seconds") })
+ *     ),
+ *     ({ account, pence }) => sql`UPDATE account SET pence = pence + ${pence} WHERE id = ${account}`,
+ *     { concurrency: 8, inbox: "message-id", onFailure: () => Disposition.retry(Schedule.recurs(5)) }
+ *   )
+ * })
+ *
  * @since 0.1.0
  * @category runners
  */
@@ -77,6 +110,29 @@ export const run = <A, E1, R1, B, E, R>(
 /**
  * `run` in the background: it works for as long as the scope is open, and closing the scope drains it.
  *
+ * @example
+ * import * as Disposition from "@safesync/worker/Disposition"
+ * import * as Worker from "@safesync/worker/Worker"
+ * import type { Delivery } from "@safesync/redis-streams/Delivery"
+ * import * as Effect from "effect/Effect"
+ * import * as Schedule from "effect/Schedule"
+ * import type { Stream } from "effect/Stream"
+ *
+ * declare const deliveries: Stream<Delivery<number>>
+ *
+ * const program = Effect.scoped(Effect.gen(function*() {
+ *   const worker = yield* Worker.make(deliveries, (n) => Effect.log(n), {
+ *     concurrency: 8,
+ *     inbox: "message-id",
+ *     onFailure: () => Disposition.deadLetter
+ *   })
+ *   yield* worker.status.pipe(
+ *     Effect.tap(({ inFlight, waiting }) => Effect.log({ inFlight, waiting })),
+ *     Effect.repeat(Schedule.spaced("10 seconds")),
+ *     Effect.raceFirst(worker.await)
+ *   )
+ * }))
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -90,15 +146,16 @@ export const make = <A, E1, R1, B, E, R>(
     const maxWaiting = yield* intake.requireCount("maxWaiting", options.maxWaiting ?? 1_000)
     const state = new State()
     const stopped = yield* Deferred.make<void, Failure<E>>()
-    const taken = yield* intake.make<A>({ concurrency, key: options.key, maxWaiting })
+    const taken = new intake.Intake<A>({ concurrency, key: options.key, maxWaiting })
     return yield* lifecycle.start(source, {
       name: options.name ?? "worker",
-      concurrency,
+      // Twice as many as slots: while one waits for its ack another one handles the next message.
+      loops: 2 * concurrency,
       drainTimeout: options.drainTimeout,
       state,
       stopped,
       read: (deliveries) => taken.add(deliveries),
-      take: taken.take,
+      take: taken.slots.take,
       handle: handling.make(handler, options, state, taken, (cause) => Deferred.failCause(stopped, cause)),
       aside: options.key === undefined ? Effect.void : taken.keepLeases,
       end: taken.end,
@@ -150,8 +207,27 @@ export const layer = <Id, E2, A, E1 extends E2, R1, B, E, R>(
  * it is full or `within` is over. Of messages with the same id the handler sees one.
  *
  * A batch that fails is rolled back and handled again in halves, each in a transaction of its own, until the message that
- * fails does so alone and goes to `onFailure`. A failure of no message in particular (no connection, a COMMIT whose outcome
- * is unknown) is not looked for in halves: `onFailure` decides on all of them.
+ * fails does so alone and goes to `onFailure`. A failure of no message in particular (no connection, a server that is read-only, a
+ * COMMIT whose outcome is unknown) is not looked for in halves: `onFailure` decides on all of them.
+ *
+ * It knows no `key`: with `concurrency: 1`, the default, the order is that of the stream.
+ *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as Disposition from "@safesync/worker/Disposition"
+ * import * as Worker from "@safesync/worker/Worker"
+ * import type { Delivery } from "@safesync/redis-streams/Delivery"
+ * import * as Effect from "effect/Effect"
+ * import type { Stream } from "effect/Stream"
+ *
+ * declare const measurements: Stream<Delivery<{ readonly sensor: number; readonly value: number }>>
+ *
+ * const program = Worker.runBatch(
+ *   measurements,
+ *   (batch) =>
+ *     Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO measurement ${sql.insert(batch.map(({ value }) => value))}`),
+ *   { size: 500, within: "100 millis", inbox: "message-id", onFailure: () => Disposition.deadLetter }
+ * )
  *
  * @since 0.1.0
  * @category runners
@@ -161,8 +237,36 @@ export const runBatch = <A, E1, R1, B, E, R>(
   handler: (deliveries: Arr.NonEmptyReadonlyArray<Delivery.Delivery<A>>) => Effect.Effect<B, E, R>,
   options: BatchOptions<A, E>
 ): Effect.Effect<void, E1 | Failure<E>, Exclude<R1, Scope.Scope> | Environment<R>> =>
-  Effect.scoped(Effect.flatMap(batching.make(source, handler, options), (worker) => worker.await)) as Effect.Effect<
+  Effect.scoped(Effect.flatMap(makeBatch(source, handler, options), (worker) => worker.await)) as Effect.Effect<
     void,
     E1 | Failure<E>,
     Exclude<R1, Scope.Scope> | Environment<R>
   >
+
+/**
+ * `runBatch` in the background, as `make` is to `run`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeBatch: <A, E1, R1, B, E, R>(
+  source: Stream.Stream<Delivery.Delivery<A>, E1, R1>,
+  handler: (deliveries: Arr.NonEmptyReadonlyArray<Delivery.Delivery<A>>) => Effect.Effect<B, E, R>,
+  options: BatchOptions<A, E>
+) => Effect.Effect<Worker<E1 | Failure<E>>, never, R1 | Environment<R> | Scope.Scope> = batching.make
+
+/**
+ * `makeBatch` as a layer, as `layer` is to `make`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerBatch = <Id, E2, A, E1 extends E2, R1, B, E, R>(
+  tag: Context.Tag<Id, Worker<E2>>,
+  source: Stream.Stream<Delivery.Delivery<A>, E1, R1>,
+  handler: (deliveries: Arr.NonEmptyReadonlyArray<Delivery.Delivery<A>>) => Effect.Effect<B, E, R>,
+  options:
+    & BatchOptions<A, E>
+    & ([Failure<E>] extends [E2] ? unknown : "The tag's error leaves out one that the handler can fail with")
+): Layer.Layer<Id, never, Exclude<R1 | Environment<R>, Scope.Scope>> =>
+  Layer.scoped(tag, makeBatch(source, handler, options) as Effect.Effect<any, never, any>)

@@ -32,12 +32,13 @@ export interface Common<A, E> {
   readonly onFailure: (cause: Cause.Cause<Failure<E>>, delivery: Delivery.Delivery<A>) => Disposition
   /**
    * How many messages may wait in this process, for others of their key or for a retry, before reading pauses: with it
-   * all other keys. Default: 1,000.
+   * all other keys, until one of those that wait is settled. Default: 1,000.
    */
   readonly maxWaiting?: number | undefined
   /**
    * How long a handler may have what it was given. Leases are renewed at the server for as long as the handler runs; after
-   * this time the handler is interrupted and rolled back, and fails with `LeaseExpired`. Default: no bound.
+   * this time the handler is interrupted and rolled back, and fails with `LeaseExpired`. It is a limit to the handler, and no other
+   * name for the group's `minIdle`, which says when a message whose process is gone is taken over. Default: no bound.
    */
   readonly lease?: Duration.DurationInput | undefined
   /**
@@ -49,7 +50,10 @@ export interface Common<A, E> {
       readonly retry?: Schedule.Schedule<unknown, Occ.Retryable> | undefined
     })
     | undefined
-  /** How long the handlers that run may go on once the worker is to stop. Default: 20 seconds. */
+  /**
+   * How long the handlers that run may go on once the worker is to stop. ROLLBACK of what is left then, and handing it back, may take
+   * two seconds more. Default: 20 seconds.
+   */
   readonly drainTimeout?: Duration.DurationInput | undefined
   /** What the worker is called in logs. Default: "worker". */
   readonly name?: string | undefined

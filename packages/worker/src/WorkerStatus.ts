@@ -16,14 +16,14 @@ import type * as Option from "effect/Option"
  */
 export interface Status {
   readonly state: "running" | "draining" | "stopped"
-  /** Messages whose handlers run. */
+  /** Messages whose handlers run, or that are being settled. */
   readonly inFlight: number
   /** Messages that were read and wait here for others of their key, or for a retry. */
   readonly waiting: number
   readonly lastSuccess: Option.Option<DateTime.Utc>
   readonly lastFailure: Option.Option<{ readonly at: DateTime.Utc; readonly cause: Cause.Cause<unknown> }>
   /**
-   * How long the message that was begun last had been in its stream by then, by the clocks of Redis and of this process.
+   * How long the oldest message in flight has been in its stream, by the clocks of Redis and of this process; none while nothing is.
    * How many are behind it `ConsumerGroup.info` tells.
    */
   readonly lag: Option.Option<Duration.Duration>

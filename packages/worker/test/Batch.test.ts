@@ -1,14 +1,18 @@
 import { SqlClient } from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
 import { expect, layer } from "@effect/vitest"
+import * as MysqlError from "@safesync/mysql/MysqlError"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as Disposition from "@safesync/worker/Disposition"
 import * as Worker from "@safesync/worker/Worker"
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import { balance, bench, credit, payments, refuse, Servers, source, until, worked } from "./fixture.js"
+import { balance, bench, credit, mysqlBehind, payments, refuse, Servers, source, until, worked } from "./fixture.js"
 
 const plain = {
   size: 16,
@@ -72,6 +76,50 @@ layer(Servers, { excludeTestServices: true })("Worker.runBatch", (it) => {
       yield* Fiber.interrupt(worker)
     })))
 
+  it.effect("L24: what is no single message's fault is not looked for in halves", () =>
+    bench(Effect.gen(function*() {
+      const { group, send } = yield* payments()
+      const { behind, proxy } = yield* mysqlBehind
+      const readOnly = new MysqlError.ReadOnlyServer({
+        errno: 1290,
+        code: "ER_OPTION_PREVENTS_STATEMENT",
+        cause: new Error("read-only")
+      })
+      const cases = [
+        ["ReadOnlyServer", Effect.void, () => Effect.fail(readOnly)],
+        ["CommitOutcomeUnknown", proxy.loseReplies("COMMIT"), credit],
+        ["BeginFailed", proxy.loseRequest("START TRANSACTION"), credit]
+      ] as const
+      for (const [tag, break_, handle] of cases) {
+        yield* send(...of(4))
+        yield* break_
+        let handled = 0
+        const failed: Array<unknown> = []
+        const worker = yield* Effect.fork(Effect.provide(
+          Worker.runBatch(source(group, "a"), (all) =>
+            Effect.zipRight(
+              Effect.sync(() => handled++),
+              Effect.forEach(
+                all,
+                ({ value }): Effect.Effect<unknown, SqlError | MysqlError.MysqlError, SqlClient> => handle(value)
+              )
+            ), {
+            ...plain,
+            size: 4,
+            inbox: "off",
+            onFailure: (cause) => {
+              failed.push(Option.getOrThrow(Cause.failureOption(cause))._tag)
+              return Disposition.discard
+            }
+          }),
+          behind
+        ))
+        yield* worked(group)
+        expect([tag, handled, failed]).toEqual([tag, 1, [tag, tag, tag, tag]])
+        yield* Fiber.interrupt(worker)
+      }
+    })))
+
   it.effect("L23: messages that come again, and twice in one batch, are applied once and acked", () =>
     bench(Effect.gen(function*() {
       const { group, send } = yield* payments({ minIdle: 100 })
@@ -114,7 +162,7 @@ layer(Servers, { excludeTestServices: true })("Worker.runBatch", (it) => {
 
   it.effect("L18: a lost lease rolls the batch back, and the others are handled without that message", () =>
     bench(Effect.gen(function*() {
-      const { group, pending, send } = yield* payments({ minIdle: 300 })
+      const { group, pending, send } = yield* payments({ minIdle: 300, left: 1 })
       const ids = yield* send(...of(4))
       const redis = yield* Redis.Redis
       const begun = yield* Deferred.make<void>()

@@ -56,7 +56,7 @@ layer(Servers, { excludeTestServices: true })("Worker, what goes wrong", (it) =>
 
   it.effect("L24: a defect of onFailure itself is the worker's end, and the message stays pending as it is", () =>
     bench(Effect.gen(function*() {
-      const { group, pending, send } = yield* payments()
+      const { group, pending, send } = yield* payments({ left: 1 })
       yield* send(one)
       const exit = yield* Effect.exit(Worker.run(source(group, "a"), () => Effect.fail("no"), {
         ...plain,
@@ -154,7 +154,7 @@ layer(Servers, { excludeTestServices: true })("Worker, what goes wrong", (it) =>
 
   it.effect("lease: a handler that is not done in time is rolled back, and onFailure is told so", () =>
     bench(Effect.gen(function*() {
-      const { group, pending, send } = yield* payments()
+      const { group, pending, send } = yield* payments({ left: 1 })
       yield* send(one)
       const exit = yield* Effect.exit(Worker.run(
         source(group, "a"),

@@ -1,5 +1,6 @@
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
@@ -8,6 +9,7 @@ import * as Worker from "@safesync/worker/Worker"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { balance, bench, credit, payments, refuse, Servers, source, until, worked } from "./fixture.js"
@@ -121,6 +123,32 @@ layer(Servers, { excludeTestServices: true })("Worker, by key", (it) => {
         yield* Deferred.succeed(go, undefined)
         yield* worked(group)
         expect(yield* balance(1)).toBe(40)
+      }))
+    })))
+
+  it.effect("maxWaiting: a key behind which so many wait keeps back all others too, until it is settled", () =>
+    bench(Effect.gen(function*() {
+      const { group, send } = yield* payments()
+      yield* send(...of(1, 13, 1, 2, 3, 4), ...of(2, 9))
+      const seen: Array<number> = []
+      const go = yield* Deferred.make<void>()
+      yield* Effect.scoped(Effect.gen(function*() {
+        const worker = yield* Worker.make(
+          StreamConsumer.stream(group, { consumer: "a", batchSize: 1 }),
+          (payment) => {
+            seen.push(payment.pence)
+            return Effect.zipRight(payment.pence === 13 ? Deferred.await(go) : Effect.void, credit(payment))
+          },
+          { ...keyed, maxWaiting: 4 }
+        )
+        yield* until(worker.status, ({ waiting }) => waiting === 4)
+        yield* Effect.sleep("50 millis")
+        // one slot is free, and the other key's message is not read
+        expect(seen).toEqual([13])
+        expect((yield* ConsumerGroup.info(group)).lag).toEqual(Option.some(1))
+        yield* Deferred.succeed(go, undefined)
+        yield* worked(group)
+        expect([yield* balance(1), yield* balance(2)]).toEqual([23, 9])
       }))
     })))
 

@@ -1,9 +1,11 @@
 import { expect, layer } from "@effect/vitest"
 import * as Disposition from "@safesync/worker/Disposition"
 import * as Worker from "@safesync/worker/Worker"
+import type * as WorkerStatus from "@safesync/worker/WorkerStatus"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -45,7 +47,9 @@ layer(Servers, { excludeTestServices: true })("Worker as a value", (it) => {
       expect(Option.map(busy.lastFailure, ({ cause }) => Cause.failureOption(cause))).toEqual(
         Option.some(Option.some("no such account"))
       )
-      expect(Option.isSome(busy.lag)).toBe(true)
+      const late = (status: WorkerStatus.Status) => Option.getOrElse(Option.map(status.lag, Duration.toMillis), () => 0)
+      // it is that of the oldest in flight, and grows
+      yield* until(worker.status, (now) => late(now) > late(busy))
       const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
       const draining = yield* until(worker.status, ({ state }) => state !== "running")
       expect(draining).toMatchObject({ state: "draining", inFlight: 1 })
@@ -53,11 +57,42 @@ layer(Servers, { excludeTestServices: true })("Worker as a value", (it) => {
       yield* Fiber.join(closing)
       const last = yield* worker.status
       expect(last).toMatchObject({ state: "stopped", inFlight: 0 })
+      // who has nothing to do is not late
+      expect(last.lag).toEqual(Option.none())
       expect(Option.isSome(last.lastSuccess)).toBe(true)
       // closed by its owner, it has ended well
       yield* worker.await
       yield* worked(group)
       expect(yield* balance(1)).toBe(1)
+    })))
+
+  it.effect("makeBatch, layerBatch: the same for batches", () =>
+    bench(Effect.gen(function*() {
+      class Billing extends Context.Tag("Billing")<Billing, Worker.Worker<unknown>>() {}
+      const { group, send } = yield* payments()
+      yield* send(one, one)
+      const begun = yield* Deferred.make<void>()
+      const go = yield* Deferred.make<void>()
+      const BillingLive = Worker.layerBatch(
+        Billing,
+        source(group, "a"),
+        (all) =>
+          Effect.zipRight(
+            Effect.zipRight(Deferred.succeed(begun, undefined), Deferred.await(go)),
+            Effect.forEach(all, ({ value }) => credit(value))
+          ),
+        { size: 2, within: "1 minute", inbox: "message-id", onFailure: () => Disposition.discard }
+      )
+      const worker = yield* Effect.gen(function*() {
+        const worker = yield* Billing
+        yield* Deferred.await(begun)
+        expect(yield* worker.status).toMatchObject({ state: "running", inFlight: 2 })
+        yield* Deferred.succeed(go, undefined)
+        yield* worked(group)
+        return worker
+      }).pipe(Effect.provide(BillingLive))
+      expect((yield* worker.status).state).toBe("stopped")
+      expect(yield* balance(1)).toBe(2)
     })))
 
   it.effect("a worker that fails is stopped, and await tells why", () =>

@@ -1,10 +1,5 @@
-import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { expect, layer } from "@effect/vitest"
-import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
-import * as MysqlServer from "@safesync/testkit/MysqlServer"
-import * as RedisServer from "@safesync/testkit/RedisServer"
-import * as TcpProxy from "@safesync/testkit/TcpProxy"
 import * as Disposition from "@safesync/worker/Disposition"
 import * as Worker from "@safesync/worker/Worker"
 import * as Deferred from "effect/Deferred"
@@ -14,33 +9,23 @@ import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { balance, bench, credit, payments, refuse, Servers, source, until, worked } from "./fixture.js"
+import {
+  balance,
+  bench,
+  credit,
+  holdAt,
+  mysqlBehind,
+  payments,
+  redisBehind,
+  refuse,
+  Servers,
+  source,
+  until,
+  worked
+} from "./fixture.js"
 
 const plain = { concurrency: 4, inbox: "message-id", onFailure: () => Disposition.stop } as const
 const one = { account: 1, pence: 1 }
-
-/** A proxy, and a layer of the server behind it. */
-const redisBehind = Effect.gen(function*() {
-  const { url } = yield* RedisServer.RedisServer
-  const proxy = yield* TcpProxy.make(url)
-  return { proxy, behind: Redis.layer({ url: proxy.through(url), commandTimeout: "10 seconds" }) }
-})
-const mysqlBehind = Effect.gen(function*() {
-  const proxy = yield* TcpProxy.make((yield* MysqlServer.MysqlServer).url)
-  const { config } = yield* MysqlClient.MysqlClient
-  return {
-    proxy,
-    behind: MysqlClient.layer({ ...config, host: "127.0.0.1", port: proxy.port, maxConnections: 4 })
-  }
-})
-
-/** Holds answers (or requests) back from the point on. */
-const holdAt = (proxy: TcpProxy.TcpProxy, point: string, direction: TcpProxy.Direction) =>
-  proxy.observe((piece) => {
-    if (!Buffer.from(piece).includes(point)) return false
-    Effect.runSync(proxy.stall(direction))
-    return true
-  })
 
 layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
   for (const form of ["run", "runBatch"] as const) {
@@ -79,7 +64,7 @@ layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
 
   it.effect("L26: the time to drain bounds all of it, though Redis does not answer", () =>
     bench(Effect.gen(function*() {
-      const { group, send } = yield* payments()
+      const { group, send } = yield* payments({ left: 3 })
       yield* send(one, one, one)
       const { behind, proxy } = yield* redisBehind
       const begun = yield* Deferred.make<void>()

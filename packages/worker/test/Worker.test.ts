@@ -1,7 +1,6 @@
 import { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import { expect, layer } from "@effect/vitest"
-import * as Transaction from "@safesync/mysql/Transaction"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
@@ -15,7 +14,18 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { balance, bench, credit, payments, Servers, source, until } from "./fixture.js"
+import {
+  balance,
+  bench,
+  credit,
+  holdAt,
+  mysqlBehind,
+  payments,
+  redisBehind,
+  Servers,
+  source,
+  until
+} from "./fixture.js"
 
 const plain = { concurrency: 4, inbox: "message-id", onFailure: () => Disposition.stop } as const
 const one = { account: 1, pence: 1 }
@@ -36,22 +46,39 @@ layer(Servers, { excludeTestServices: true })("Worker", (it) => {
     bench(Effect.gen(function*() {
       const { group, pending, send } = yield* payments()
       yield* send(one)
-      const sql = yield* SqlClient
-      const handled = yield* Deferred.make<void>()
-      const worker = yield* Effect.fork(Worker.run(
-        source(group, "a"),
-        (payment) => Effect.zipLeft(credit(payment), Deferred.succeed(handled, undefined)),
-        { ...plain, transaction: { isolation: "read-committed" } }
-      ))
-      // a reader's lock on the row makes the worker's UPDATE wait, so its COMMIT is still to come
-      yield* Transaction.run(Effect.gen(function*() {
-        yield* sql`SELECT * FROM account WHERE id = 1 FOR UPDATE`
-        yield* until(pending, (n) => n === 1)
-      })).pipe(Effect.ignore)
-      yield* Deferred.await(handled)
+      const { behind, proxy } = yield* mysqlBehind
+      const committing = yield* holdAt(proxy, "COMMIT", "requests")
+      const worker = yield* Effect.fork(Effect.provide(Worker.run(source(group, "a"), credit, plain), behind))
+      // the handler has succeeded, and COMMIT is on its way
+      yield* committing
+      for (let i = 0; i < 20; i++) {
+        yield* Effect.yieldNow()
+        expect(yield* pending).toBe(1)
+      }
+      expect(yield* balance(1)).toBe(0)
+      yield* proxy.resume()
       yield* until(pending, (n) => n === 0)
       expect(yield* balance(1)).toBe(1)
       yield* Fiber.interrupt(worker)
+    })))
+
+  it.effect("a slot begins the next message while the ack of the one before is under way; draining waits for it", () =>
+    bench(Effect.gen(function*() {
+      const { group, pending, send } = yield* payments()
+      yield* send(one, { account: 2, pence: 1 })
+      const { behind, proxy } = yield* redisBehind
+      const acking = yield* holdAt(proxy, "$4\r\nXACK\r\n", "replies")
+      const worker = yield* Effect.fork(
+        Effect.provide(Worker.run(source(group, "a"), credit, { ...plain, concurrency: 1 }), behind)
+      )
+      yield* acking
+      yield* until(balance(2), (n) => n === 1)
+      const stopping = yield* Effect.fork(Fiber.interrupt(worker))
+      yield* Effect.sleep("50 millis")
+      expect(stopping.unsafePoll()).toBe(null)
+      yield* proxy.resume()
+      yield* Fiber.join(stopping)
+      expect(yield* pending).toBe(0)
     })))
 
   it.effect("L23: a message that is delivered again is not applied again, but acked", () =>
@@ -95,7 +122,7 @@ layer(Servers, { excludeTestServices: true })("Worker", (it) => {
 
   it.effect("stop: the worker fails with the handler's error, typed, and the message stays pending", () =>
     bench(Effect.gen(function*() {
-      const { group, pending, send } = yield* payments()
+      const { group, pending, send } = yield* payments({ left: 1 })
       yield* send(one)
       const exit = yield* Effect.exit(
         Worker.run(source(group, "a"), (payment) => Effect.zipRight(credit(payment), Effect.fail("no" as const)), plain)
@@ -207,7 +234,7 @@ layer(Servers, { excludeTestServices: true })("Worker", (it) => {
 
   it.effect("L26: what does not finish within drainTimeout is interrupted and rolled back", () =>
     bench(Effect.gen(function*() {
-      const { group, pending, send } = yield* payments()
+      const { group, pending, send } = yield* payments({ left: 1 })
       yield* send(one)
       const begun = yield* Deferred.make<void>()
       const worker = yield* Effect.fork(Worker.run(

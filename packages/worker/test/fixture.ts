@@ -1,4 +1,4 @@
-import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
+import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Inbox from "@safesync/mysql/Inbox"
@@ -10,6 +10,7 @@ import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import { until } from "@safesync/testkit/Eventually"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as TcpProxy from "@safesync/testkit/TcpProxy"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -28,7 +29,7 @@ export const bench = <A, E>(
   effect: Effect.Effect<
     A,
     E,
-    MysqlClient | SqlClient | Redis.Redis | MysqlServer.MysqlServer | RedisServer.RedisServer | Scope
+    MysqlClient.MysqlClient | SqlClient | Redis.Redis | MysqlServer.MysqlServer | RedisServer.RedisServer | Scope
   >
 ) =>
   Effect.scoped(effect).pipe(
@@ -38,8 +39,11 @@ export const bench = <A, E>(
 
 export const Payment = Schema.Struct({ account: Schema.Number, pence: Schema.Number })
 
-/** A stream of payments with a group, and the tables that its handler writes to. */
-export const payments = (options: { readonly minIdle?: number } = {}) =>
+/**
+ * A stream of payments with a group, and the tables that its handler writes to. At the end the server is asked whether as many
+ * entries are pending as are meant to be left.
+ */
+export const payments = (options: { readonly minIdle?: number; readonly left?: number } = {}) =>
   Effect.gen(function*() {
     const stream = `payments-${randomBytes(6).toString("hex")}`
     const sql = yield* SqlClient
@@ -56,6 +60,14 @@ export const payments = (options: { readonly minIdle?: number } = {}) =>
     yield* ConsumerGroup.create(group)
     const redis = yield* Redis.Redis
     yield* Effect.addFinalizer(() => Effect.ignore(redis.command("DEL", stream, group.deadLetterStream)))
+    yield* Effect.addFinalizer(() =>
+      Effect.flatMap(RedisServer.pending(stream, "billing"), (found) =>
+        found === (options.left ?? 0)
+          ? Effect.void
+          : Effect.dieMessage(
+            `${found} entries of ${stream} were left pending where ${options.left ?? 0} are meant to be`
+          ))
+    )
     const producer = yield* StreamProducer.make({ stream, schema: Payment })
     return {
       stream,
@@ -91,3 +103,28 @@ export const worked = <A>(group: ConsumerGroup.ConsumerGroup<A>) =>
 
 /** A message that fails, where others are credited. */
 export const refuse = (reason: string): Effect.Effect<never, string | SqlError, SqlClient> => Effect.fail(reason)
+
+/** A proxy before Redis, and a layer of what is behind it. */
+export const redisBehind = Effect.gen(function*() {
+  const { url } = yield* RedisServer.RedisServer
+  const proxy = yield* TcpProxy.make(url)
+  return { proxy, behind: Redis.layer({ url: proxy.through(url), commandTimeout: "10 seconds" }) }
+})
+
+/** A proxy before MySQL, and a layer of the same database behind it. */
+export const mysqlBehind = Effect.gen(function*() {
+  const proxy = yield* TcpProxy.make((yield* MysqlServer.MysqlServer).url)
+  const { config } = yield* MysqlClient.MysqlClient
+  return {
+    proxy,
+    behind: MysqlClient.layer({ ...config, host: "127.0.0.1", port: proxy.port, maxConnections: 4 })
+  }
+})
+
+/** Holds one direction back from the point on; gives an effect that waits for the point. */
+export const holdAt = (proxy: TcpProxy.TcpProxy, point: string, direction: TcpProxy.Direction) =>
+  proxy.observe((piece) => {
+    if (!Buffer.from(piece).includes(point)) return false
+    Effect.runSync(proxy.stall(direction))
+    return true
+  })

@@ -1,28 +1,25 @@
 /**
  * Many deliveries in one transaction and one ack.
  *
- * Each delivery's bracket is open around the whole of it, so that its lease is renewed, and ends by the verdict on its
- * message: acked after COMMIT, all in one command, or left to the caller's word. A lost lease interrupts the transaction,
- * and the others go on without that message.
+ * One bracket is open around all of them, so that their leases are renewed, and acks them after COMMIT in one command. A lost lease
+ * interrupts the transaction, and the others go on without that message.
  *
  * @internal
  */
 import * as Inbox from "@safesync/mysql/Inbox"
 import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as RedisError from "@safesync/redis-streams/RedisError"
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
-import * as Chunk from "effect/Chunk"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
-import * as Mailbox from "effect/Mailbox"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import type { Failure, Worker } from "../Worker.js"
 import type { BatchOptions } from "../WorkerOptions.js"
+import { Batches } from "./batches.js"
 import * as intake from "./intake.js"
 import * as lifecycle from "./lifecycle.js"
 import { observedBatch } from "./observed.js"
@@ -31,18 +28,8 @@ import { settling } from "./settling.js"
 import { State } from "./state.js"
 import * as transacted from "./transacted.js"
 
-/** The verdict on a message that is not to be acked by its bracket. */
-class Refused extends Data.Error<{}> {}
-
-/** One delivery of a batch. */
-interface Member<A> {
-  readonly delivery: Delivery.Delivery<A>
-  readonly verdict: Deferred.Deferred<void, Refused>
-  /** Where its bracket is open. */
-  readonly bracket: Fiber.RuntimeFiber<void, unknown>
-  /** Somebody else has it, or it could not begin. */
-  gone: boolean
-}
+/** Tells the handler's failure from that of the ack. */
+class HandlerFailed<E> extends Data.Error<{ readonly failure: Cause.Cause<E> }> {}
 
 export const make = <A, E1, R1, B, E, R>(
   source: Stream.Stream<Delivery.Delivery<A>, E1, R1>,
@@ -55,33 +42,31 @@ export const make = <A, E1, R1, B, E, R>(
     const maxWaiting = yield* intake.requireCount("maxWaiting", options.maxWaiting ?? 1_000)
     const state = new State()
     const stopped = yield* Deferred.make<void, Failure<E>>()
-    const batches = yield* Mailbox.make<Chunk.Chunk<Delivery.Delivery<A>>>({ capacity: concurrency })
-    const waiting = yield* intake.make<A>({ concurrency: 1, key: undefined, maxWaiting })
+    const batches = new Batches<A>({ concurrency, size, within: Duration.toMillis(options.within) })
+    const waiting = new intake.Intake<A>({ concurrency: 1, key: undefined, maxWaiting })
     const settle = settling(
       options.onFailure,
       state,
       waiting,
       (cause: Cause.Cause<Failure<E>>) => Deferred.failCause(stopped, cause)
     )
-    const transact = transaction(handler, options)
-    const handleBatch = handle(
-      state,
-      transact,
-      (delivery, cause) => settle({ delivery, key: undefined, kept: false }, cause)
-    )
-    return yield* lifecycle.start(Stream.groupedWithin(source, size, options.within), {
+    const handleBatch = handle(state, transaction(handler, options), settle)
+    return yield* lifecycle.start(source, {
       name: options.name ?? "worker",
-      concurrency,
+      loops: 2 * concurrency,
       drainTimeout: options.drainTimeout,
       state,
       stopped,
-      read: (chunk) =>
-        Effect.zipRight(batches.offerAll(Chunk.filter(chunk, Chunk.isNonEmpty)), waiting.add(Chunk.empty())),
-      take: batches.take,
-      handle: (batch) => observedBatch(batch, handleBatch(batch)),
+      read: (chunk) => Effect.zipRight(batches.add(chunk), waiting.room),
+      take: batches.slots.take,
+      handle: (batch) =>
+        Effect.map(
+          observedBatch(batch.turns, handleBatch(batch.turns, () => batches.slots.leave(batch))),
+          () => batches.slots.leave(batch)
+        ),
       aside: Effect.void,
       end: batches.end,
-      stop: batches.shutdown,
+      stop: Effect.zipRight(batches.stop, waiting.stop),
       release: waiting.release,
       waiting: () => waiting.waiting
     })
@@ -96,7 +81,7 @@ const transaction = <A, B, E, R>(
   const inTransaction = transacted.make(options)
   const idOf = (delivery: Delivery.Delivery<A>) =>
     inbox === "message-id" || inbox === "off" ? delivery.messageId : inbox(delivery.value, delivery)
-  return (deliveries: ReadonlyArray<Delivery.Delivery<A>>) =>
+  return (deliveries: ReadonlyArray<Delivery.Delivery<A>>, committed: () => void) =>
     inTransaction(() => {
       if (inbox === "off") return Arr.isNonEmptyReadonlyArray(deliveries) ? handler(deliveries) : Effect.void
       // A source may be of several streams: entry ids are unique in one of them.
@@ -115,92 +100,120 @@ const transaction = <A, B, E, R>(
           return Arr.isNonEmptyReadonlyArray(unseen) ? handler(unseen) : Effect.void
         }
       )
-    }, Effect.void)
+    }, committed)
 }
 
 const handle = <A, E, R>(
   state: State,
-  transact: (deliveries: ReadonlyArray<Delivery.Delivery<A>>) => Effect.Effect<void, Failure<E>, R>,
-  settle: (delivery: Delivery.Delivery<A>, cause: Cause.Cause<Failure<E>>) => Effect.Effect<void>
-) =>
-(batch: Chunk.Chunk<Delivery.Delivery<A>>): Effect.Effect<void, never, R> =>
-  Effect.gen(function*() {
-    /** Called when a member has gone while a transaction runs. */
-    let interrupted: (() => void) | undefined
-    const members: Array<Member<A>> = []
-    for (const delivery of batch) {
-      state.begin(delivery)
-      const verdict = Deferred.unsafeMake<void, Refused>(FiberId.none)
-      const begun = Deferred.unsafeMake<void>(FiberId.none)
-      const bracket = yield* Effect.fork(
-        Delivery.use(delivery, () => Effect.zipRight(Deferred.succeed(begun, undefined), Deferred.await(verdict)))
-      )
-      const member: Member<A> = { delivery, verdict, bracket, gone: false }
-      bracket.addObserver(() => {
-        Deferred.unsafeDone(begun, Exit.void)
-        member.gone = true
-        interrupted?.()
-      })
-      members.push(member)
-      yield* Deferred.await(begun)
+  transact: (
+    deliveries: ReadonlyArray<Delivery.Delivery<A>>,
+    committed: () => void
+  ) => Effect.Effect<void, Failure<E>, R>,
+  settle: (turn: intake.Turn<A>, cause: Cause.Cause<Failure<E>>) => Effect.Effect<void>
+) => {
+  /** It stays pending: somebody else's, or Redis is away. */
+  const leave = ({ delivery }: intake.Turn<A>, error: RedisError.RedisError): Effect.Effect<void> => {
+    state.running.delete(delivery)
+    return Settled.left(delivery, error)
+  }
+  const acked = (deliveries: ReadonlyArray<Delivery.Delivery<A>>): void => {
+    for (const delivery of deliveries) {
+      state.succeeded(delivery)
+      Settled.count("acked", delivery)
     }
+  }
 
-    const finish = (part: ReadonlyArray<Member<A>>) =>
-      Effect.zipRight(
-        Effect.sync(() => part.forEach(({ verdict }) => Deferred.unsafeDone(verdict, Exit.void))),
-        Effect.forEach(part, ({ bracket, delivery }) =>
-          Effect.flatMap(Fiber.await(bracket), (exit) => {
-            if (Exit.isSuccess(exit)) {
-              state.succeeded(delivery)
-              return Settled.count("acked", delivery)
-            }
-            state.running.delete(delivery)
-            return Settled.left(delivery, Cause.squash(exit.cause) as Error)
-          }), { discard: true })
+  /** `last`: nothing is left of the batch to be begun. */
+  const handlePart = (part: ReadonlyArray<intake.Turn<A>>, last: () => void): Effect.Effect<void, never, R> => {
+    let begun: ReadonlyArray<Delivery.Delivery<A>> = []
+    let committed = false
+    const inTransaction = (deliveries: ReadonlyArray<Delivery.Delivery<A>>) => {
+      begun = deliveries
+      return deliveries.length === 0 ? Effect.void : Effect.catchAllCause(
+        transact(deliveries, () => {
+          committed = true
+          for (const delivery of deliveries) state.committed(delivery)
+          last()
+        }),
+        (failure) => Effect.fail(new HandlerFailed({ failure }))
       )
-
-    const refuse = ({ bracket, delivery, verdict }: Member<A>, cause: Cause.Cause<Failure<E>>) =>
-      Effect.zipRight(
-        Deferred.fail(verdict, new Refused()),
-        Effect.zipRight(Fiber.await(bracket), settle(delivery, cause))
-      )
-
-    const handlePart = (part: ReadonlyArray<Member<A>>): Effect.Effect<void, never, R> =>
-      Effect.gen(function*() {
-        const held = part.filter((member) => !member.gone)
-        if (held.length === 0) return
-        const running = yield* Effect.fork(transact(held.map(({ delivery }) => delivery)))
-        interrupted = () => held.some((member) => member.gone) && running.unsafeInterruptAsFork(FiberId.none)
-        // One may have gone before anybody listened.
-        interrupted()
-        const exit = yield* Fiber.await(running)
-        interrupted = undefined
-        if (Exit.isSuccess(exit)) return yield* finish(held)
-        if (held.some((member) => member.gone)) return yield* handlePart(held)
-        if (held.length > 1 && isOfOneMessage(exit.cause)) {
-          const middle = held.length >> 1
-          yield* handlePart(held.slice(0, middle))
-          return yield* handlePart(held.slice(middle))
+    }
+    /** Those that were somebody else's already. */
+    const others = (): Effect.Effect<void> => {
+      if (begun.length === part.length) return Effect.void
+      const ours = new Set(begun)
+      return Effect.forEach(
+        part.filter(({ delivery }) => !ours.has(delivery)),
+        (turn) => leave(turn, lost(turn.delivery)),
+        {
+          discard: true
         }
-        yield* Effect.forEach(held, (member) => refuse(member, exit.cause), { discard: true })
-      })
-
-    yield* handlePart(members)
-    // Those that have gone are somebody else's, or could not begin.
-    yield* Effect.forEach(members, ({ bracket, delivery, gone }) =>
-      gone && state.running.delete(delivery)
-        ? Effect.flatMap(
-          Fiber.await(bracket),
-          (exit) => Exit.isFailure(exit) ? Settled.left(delivery, Cause.squash(exit.cause) as Error) : Effect.void
+      )
+    }
+    return Effect.matchEffect(Delivery.useMany(part.map(({ delivery }) => delivery), inTransaction), {
+      onSuccess: () => {
+        acked(begun)
+        return others()
+      },
+      onFailure: (error) => {
+        if (error instanceof HandlerFailed) {
+          const ours = new Set(begun)
+          return Effect.zipRight(
+            others(),
+            failed(part.filter(({ delivery }) => ours.has(delivery)), error.failure, last)
+          )
+        }
+        const gone = error._tag === "LeaseLost"
+          ? part.filter(({ delivery }) => delivery.id === error.id && delivery.stream === error.stream)
+          : part
+        const rest = gone.length === 0 ? [] : part.filter((turn) => !gone.includes(turn))
+        return Effect.zipRight(
+          Effect.forEach(gone.length === 0 ? part : gone, (turn) => leave(turn, error), { discard: true }),
+          // What was committed is acked alone.
+          rest.length === 0 ? Effect.void : committed ? ackAll(rest) : handlePart(rest, last)
         )
-        : Effect.void, { discard: true })
-  })
+      }
+    })
+  }
 
-/** Whether a smaller part may succeed: not where the database cannot be reached, nor where the outcome is unknown. */
+  const failed = (
+    part: ReadonlyArray<intake.Turn<A>>,
+    cause: Cause.Cause<Failure<E>>,
+    last: () => void
+  ): Effect.Effect<void, never, R> => {
+    if (part.length === 1 || !isOfOneMessage(cause)) {
+      return Effect.forEach(part, (turn) => settle(turn, cause), { discard: true })
+    }
+    const middle = part.length >> 1
+    return Effect.zipRight(
+      handlePart(part.slice(0, middle), () => {}),
+      Effect.suspend(() => handlePart(part.slice(middle), last))
+    )
+  }
+
+  const ackAll = (part: ReadonlyArray<intake.Turn<A>>): Effect.Effect<void> => {
+    const deliveries = part.map(({ delivery }) => delivery)
+    return Effect.matchEffect(Delivery.useMany(deliveries, () => Effect.void), {
+      onSuccess: () => Effect.sync(() => acked(deliveries)),
+      onFailure: (error) => Effect.forEach(part, (turn) => leave(turn, error), { discard: true })
+    })
+  }
+
+  return (batch: ReadonlyArray<intake.Turn<A>>, last: () => void): Effect.Effect<void, never, R> =>
+    Effect.suspend(() => {
+      for (const { delivery } of batch) state.begin(delivery)
+      return handlePart(batch, last)
+    })
+}
+
+const lost = ({ id, stream }: Delivery.Delivery<unknown>): RedisError.RedisError =>
+  new RedisError.LeaseLost({ command: "Worker.runBatch", detail: "somebody else has taken it", stream, id })
+
+/** Whether a smaller part may succeed: not where the database cannot be reached or written to, nor where the outcome is unknown. */
 const isOfOneMessage = (cause: Cause.Cause<unknown>): boolean => {
   const error = Cause.failureOption(cause)
   if (error._tag === "None") return true
   const { _tag, reason } = error.value as { readonly _tag?: string; readonly reason?: string }
-  return _tag !== "BeginFailed" && _tag !== "ConnectionLost" && _tag !== "CommitOutcomeUnknown" &&
-    !(_tag === "TransactionAborted" && reason === "connection-lost")
+  return _tag !== "BeginFailed" && _tag !== "ConnectionLost" && _tag !== "ReadOnlyServer" &&
+    _tag !== "CommitOutcomeUnknown" && !(_tag === "TransactionAborted" && reason === "connection-lost")
 }

@@ -36,8 +36,9 @@ export const make = <A, B, E, R>(
   const inTransaction = transacted.make(options)
   const settle = settling(options.onFailure, state, intake, stop)
 
-  const once = (value: A, delivery: Delivery.Delivery<A>, committed: Effect.Effect<void>) =>
-    inTransaction(() =>
+  const once = (turn: Turn<A>, value: A) => {
+    const { delivery } = turn
+    const body = () =>
       inbox === "off"
         ? handler(value, delivery)
         : Effect.suspend(() => handler(value, delivery)).pipe(
@@ -45,23 +46,25 @@ export const make = <A, B, E, R>(
             inbox === "message-id" ? delivery.messageId : inbox(value, delivery),
             transacted.inboxGroup(delivery)
           )
-        ), committed)
+        )
+    return inTransaction(body, () => {
+      state.committed(delivery)
+      intake.slots.leave(turn)
+    })
+  }
 
   const handle = (turn: Turn<A>): Effect.Effect<void, never, transacted.Environment<R>> => {
     const { delivery, key } = turn
     state.begin(delivery)
     const acked = Delivery.use(
       delivery,
-      (value) =>
-        Effect.matchCauseEffect(once(value, delivery, Effect.sync(() => state.committed(delivery))), {
-          onFailure: (failure) => Effect.fail(new HandlerFailed({ failure })),
-          onSuccess: () => Effect.void
-        })
+      (value) => Effect.catchAllCause(once(turn, value), (failure) => Effect.fail(new HandlerFailed({ failure })))
     )
     return Effect.matchEffect(acked, {
       onSuccess: () => {
         state.succeeded(delivery)
-        return Effect.zipRight(Settled.count("acked", delivery), intake.done(turn))
+        Settled.count("acked", delivery)
+        return intake.done(turn)
       },
       onFailure: (error) => {
         if (error instanceof HandlerFailed) return settle(turn, error.failure)
@@ -74,7 +77,8 @@ export const make = <A, B, E, R>(
       }
     })
   }
-  return (turn) => observed(turn.delivery, options.trace ?? "link", Effect.suspend(() => handle(turn)))
+  const trace = options.trace ?? "link"
+  return (turn) => Effect.map(observed(turn, trace, Effect.suspend(() => handle(turn))), () => intake.slots.leave(turn))
 }
 
 /** Redis is away: how long until a key whose message could not begin asks again. */

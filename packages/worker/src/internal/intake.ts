@@ -13,21 +13,32 @@
  * @internal
  */
 import * as Delivery from "@safesync/redis-streams/Delivery"
-import * as Chunk from "effect/Chunk"
+import type * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Mailbox from "effect/Mailbox"
 import { compareIds, Held } from "./held.js"
+import { type Placed, Slots } from "./slots.js"
 
-export interface Turn<out A> {
+export interface Turn<out A> extends Placed {
   readonly delivery: Delivery.Delivery<A>
   readonly key: string | undefined
   /** Whether it was held here, with its lease renewed: the stream that it came from does not hand it back any more. */
   readonly kept: boolean
+  /** What its handler failed with, and what became of it. */
+  failed: { readonly type: string; readonly disposition: string } | undefined
 }
 
-interface Waiting<out A> extends Turn<A> {
+export const turn = <A>(delivery: Delivery.Delivery<A>, key: string | undefined, kept: boolean): Turn<A> => ({
+  delivery,
+  key,
+  kept,
+  placed: false,
+  failed: undefined
+})
+
+interface Waiting<out A> {
+  readonly delivery: Delivery.Delivery<A>
+  readonly key: string
   readonly since: number
   /** Not before its lease has to be renewed. */
   kept: boolean
@@ -41,18 +52,20 @@ export interface Options<in A> {
 
 export class Intake<in out A> {
   readonly held: Held = new Held(() => this.measure())
+  readonly slots: Slots<Turn<A>>
   private readonly lanes = new Map<string, Array<Waiting<A>>>()
-  private readonly room = Effect.unsafeMakeLatch(true)
+  private readonly hasRoom = Effect.unsafeMakeLatch(true)
   /** Open while somebody stands behind another message. */
   private readonly standing = Effect.unsafeMakeLatch(false)
-  private readyCount = 0
   private waitingCount = 0
   private sourceEnded = false
   private stopped = false
   /** Those that were held, and whose turn came too late. */
   private late: ReadonlyArray<Turn<A>> = []
 
-  constructor(private readonly ready: Mailbox.Mailbox<Turn<A>>, private readonly options: Options<A>) {}
+  constructor(private readonly options: Options<A>) {
+    this.slots = new Slots(options.concurrency, () => this.measure())
+  }
 
   /** How many wait for their key or for a retry. */
   get waiting(): number {
@@ -64,17 +77,12 @@ export class Intake<in out A> {
     return Effect.suspend(() => {
       for (const delivery of deliveries) this.arrive(delivery)
       this.measure()
-      return this.room.await
+      return this.hasRoom.await
     })
   }
 
-  readonly take = Effect.suspend(() =>
-    Effect.map(this.ready.take, (turn) => {
-      this.readyCount--
-      this.measure()
-      return turn
-    })
-  )
+  /** Waits until more may be read. */
+  readonly room: Effect.Effect<void> = this.hasRoom.await
 
   /** The message is settled, or nobody's business here any more: the next one of its key may begin. */
   done({ key }: Turn<A>): Effect.Effect<void> {
@@ -90,23 +98,23 @@ export class Intake<in out A> {
       // Nothing begins any more; who is held is handed back with the others.
       if (this.stopped) return Effect.void
       lane.shift()
-      if (next.kept) return Effect.zipRight(this.held.letGo(next.delivery), this.ripe(next))
+      if (next.kept) return Effect.zipRight(this.held.letGo(next.delivery), this.ripe(turn(next.delivery, key, true)))
       this.waitingCount--
-      this.offer(next)
+      this.offer(turn(next.delivery, key, false))
       return Effect.void
     })
   }
 
   /** The message is to be tried again, here, after so many milliseconds. Its key waits for it. */
-  retry(turn: Turn<A>, millis: number, stopped: Effect.Effect<void>): Effect.Effect<void> {
+  retry(self: Turn<A>, millis: number, stopped: Effect.Effect<void>): Effect.Effect<void> {
     return Effect.zipRight(
-      this.held.keep(turn.delivery, performance.now() + millis, {
+      this.held.keep(self.delivery, performance.now() + millis, {
         over: Effect.suspend(() => {
           // It is another attempt of the same delivery; the server counts deliveries only.
-          ;(turn.delivery as { attempt: number }).attempt++
-          return this.ripe({ ...turn, kept: true })
+          ;(self.delivery as { attempt: number }).attempt++
+          return this.ripe(turn(self.delivery, self.key, true))
         }),
-        lost: this.done(turn),
+        lost: this.done(self),
         stopped
       }),
       Effect.sync(() => this.measure())
@@ -120,14 +128,9 @@ export class Intake<in out A> {
   })
 
   /** Nobody begins any more. */
-  readonly stop = Effect.suspend(() => {
+  readonly stop = Effect.sync(() => {
     this.stopped = true
-    return Effect.zipRight(
-      Effect.map(this.ready.clear, (turns) => {
-        this.late = Chunk.toReadonlyArray(turns).filter(({ kept }) => kept)
-      }),
-      this.ready.shutdown
-    )
+    this.late = this.slots.stop().filter(({ kept }) => kept)
   })
 
   /** Hands back what was held here. Those whose turn had come stand before the others of their key. */
@@ -174,7 +177,7 @@ export class Intake<in out A> {
   private arrive(delivery: Delivery.Delivery<A>): void {
     const key = this.options.key?.(delivery.value, delivery)
     const lane = key === undefined ? undefined : this.lanes.get(key)
-    if (lane !== undefined) {
+    if (key !== undefined && lane !== undefined) {
       let at = lane.length
       while (at > 0 && compareIds(lane[at - 1]!.delivery.id, delivery.id) > 0) at--
       lane.splice(at, 0, { delivery, key, since: performance.now(), kept: false })
@@ -183,7 +186,7 @@ export class Intake<in out A> {
       return
     }
     if (key !== undefined) this.lanes.set(key, [])
-    this.offer({ delivery, key, kept: false })
+    this.offer(turn(delivery, key, false))
   }
 
   /** The turn of one that was held has come, or it comes too late. */
@@ -196,27 +199,25 @@ export class Intake<in out A> {
   }
 
   private offer(turn: Turn<A>): void {
-    this.readyCount++
-    this.ready.unsafeOffer(turn)
+    if (this.stopped) return
+    this.slots.offer(turn)
     this.measure()
   }
 
   private measure(): void {
-    if (this.readyCount < this.options.concurrency && this.waiting < this.options.maxWaiting) this.room.unsafeOpen()
-    else this.room.unsafeClose()
+    if (this.slots.readyCount < this.options.concurrency && this.waiting < this.options.maxWaiting) {
+      this.hasRoom.unsafeOpen()
+    } else this.hasRoom.unsafeClose()
   }
 
   private endIfEmpty(): void {
-    if (this.sourceEnded && this.lanes.size === 0) this.ready.unsafeDone(Exit.void)
+    if (this.sourceEnded && this.lanes.size === 0) this.slots.end()
   }
 }
 
 /** If that cannot be said, it waits for `minIdle`. */
 export const handedBack = (delivery: Delivery.Delivery<unknown>): Effect.Effect<void> =>
   Effect.ignore(Delivery.handBack(delivery))
-
-export const make = <A>(options: Options<A>): Effect.Effect<Intake<A>> =>
-  Effect.map(Mailbox.make<Turn<A>>(), (ready) => new Intake(ready, options))
 
 export const requireCount = (option: string, value: number): Effect.Effect<number> =>
   Number.isInteger(value) && value >= 1

@@ -28,7 +28,8 @@ import type { State } from "./state.js"
 
 export interface Parts<X, T, E, R> {
   readonly name: string
-  readonly concurrency: number
+  /** How many loops there are. */
+  readonly loops: number
   readonly drainTimeout: Duration.DurationInput | undefined
   readonly state: State
   readonly read: (chunk: Chunk.Chunk<X>) => Effect.Effect<void>
@@ -56,13 +57,14 @@ export const start = <X, T, E, R, E1, R1>(
   Effect.uninterruptible(Effect.gen(function*() {
     const { state, stopped } = parts
     const outcome = yield* Deferred.make<void, E | E1>()
-    const loop = Effect.forever(Effect.flatMap(parts.take, parts.handle)).pipe(
+    const one = Effect.flatMap(parts.take, parts.handle)
+    const loop = Effect.whileLoop({ while: () => true, body: () => one, step: () => {} }).pipe(
       Effect.catchTag("NoSuchElementException", () => Effect.void),
       Effect.catchAllCause((cause) => Deferred.failCause(stopped, cause as Cause.Cause<never>))
     )
     // Daemons, since they outlive the interruption of whoever runs the worker by the time that draining takes.
     const daemon = <B, F, S>(effect: Effect.Effect<B, F, S>) => Effect.forkDaemon(Effect.interruptible(effect))
-    const loops = yield* Effect.replicateEffect(daemon(loop), parts.concurrency)
+    const loops = yield* Effect.replicateEffect(daemon(loop), parts.loops)
     const aside = yield* daemon(parts.aside)
     const reader = yield* daemon(Stream.runForEachChunk(source, parts.read))
     const ended = Effect.zipRight(Fiber.join(reader), Effect.zipRight(parts.end, Fiber.awaitAll(loops)))

@@ -11,14 +11,13 @@ import * as WorkerMetrics from "../WorkerMetrics.js"
 export const count = (
   disposition: WorkerMetrics.DispositionLabel,
   { stream }: Delivery<unknown>
-): Effect.Effect<void> =>
-  Effect.sync(() => WorkerMetrics.deliveries.unsafeUpdate(1, WorkerMetrics.deliveryLabels(stream, disposition)))
+): void => WorkerMetrics.deliveries.unsafeUpdate(1, WorkerMetrics.deliveryLabels(stream, disposition))
 
 /** It stays pending: the consumer's own pending list or `Reclaim` delivers it again. */
 export const left = (delivery: Delivery<unknown>, error: Error): Effect.Effect<void> =>
-  Effect.zipRight(
-    count("left", delivery),
-    Effect.logWarning("A delivery could not be settled and stays pending", Cause.fail(error)).pipe(
+  Effect.suspend(() => {
+    count("left", delivery)
+    return Effect.logWarning("A delivery could not be settled and stays pending", Cause.fail(error)).pipe(
       Effect.annotateLogs({ stream: delivery.stream, group: delivery.group, id: delivery.id })
     )
-  )
+  })

@@ -41,7 +41,10 @@ export const settling = <A, E>(
       })
     return Effect.matchEffect(ordered, {
       onFailure: (error) => Settled.left(turn.delivery, error),
-      onSuccess: () => Settled.count(disposition, turn.delivery)
+      onSuccess: () => {
+        Settled.count(disposition, turn.delivery)
+        return Effect.void
+      }
     })
   }
 
@@ -59,6 +62,7 @@ export const settling = <A, E>(
     const { delivery } = turn
     state.failed(cause)
     const disposition = decide(delivery, cause)
+    turn.failed = { type: typeOf(cause), disposition: names[disposition._tag] }
     const deadLetter = Effect.suspend(() =>
       settled(turn, "dead_letter", Delivery.deadLetter(delivery, Cause.pretty(cause)))
     )
@@ -74,10 +78,10 @@ export const settling = <A, E>(
             if (delay._tag === "None") return Effect.zipRight(deadLetter, finish)
             const later = turn.key === undefined
               ? parked(delivery, Duration.toMillis(delay.value))
-              : Effect.zipRight(
-                Settled.count("retry", delivery),
-                intake.retry(turn, Duration.toMillis(delay.value), handedBack(delivery))
-              )
+              : Effect.suspend(() => {
+                Settled.count("retry", delivery)
+                return intake.retry(turn, Duration.toMillis(delay.value), handedBack(delivery))
+              })
             return Effect.zipRight(later, Effect.sync(() => state.running.delete(delivery)))
           }
         )
@@ -86,10 +90,9 @@ export const settling = <A, E>(
       case "Discard":
         return Effect.zipRight(settled(turn, "discard", Delivery.use(delivery, () => Effect.void)), finish)
       case "Stop":
-        return Effect.zipRight(
-          Effect.sync(() => state.running.delete(delivery)),
-          Effect.zipRight(stop(cause), Settled.count("stop", delivery))
-        )
+        state.running.delete(delivery)
+        Settled.count("stop", delivery)
+        return Effect.asVoid(stop(cause))
     }
 
     /** In the pending list, which keeps a delay of at most `minIdle`; what exceeds it is waited for here. */
@@ -108,4 +111,23 @@ export const settling = <A, E>(
         : intake.held.keep(delivery, until - longest, { over: park, lost: Effect.void, stopped: park })
     }
   }
+}
+
+/** As in the metric. */
+const names = { Retry: "retry", DeadLetter: "dead_letter", Discard: "discard", Stop: "stop" } as const
+
+/** By OpenTelemetry's convention for `error.type`: the tag, or the class; never a message, which may hold values. */
+const typeOf = (cause: Cause.Cause<unknown>): string => {
+  const failure = Cause.failureOption(cause)
+  if (failure._tag === "Some") return nameOf(failure.value, "failure")
+  const defect = Cause.dieOption(cause)
+  return defect._tag === "Some" ? nameOf(defect.value, "defect") : "interrupted"
+}
+
+const nameOf = (error: unknown, otherwise: string): string => {
+  const { _tag, name } = (typeof error === "object" && error !== null ? error : {}) as {
+    _tag?: unknown
+    name?: unknown
+  }
+  return typeof _tag === "string" ? _tag : typeof name === "string" ? name : otherwise
 }

@@ -14,14 +14,12 @@ export class State {
   phase: Status["state"] = "running"
   /** What is being handled, and whether its transaction has committed. */
   readonly running = new Map<Delivery<unknown>, boolean>()
-  private lastSuccess = Option.none<DateTime.Utc>()
+  /** Milliseconds since the epoch; 0: never. */
+  private lastSuccess = 0
   private lastFailure: Status["lastFailure"] = Option.none()
-  /** Milliseconds. */
-  private lag: number | undefined
 
   begin(delivery: Delivery<unknown>): void {
     this.running.set(delivery, false)
-    this.lag = Date.now() - Number.parseInt(delivery.id)
   }
 
   committed(delivery: Delivery<unknown>): void {
@@ -34,7 +32,7 @@ export class State {
 
   succeeded(delivery: Delivery<unknown>): void {
     this.running.delete(delivery)
-    this.lastSuccess = Option.some(DateTime.unsafeMake(Date.now()))
+    this.lastSuccess = Date.now()
   }
 
   failed(cause: Cause.Cause<unknown>): void {
@@ -42,13 +40,15 @@ export class State {
   }
 
   status(waiting: number): Status {
+    let oldest = Infinity
+    for (const { id } of this.running.keys()) oldest = Math.min(oldest, Number.parseInt(id))
     return {
       state: this.phase,
       inFlight: this.running.size,
       waiting,
-      lastSuccess: this.lastSuccess,
+      lastSuccess: this.lastSuccess === 0 ? Option.none() : Option.some(DateTime.unsafeMake(this.lastSuccess)),
       lastFailure: this.lastFailure,
-      lag: this.lag === undefined ? Option.none() : Option.some(Duration.millis(Math.max(0, this.lag)))
+      lag: oldest === Infinity ? Option.none() : Option.some(Duration.millis(Math.max(0, Date.now() - oldest)))
     }
   }
 }

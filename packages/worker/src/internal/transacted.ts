@@ -25,14 +25,14 @@ export interface Options {
 }
 
 /**
- * What is run again is the whole of it, in a new transaction. `committed` is run by whoever commits, at once: an interruption that
- * comes while COMMIT is under way hides that it has succeeded.
+ * What is run again is the whole of it, in a new transaction. `committed` is called as soon as COMMIT has been answered: an
+ * interruption that comes while it is under way hides that it has succeeded.
  */
 export const make = ({ lease, transaction }: Options) => {
   const millis = lease === undefined ? undefined : Duration.toMillis(lease)
   return <E, R>(
     body: () => Effect.Effect<unknown, E | SqlError | MysqlError | TransactionAborted, R>,
-    committed: Effect.Effect<void>
+    committed: () => void
   ): Effect.Effect<void, Failure<E>, Environment<R>> => {
     // Inside the transaction, so that it never comes in between COMMIT and its answer.
     const bounded = millis === undefined ? Effect.suspend(body) : Effect.timeoutFail(Effect.suspend(body), {
@@ -41,7 +41,7 @@ export const make = ({ lease, transaction }: Options) => {
     })
     const attempt = Transaction.run(
       Effect.flatMap(Transaction.Transaction, ({ afterCommit }) => {
-        afterCommit.push(committed)
+        afterCommit.push(Effect.sync(committed))
         return bounded
       }),
       transaction

@@ -1,0 +1,76 @@
+/**
+ * What has been read, cut into batches: when one is full, or when its first message has waited for long enough.
+ *
+ * @internal
+ */
+import type { Delivery } from "@safesync/redis-streams/Delivery"
+import type * as Chunk from "effect/Chunk"
+import * as Effect from "effect/Effect"
+import * as intake from "./intake.js"
+import { type Placed, Slots } from "./slots.js"
+
+export interface Batch<out A> extends Placed {
+  readonly turns: ReadonlyArray<intake.Turn<A>>
+}
+
+export interface Options {
+  readonly concurrency: number
+  readonly size: number
+  /** Milliseconds. */
+  readonly within: number
+}
+
+export class Batches<in out A> {
+  readonly slots: Slots<Batch<A>>
+  private turns: Array<intake.Turn<A>> = []
+  private timer: ReturnType<typeof setTimeout> | undefined
+  private readonly room = Effect.unsafeMakeLatch(true)
+
+  constructor(private readonly options: Options) {
+    this.slots = new Slots(options.concurrency, () => this.measure())
+  }
+
+  /** Takes over what was read. Returns when there is room for more: as many batches may be ready as may run. */
+  add(deliveries: Chunk.Chunk<Delivery<A>>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      for (const delivery of deliveries) {
+        if (this.turns.push(intake.turn(delivery, undefined, false)) === this.options.size) this.cut()
+      }
+      if (this.turns.length > 0 && this.timer === undefined) {
+        this.timer = setTimeout(() => this.cut(), Math.min(this.options.within, longest))
+      }
+      return this.room.await
+    })
+  }
+
+  /** The source has ended: so do the takers, once all is taken. */
+  readonly end: Effect.Effect<void> = Effect.sync(() => {
+    this.cut()
+    this.slots.end()
+  })
+
+  /** Nothing begins any more: the stream hands back what it gave. */
+  readonly stop: Effect.Effect<void> = Effect.sync(() => {
+    this.turns = []
+    this.cut()
+    this.slots.stop()
+  })
+
+  private cut(): void {
+    clearTimeout(this.timer)
+    this.timer = undefined
+    if (this.turns.length === 0) return
+    const { turns } = this
+    this.turns = []
+    this.slots.offer({ turns, placed: false })
+    this.measure()
+  }
+
+  private measure(): void {
+    if (this.slots.readyCount < this.options.concurrency) this.room.unsafeOpen()
+    else this.room.unsafeClose()
+  }
+}
+
+/** Timers hold 24 days. */
+const longest = 2 ** 31 - 1
