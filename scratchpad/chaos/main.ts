@@ -24,6 +24,7 @@ import * as Interruptions from "./Interruptions.js"
 import * as Invariants from "./Invariants.js"
 import * as MysqlKill from "./MysqlKill.js"
 import * as MysqlNetwork from "./MysqlNetwork.js"
+import * as Poison from "./Poison.js"
 import * as Progress from "./Progress.js"
 import * as RedisBacklog from "./RedisBacklog.js"
 import * as RedisFaults from "./RedisFaults.js"
@@ -37,6 +38,7 @@ const scenarios = [
   Invariants.scenario,
   MysqlKill.scenario,
   MysqlNetwork.scenario,
+  Poison.scenario,
   RedisBacklog.scenario,
   RedisFaults.scenario,
   WorkerCrash.scenario
