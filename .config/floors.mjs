@@ -8,8 +8,9 @@ export const floors = {
     ["LockParty", "MysqlError", "MysqlMetrics", "TransactionError", "internal/driverError"],
     [
       ...["LockDiagnosis", "Transaction"],
-      ...["blockers", "canceller", "commitOracle", "cursor", "duration", "lastingConnection", "lifecycle", "lockWaits", "outcome"]
-        .concat("reservation", "session", "sideConnection", "statementLabel", "tracing", "writes")
+      ...["begin", "blockers", "canceller", "cancelling", "commitOracle", "control", "cursor", "duration", "inlined", "lastingConnection"]
+        .concat("lifecycle", "link", "lockWaits", "outcome", "phase", "reservation", "rowStream", "savepoint", "serverStart", "session")
+        .concat("sideConnection", "statementLabel", "statements", "submission", "tracing", "turns", "writes")
         .map((name) => `internal/${name}`)
     ],
     [

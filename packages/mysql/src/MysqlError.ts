@@ -281,13 +281,14 @@ export type MysqlError =
   | StatementFailed
 
 /**
- * The server has ended this transaction, or nobody can say whether it has: the statement was not sent, and nothing of
- * the transaction will be committed by us.
+ * The server has ended this transaction, or nobody can say whether it has, or it must not be committed: the statement was not
+ * sent, and nothing of the transaction will be committed by us.
  *
  * - `deadlock`: rolled back as the victim of a deadlock.
  * - `implicit-commit`: a statement such as `CREATE TABLE` committed what was written before it.
  * - `ended-by-server`: the server reports no open transaction, for example after a lock wait timeout under
  *   `innodb_rollback_on_timeout`.
+ * - `savepoint-lost`: a part of it was to be undone and could not be, so all of it is.
  * - `connection-lost`: rolled back because its connection is gone.
  *
  * `cause` is the error that ended it, where there was one.
@@ -297,7 +298,7 @@ export type MysqlError =
  */
 export class TransactionAborted
   extends Schema.TaggedError<TransactionAborted>("@safesync/mysql/TransactionAborted")("TransactionAborted", {
-    reason: Schema.Literal("deadlock", "implicit-commit", "ended-by-server", "connection-lost"),
+    reason: Schema.Literal("deadlock", "implicit-commit", "savepoint-lost", "ended-by-server", "connection-lost"),
     connectionId: Schema.Number,
     /** The statement that was refused; absent when it is COMMIT that was not sent. */
     statement: Schema.optional(Schema.String),

@@ -17,6 +17,10 @@
  * | none: the connection was closed before COMMIT was sent | discard | `TransactionAborted`: nothing was written |
  * | none: the connection died, or the bound passed | discard, end the session on the server | `CommitOutcomeUnknown`; with a `commitOracle` what it found: the value, or `CommitFailed` |
  *
+ * What other fibers still run when the body ends: before COMMIT it is waited for, and COMMIT follows if the transaction is
+ * open by then; who is interrupted meanwhile rolls back. Before ROLLBACK it is cancelled. Neither takes new statements: they
+ * are a defect, as is a stream that is still open.
+ *
  * A ROLLBACK that fails is logged and counted, and its connection is discarded: the server rolls back what it no longer
  * has a client for. COMMIT is never retried and never interrupted.
  *
@@ -41,6 +45,7 @@ import { dual } from "effect/Function"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as lifecycle from "./internal/lifecycle.js"
+import * as Savepoint from "./internal/savepoint.js"
 import * as tracing from "./internal/tracing.js"
 import * as MysqlError from "./MysqlError.js"
 import type * as TransactionError from "./TransactionError.js"
@@ -51,7 +56,7 @@ import type * as TransactionError from "./TransactionError.js"
  * @since 0.1.0
  * @category type ids
  */
-export const TypeId: unique symbol = Symbol.for("@safesync/mysql/Transaction")
+export const TypeId: typeof lifecycle.TypeId = lifecycle.TypeId
 
 /**
  * The type of `TypeId`.
@@ -98,7 +103,10 @@ export interface Options {
    * one. The session's value is set back before the connection is reused.
    */
   readonly lockWaitTimeout?: Duration.DurationInput | undefined
-  /** How long the answers to BEGIN, COMMIT and ROLLBACK are waited for; less than a millisecond is a defect. Default: 30 seconds. */
+  /**
+   * How long the answers to BEGIN, COMMIT, ROLLBACK and those about savepoints are waited for; less than a millisecond is
+   * a defect. Default: 30 seconds.
+   */
   readonly controlTimeout?: Duration.DurationInput | undefined
   /**
    * Finds out what became of a COMMIT whose answer was lost: the transaction leaves a marker, and a second connection
@@ -125,7 +133,8 @@ export interface Options {
 /**
  * Runs an effect in a transaction: COMMIT when it succeeds, ROLLBACK when it fails, dies or is interrupted.
  *
- * BEGIN is sent with the first statement, in one packet where that is `Inbox.once`; a body without statements sends nothing.
+ * BEGIN is sent with the first statement, in one packet where that is `Inbox.once`, a `RowLock` or an `AdvisoryLock`; a body
+ * without statements sends nothing.
  *
  * An `SqlError` of the body comes out as the `MysqlError` that it stands for; every other error of the body comes out as
  * it is, also when ROLLBACK fails. A `Scope` in the body's requirements is closed before COMMIT, and a finalizer that
@@ -179,7 +188,7 @@ export const run: {
               Effect.flatMap(Effect.exit(Scope.close(scope, result)), (closed): Effect.Effect<A, any> => {
                 const exit = Exit.zipLeft(result, closed)
                 return Exit.isSuccess(exit)
-                  ? Effect.as(lifecycle.commit(transaction), exit.value)
+                  ? Effect.as(lifecycle.commit(transaction, restore), exit.value)
                   : Effect.zipRight(
                     lifecycle.rollback(transaction, exit.cause),
                     Effect.failCause(
@@ -211,7 +220,7 @@ export const make = (
       (transaction) =>
         Effect.addFinalizer((exit) =>
           Exit.isSuccess(exit)
-            ? Effect.orDie(lifecycle.commit(transaction))
+            ? Effect.orDie(lifecycle.commit(transaction, restore))
             : lifecycle.rollback(transaction, exit.cause)
         )
     )
@@ -264,7 +273,9 @@ export const provide: {
  * goes on. Effects that were registered with `afterCommit` inside are dropped too. Locks that it took are kept until
  * the transaction ends, as InnoDB does.
  *
- * Savepoints nest; they are the transaction's own, so two fibers of one transaction must not use them at a time.
+ * Savepoints nest; they are the transaction's own, so two fibers of one transaction must not use them at a time. If going
+ * back to one fails, what the effect wrote is still there: the transaction is over (`TransactionAborted`, reason
+ * `savepoint-lost`), and nothing of it is committed, though the effect's failure be caught.
  *
  * @since 0.1.0
  * @category combinators
@@ -275,29 +286,7 @@ export const savepoint = <A, E, R>(
   A,
   Exclude<E, SqlError> | MysqlError.MysqlError | MysqlError.TransactionAborted,
   R | Transaction
-> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Transaction, (transaction) => {
-      const name = `safesync_${++transaction.savepoints}`
-      const session = transaction.session
-      return Effect.zipRight(
-        MysqlError.refail(session.executeUnprepared(`SAVEPOINT ${name}`, [], undefined)),
-        Effect.flatMap(Effect.exit(restore(MysqlError.refail(effect))), (exit) => {
-          if (Exit.isSuccess(exit)) {
-            return Effect.as(
-              MysqlError.refail(session.executeUnprepared(`RELEASE SAVEPOINT ${name}`, [], undefined)),
-              exit.value
-            )
-          }
-          return Effect.zipRight(
-            // A transaction that is over has no savepoint left to go back to: the body's own cause is what matters.
-            Effect.ignoreLogged(session.executeUnprepared(`ROLLBACK TO SAVEPOINT ${name}`, [], undefined)),
-            exit
-          )
-        })
-      )
-    })
-  )
+> => Effect.flatMap(Transaction, (transaction) => Savepoint.around(effect, transaction))
 
 /**
  * Runs an effect once this transaction has committed, after its connection has gone back to the pool; never when it
@@ -310,12 +299,15 @@ export const savepoint = <A, E, R>(
  */
 export const afterCommit = <R>(
   effect: [Transaction] extends [R] ? "An effect that runs after COMMIT cannot use the transaction: it is over by then"
+    : [Scope.Scope] extends [R] ?
+      "An effect that runs after COMMIT needs a scope of its own: the body's is closed by then"
     : Effect.Effect<void, never, R>
 ): Effect.Effect<void, never, Transaction | R> =>
   Effect.contextWith((context: Context.Context<R | Transaction>) => {
     const services = new Map<string, unknown>(context.unsafeMap)
     services.delete(Transaction.key)
     services.delete(Client.TransactionConnection.key)
+    services.delete(Scope.Scope.key)
     Context.get(context as Context.Context<Transaction>, Transaction).afterCommit.push(
       Effect.provide(effect as Effect.Effect<void, never, R>, Context.unsafeMake(services) as Context.Context<R>)
     )
@@ -351,18 +343,21 @@ const open = (
         lifecycle.open(Context.get(context, MysqlClient.MysqlClient), options, restore, when),
         (state): Transaction => {
           if (options.sqlComments === true) state.session.comment = tracing.comment(context)
-          return { ...state, [TypeId]: TypeId }
+          return state
         }
       )
       : Effect.dieMessage(refusal)
   })
 
+/** Why no transaction may be opened here. That of a fiber that has outlived it is none. */
 const ambient = (context: Context.Context<never>): string | undefined => {
-  if (context.unsafeMap.has(Transaction.key)) {
+  const outer: Transaction | undefined = context.unsafeMap.get(Transaction.key)
+  if (outer !== undefined && !outer.session.isOver) {
     return "A transaction was opened inside another. Use Transaction.savepoint to undo a part of the open one, " +
       "or open the second one outside."
   }
-  if (context.unsafeMap.has(Client.TransactionConnection.key)) {
+  const connection: readonly [unknown, number] | undefined = context.unsafeMap.get(Client.TransactionConnection.key)
+  if (connection !== undefined && connection[0] !== outer?.session) {
     return "A SafeSync transaction was opened inside sql.withTransaction. Open it with Transaction.run instead: " +
       "sql.withTransaction inside Transaction.run is a savepoint."
   }

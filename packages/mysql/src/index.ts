@@ -161,6 +161,10 @@ export * as RowLock from "./RowLock.js"
  * | none: the connection was closed before COMMIT was sent | discard | `TransactionAborted`: nothing was written |
  * | none: the connection died, or the bound passed | discard, end the session on the server | `CommitOutcomeUnknown`; with a `commitOracle` what it found: the value, or `CommitFailed` |
  *
+ * What other fibers still run when the body ends: before COMMIT it is waited for, and COMMIT follows if the transaction is
+ * open by then; who is interrupted meanwhile rolls back. Before ROLLBACK it is cancelled. Neither takes new statements: they
+ * are a defect, as is a stream that is still open.
+ *
  * A ROLLBACK that fails is logged and counted, and its connection is discarded: the server rolls back what it no longer
  * has a client for. COMMIT is never retried and never interrupted.
  *

@@ -2,13 +2,29 @@ import * as Reactivity from "@effect/experimental/Reactivity"
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
+import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
 import * as Inbox from "@safesync/mysql/Inbox"
+import * as RowLock from "@safesync/mysql/RowLock"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import type { TcpProxy } from "@safesync/testkit/TcpProxy"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { accounts, add, balances, defect, failure, inDatabase, outside, tag, throughProxy } from "./support.js"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import {
+  accounts,
+  add,
+  balances,
+  defect,
+  failure,
+  inDatabase,
+  outside,
+  tag,
+  throughProxy,
+  untilLockWait
+} from "./support.js"
 
 layer(MysqlServer.layer, { excludeTestServices: true })("COMMIT in doubt", (it) => {
   it.effect("L3: the connection dies while COMMIT is in flight: CommitOutcomeUnknown, and it was committed", () =>
@@ -109,7 +125,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("BEGIN", (it) => {
       return (yield* proxy.counters).roundTrips - before
     })
 
-  it.effect("it travels with the inbox's insert, and a transaction without a statement sends nothing", () =>
+  it.effect("it travels with the inbox's insert and with a lock, and a transaction without a statement sends nothing", () =>
     inDatabase(Effect.gen(function*() {
       yield* Effect.zipRight(accounts, Inbox.migration)
       let told = 0
@@ -117,12 +133,59 @@ layer(MysqlServer.layer, { excludeTestServices: true })("BEGIN", (it) => {
         Effect.all([
           roundTrips(proxy, Transaction.run(Inbox.once("m", "g")(Effect.void))),
           roundTrips(proxy, Transaction.run(Inbox.once("m", "g")(Effect.void))),
+          roundTrips(proxy, Transaction.run(RowLock.forUpdate({ table: "account", where: { id: 1 } }))),
+          roundTrips(proxy, Transaction.run(AdvisoryLock.acquireInTransaction("a", { timeout: 0 }))),
           roundTrips(proxy, Transaction.run(Transaction.afterCommit(Effect.sync(() => void told++)))),
           roundTrips(proxy, Effect.exit(Transaction.run(Effect.fail("no"), { lockWaitTimeout: "1 second" })))
         ])
       )
-      expect(counts).toEqual([2, 2, 0, 0])
+      expect(counts).toEqual([2, 2, 2, 2, 0, 0])
       expect(told).toBe(1)
+    })))
+
+  it.effect("a row that came with it is the same as one that came later, whatever its columns and its key", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE exact (id INT PRIMARY KEY, tiny TINYINT, big BIGINT, ubig BIGINT UNSIGNED, price DECIMAL(30, 10),
+        name VARCHAR(50), code CHAR(5), raw VARBINARY(10), bytes BLOB, words TEXT, kind ENUM('a', 'b'), y YEAR, nothing INT,
+        filled INT(6) ZEROFILL)`
+      yield* sql`INSERT INTO exact VALUES (1, -1, -9007199254740993, 18446744073709551615, 12345678901234567890.0123456789,
+        'Zoë "?" \\\\', 'ab', x'00FF', x'DEADBEEF', 'long', 'b', 2024, NULL, 42)`
+      yield* sql`CREATE TABLE other (id INT, name VARCHAR(50), f FLOAT, d DOUBLE, t TIME(3), at DATETIME(6), day DATE, j JSON,
+        stamp TIMESTAMP(3) NULL, flags BIT(4), PRIMARY KEY (id, name))`
+      for (const name of ["plain", "O'Brien", "back\\slash", "?", "Zoë"]) {
+        yield* sql`INSERT INTO other VALUES (1, ${name}, 16777217, 0.1, '12:34:56.789', '2024-02-29 12:34:56.123456',
+          '2024-02-29', '{"a": [1, 2.5]}', '2024-02-29 12:34:56.5', b'1010')`
+      }
+      const twice = (table: string, where: Record<string, string | number | bigint>) =>
+        Effect.gen(function*() {
+          const lock = RowLock.forUpdate({ table, where })
+          const [first, second] = yield* Transaction.run(Effect.all([lock, lock]))
+          expect(Option.isSome(second)).toBe(true)
+          expect(first).toEqual(second)
+        })
+      for (const where of [{ id: 1 }, { price: "12345678901234567890.0123456789" }, { big: -9007199254740993n }]) {
+        yield* twice("exact", where)
+      }
+      for (const name of ["plain", "O'Brien", "back\\slash", "?", "Zoë"]) yield* twice("other", { id: 1, name })
+    })))
+
+  it.effect("how long a statement waits that came with it is not held against it", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* Effect.zipRight(accounts, Inbox.migration)
+      const sql = yield* SqlClient
+      const held = yield* Deferred.make<void>()
+      const holder = yield* Effect.fork(Transaction.run(Effect.all([
+        Inbox.once("m", "g")(add(1, 1)),
+        Deferred.succeed(held, undefined),
+        outside(untilLockWait),
+        sql`SELECT SLEEP(0.3)`
+      ], { discard: true })))
+      yield* Deferred.await(held)
+      const again = yield* Transaction.run(Inbox.once("m", "g")(add(1, 1)), { controlTimeout: "100 millis" })
+      expect(Option.isNone(again)).toBe(true)
+      yield* Fiber.join(holder)
+      expect(yield* balances).toEqual([1, 0, 0])
     })))
 
   for (const first of ["a plain statement", "the inbox's insert"]) {
@@ -141,7 +204,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("BEGIN", (it) => {
             Effect.zipRight(proxy.loseRequest("START TRANSACTION"), run({})),
             Effect.zipRight(
               proxy.loseReplies("START TRANSACTION", "hang"),
-              run({ controlTimeout: "200 millis", lockWaitTimeout: "1 second" })
+              run({ controlTimeout: "200 millis" })
             ),
             run({})
           ])
@@ -174,26 +237,34 @@ layer(MysqlServer.layer, { excludeTestServices: true })("BEGIN", (it) => {
 
 layer(MysqlServer.layerOwn(), { excludeTestServices: true, timeout: "3 minutes" })("COMMIT refused", (it) => {
   it.effect("L3: the server says no to COMMIT: CommitFailed, and nothing was written", () =>
-    inDatabase(Effect.gen(function*() {
-      yield* accounts
-      const sql = yield* SqlClient
-      // another connection makes the server read-only between the write and COMMIT
-      const readOnly = (on: number) =>
-        Effect.gen(function*() {
-          const { config } = yield* MysqlClient.MysqlClient
-          const other = yield* MysqlClient.make({ ...config, maxConnections: 1 })
-          yield* other`SET GLOBAL super_read_only = ${other.literal(String(on))}`
-          if (on === 0) yield* other`SET GLOBAL read_only = 0`
-        }).pipe(Effect.scoped, Effect.provide(Reactivity.layer), outside)
-      const exit = yield* Effect.exit(Transaction.run(Effect.zipRight(add(1, 10), readOnly(1))))
-      const refused = yield* Effect.exit(
-        Transaction.run(Effect.zipRight(Effect.ignore(balances), add(1, 10)), { accessMode: "read-write" })
-      )
-      yield* readOnly(0)
-      expect(tag(refused)).toBe("TransactionAborted")
-      expect(failure(exit)).toMatchObject({ _tag: "CommitFailed", cause: { _tag: "ReadOnlyServer" } })
-      expect(yield* balances).toEqual([0, 0, 0])
-      yield* Transaction.run(sql`UPDATE account SET balance = 1 WHERE id = 1`)
-      expect(yield* balances).toEqual([1, 0, 0])
-    })))
+    inDatabase(
+      Effect.gen(function*() {
+        yield* accounts
+        const sql = yield* SqlClient
+        // another connection makes the server read-only between the write and COMMIT
+        const readOnly = (on: number) =>
+          Effect.gen(function*() {
+            const { config } = yield* MysqlClient.MysqlClient
+            const other = yield* MysqlClient.make({ ...config, maxConnections: 1 })
+            yield* other`SET GLOBAL super_read_only = ${other.literal(String(on))}`
+            if (on === 0) yield* other`SET GLOBAL read_only = 0`
+          }).pipe(Effect.scoped, Effect.provide(Reactivity.layer), outside)
+        const exit = yield* Effect.exit(Transaction.run(Effect.zipRight(add(1, 10), readOnly(1))))
+        const refused = yield* Effect.exit(
+          Transaction.run(Effect.zipRight(Effect.ignore(balances), add(1, 10)), { accessMode: "read-write" })
+        )
+        const options = { accessMode: "read-write", isolation: "serializable", lockWaitTimeout: "3 seconds" } as const
+        const notBegun = yield* Effect.exit(Effect.scoped(Transaction.make(options)))
+        yield* readOnly(0)
+        // BEGIN's own failure leaves no setting behind that came before it
+        expect(tag(notBegun)).toBe("BeginFailed")
+        expect(yield* sql`SELECT @@innodb_lock_wait_timeout AS seconds`).toEqual([{ seconds: 50 }])
+        expect(tag(refused)).toBe("TransactionAborted")
+        expect(failure(exit)).toMatchObject({ _tag: "CommitFailed", cause: { _tag: "ReadOnlyServer" } })
+        expect(yield* balances).toEqual([0, 0, 0])
+        yield* Transaction.run(sql`UPDATE account SET balance = 1 WHERE id = 1`)
+        expect(yield* balances).toEqual([1, 0, 0])
+      }),
+      { maxConnections: 1 }
+    ))
 })

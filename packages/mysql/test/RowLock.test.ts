@@ -98,6 +98,8 @@ layer(MysqlServer.layer, { excludeTestServices: true })("RowLock", (it) => {
       const sql = yield* SqlClient
       yield* Transaction.run(Effect.gen(function*() {
         const { connectionId } = yield* Transaction.Transaction
+        // the first statement is not prepared, since it travels with BEGIN
+        yield* sql`DO 0`
         for (let n = 1; n <= 9; n++) {
           const values = Array.from({ length: n }, (_, i) => i + 1)
           const rows = yield* RowLock.forUpdateMany({ table: "account", key: "id", values })

@@ -193,8 +193,12 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Transaction", (it) => {
         })
         expect(during!.wait).toBe(3)
         expect(yield* variables).toEqual(before)
-        yield* Transaction.run(sql`SET SESSION innodb_lock_wait_timeout = 7`)
-        expect(yield* variables).toEqual(before)
+        for (
+          const statement of ["SET SESSION innodb_lock_wait_timeout = 7", "DO 0;/* */SET innodb_lock_wait_timeout = 7"]
+        ) {
+          yield* Transaction.run(sql.unsafe(statement).unprepared)
+          expect(yield* variables).toEqual(before)
+        }
       }),
       { maxConnections: 1 }
     ))
@@ -261,6 +265,21 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Transaction", (it) => {
       yield* Deferred.succeed(ended, undefined)
       expect(String(defect(yield* Fiber.join(daemon)))).toMatch(/transaction whose scope is closed/)
       expect(yield* balances).toEqual([0, 0, 0])
+    })))
+
+  it.effect("L8: but it may open a transaction of its own", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const ended = yield* Deferred.make<void>()
+      const daemon = yield* Transaction.run(Effect.zipRight(
+        add(1, 1),
+        Effect.forkDaemon(
+          Effect.zipRight(Deferred.await(ended), Transaction.run(Effect.zipRight(add(1, 10), balances)))
+        )
+      ))
+      yield* Deferred.succeed(ended, undefined)
+      expect(yield* Fiber.join(daemon)).toEqual([11, 0, 0])
+      expect(yield* balances).toEqual([11, 0, 0])
     })))
 
   it.effect("L8: a transaction inside another is a defect that names savepoint, inside sql.withTransaction one that names run", () =>

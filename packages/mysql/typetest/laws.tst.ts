@@ -163,6 +163,13 @@ describe("L8: a transaction does not leave its scope", () => {
     )
   })
 
+  test("nor its scope", () => {
+    expect(Transaction.afterCommit(Effect.addFinalizer(() => Effect.void))).type.toRaiseError(
+      "An effect that runs after COMMIT needs a scope of its own: the body's is closed by then"
+    )
+    expect(Transaction.afterCommit).type.toBeCallableWith(Effect.scoped(Effect.addFinalizer(() => Effect.void)))
+  })
+
   test("what runs after COMMIT cannot fail, and what it needs is needed by the transaction", () => {
     expect(Transaction.afterCommit).type.not.toBeCallableWith(Effect.fail("no"))
     const _body = Transaction.afterCommit(Effect.orDie(Effect.asVoid(plain)))

@@ -12,16 +12,18 @@
  *
  * @internal
  */
-import type { MysqlClientConfig } from "@effect/sql-mysql2/MysqlClient"
+import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
 import type * as Mysql from "mysql2"
 import { randomBytes } from "node:crypto"
 import * as MysqlError from "../MysqlError.js"
+import * as Canceller from "./canceller.js"
+import * as driver from "./driverError.js"
 import * as sideConnection from "./sideConnection.js"
 
 export interface CommitOracle {
-  readonly config: MysqlClientConfig
+  readonly client: MysqlClient
   readonly schedule: Schedule.Schedule<unknown, MysqlError.MysqlError>
   /** 16 bytes. */
   readonly marker: Buffer
@@ -36,13 +38,13 @@ let serial = 0n
 
 /** Neighbours of one process lie side by side in the index. */
 export const make = (
-  config: MysqlClientConfig,
+  client: MysqlClient,
   schedule: Schedule.Schedule<unknown, MysqlError.MysqlError>
 ): CommitOracle => {
   const marker = Buffer.alloc(16)
   process.copy(marker)
   marker.writeBigUInt64BE(++serial, 8)
-  return { config, schedule, marker, begunAt: performance.now(), inbox: undefined }
+  return { client, schedule, marker, begunAt: performance.now(), inbox: undefined }
 }
 
 /** What precedes COMMIT in its packet. */
@@ -58,14 +60,13 @@ export const wasCommitted = (
   boundMillis: number
 ): Effect.Effect<boolean, MysqlError.MysqlError> =>
   Effect.flatMap(
-    sideConnection.scoped(oracle.config),
+    sideConnection.scoped(oracle.client.config),
     (connection) => oracle.inbox === undefined ? byRow(connection, oracle) : byInbox(connection, oracle, connectionId)
   ).pipe(
     Effect.scoped,
     Effect.timeoutFail({
       duration: boundMillis,
-      onTimeout: () =>
-        MysqlError.fromDriver(Object.assign(new Error("No answer in time"), { code: "PROTOCOL_SEQUENCE_TIMEOUT" }))
+      onTimeout: () => MysqlError.fromDriver(driver.noAnswer())
     }),
     Effect.retry(oracle.schedule)
   )
@@ -88,7 +89,11 @@ const byRow = (connection: Mysql.Connection, { marker }: CommitOracle) =>
     Effect.map(([row]) => Number(row?.["committed"]) === 1)
   )
 
-const byInbox = (connection: Mysql.Connection, { begunAt, inbox }: CommitOracle, connectionId: number) =>
+const byInbox = (
+  connection: Mysql.Connection,
+  { begunAt, client, inbox }: CommitOracle,
+  connectionId: number
+) =>
   sideConnection.rows(
     connection,
     "SELECT commit_marker FROM safesync_inbox WHERE consumer_group = ? AND message_id = ? FOR SHARE NOWAIT",
@@ -99,26 +104,9 @@ const byInbox = (connection: Mysql.Connection, { begunAt, inbox }: CommitOracle,
     ),
     Effect.tapError((error) =>
       error._tag === "LockNotAvailable"
-        ? Effect.ignore(
-          Effect.whenEffect(
-            sideConnection.rows(connection, `KILL CONNECTION ${connectionId}`),
-            sameServer(connection, begunAt)
-          )
+        ? Effect.async<void>((done) =>
+          Canceller.of(client).kill("CONNECTION", connectionId, begunAt, () => done(Effect.void))
         )
         : Effect.void
     )
   )
-
-/** Whether the server has been running since before BEGIN, so that its connection ids are still the same ones. */
-const sameServer = (connection: Mysql.Connection, begunAt: number) => {
-  const start = new sideConnection.ServerStart()
-  const ask: Effect.Effect<boolean, MysqlError.MysqlError> = Effect.flatMap(
-    sideConnection.rows(connection, sideConnection.uptime),
-    (rows) => {
-      start.observe(rows)
-      const same = start.wasThere(begunAt)
-      return same === undefined ? Effect.delay(ask, sideConnection.askAgainMillis) : Effect.succeed(same)
-    }
-  )
-  return ask
-}

@@ -117,3 +117,11 @@ export const isConnectionLost = (error: unknown): boolean => {
     Predicate.isString(code) && lostCodes.has(code) ||
     (code === undefined && lostMessages.test(text(error)))
 }
+
+/** Ours: a bound has passed. */
+export const noAnswer = (): Error =>
+  Object.assign(new Error("No answer in time"), { code: "PROTOCOL_SEQUENCE_TIMEOUT", fatal: true })
+
+/** Ours: the connection was thrown away while an answer was waited for. */
+export const givenUp = (): Error =>
+  Object.assign(new Error("The connection was given up"), { code: "PROTOCOL_CONNECTION_LOST", fatal: true })

@@ -1,61 +1,141 @@
 /**
- * A connection beside the pool that is there when it is needed: opened by the first question, shared by those that follow,
- * closed after ten idle seconds. It never keeps the process alive.
+ * A connection beside the pool that is there when it is needed: opened by the first question, shared by those that follow
+ * (mysql2 sends one after another), closed after ten idle seconds. It never keeps the process alive.
  *
  * @internal
  */
 import type { MysqlClientConfig } from "@effect/sql-mysql2/MysqlClient"
 import type * as Mysql from "mysql2"
+import * as driver from "./driverError.js"
+import { askAgainMillis, ServerStart, uptime } from "./serverStart.js"
 import * as sideConnection from "./sideConnection.js"
 
-const idleMillis = 10_000
-
-/** A question that is not answered by then is not answered, and the connection is not asked again. */
-const answerMillis = 2_000
+type Rows = ReadonlyArray<Readonly<Record<string, unknown>>>
 
 export interface LastingConnection {
-  /** Calls back with the rows, or with nothing when the question was not answered. */
+  /** Calls back with the rows, or with the error and no rows when the question was not answered. */
   readonly ask: (
     sql: string,
     values: ReadonlyArray<unknown>,
-    done: (rows: ReadonlyArray<Readonly<Record<string, unknown>>> | undefined) => void
+    done: (rows: Rows | undefined, error: unknown) => void
+  ) => void
+  /**
+   * `ask`, of the server that was there at `since`, a moment by `performance.now()`. Calls back with no rows and no error when
+   * the server behind the connection was started later.
+   */
+  readonly askThatOf: (
+    since: number,
+    sql: string,
+    done: (rows: Rows | undefined, error: unknown) => void
   ) => void
 }
 
-export const make = (config: MysqlClientConfig): LastingConnection => {
-  let connection: Mysql.Connection | undefined
+export interface Times {
+  /** A connection of which nobody has asked anything for so long is closed. */
+  readonly idleMillis: number
+  /** A question that is not answered by then is not answered, and the connection is not asked again. */
+  readonly answerMillis: number
+}
+
+export const make = (
+  config: MysqlClientConfig,
+  { answerMillis, idleMillis }: Times = { idleMillis: 10_000, answerMillis: 2_000 }
+): LastingConnection => {
+  let side: Side | undefined
   let idle: NodeJS.Timeout | undefined
   let waiting = 0
 
-  const forget = (which: Mysql.Connection) => {
-    if (connection === which) connection = undefined
-    which.destroy()
+  const forget = (which: Side, error: unknown) => {
+    if (side === which) side = undefined
+    which.connection.destroy()
+    // mysql2 tells nobody who waits on a connection that is thrown away.
+    for (const fail of which.unanswered) fail(error)
   }
 
-  const open = (): Mysql.Connection => {
-    const made = connection = sideConnection.open(config)
-    made.on("error", () => forget(made))
-    made.on("connect", () => {
+  const open = (): Side => {
+    const connection = sideConnection.open(config)
+    const made: Side = side = { connection, start: new ServerStart(), unanswered: new Set() }
+    connection.on("error", (error) => forget(made, error))
+    connection.on("connect", () => {
       // @ts-expect-error: the socket is not in mysql2's types
-      made.stream?.unref?.()
+      connection.stream?.unref?.()
     })
     return made
   }
 
+  const query = (
+    used: Side,
+    sql: string,
+    values: ReadonlyArray<unknown>,
+    then: (error: unknown, rows: Rows) => void
+  ) => {
+    const answered = (error: unknown, rows: unknown) => {
+      if (!used.unanswered.delete(fail)) return
+      clearTimeout(bound)
+      // The driver's own errors are of the connection, those of the server of the question alone.
+      if (error !== null && (error as { errno?: unknown }).errno === undefined) forget(used, error)
+      then(error, Array.isArray(rows) ? rows : [])
+    }
+    const fail = (error: unknown) => answered(error, undefined)
+    const bound = setTimeout(() => forget(used, driver.noAnswer()), answerMillis)
+    bound.unref()
+    used.unanswered.add(fail)
+    used.connection.query({ sql, values: values as Array<unknown> }, answered)
+  }
+
+  /** Whether the server is the one that was there; an error when it could not be asked. */
+  const wasThere = (used: Side, since: number, then: (error: unknown, same: boolean) => void): void => {
+    const same = used.start.wasThere(since)
+    if (same !== undefined) return then(null, same)
+    query(used, uptime, [], (error, rows) => {
+      if (error !== null) return then(error, false)
+      used.start.observe(rows)
+      if (used.start.wasThere(since) !== undefined) wasThere(used, since, then)
+      else setTimeout(wasThere, askAgainMillis, used, since, then).unref()
+    })
+  }
+
+  const take = (): Side => {
+    clearTimeout(idle)
+    waiting++
+    return side ?? open()
+  }
+
+  const giveBack = () => {
+    if (--waiting > 0) return
+    idle = setTimeout(() => side !== undefined && forget(side, driver.givenUp()), idleMillis)
+    idle.unref()
+  }
+
   return {
     ask(sql, values, done) {
-      clearTimeout(idle)
-      waiting++
-      const used = connection ?? open()
-      used.query({ sql, values: values as Array<unknown>, timeout: answerMillis }, (error, rows) => {
-        // The driver's own errors are of the connection, those of the server of the question alone.
-        if (error !== null && error.errno === undefined) forget(used)
-        if (--waiting === 0) {
-          idle = setTimeout(() => connection === used && forget(used), idleMillis)
-          idle.unref()
+      query(take(), sql, values, (error, rows) => {
+        giveBack()
+        done(error === null ? rows : undefined, error)
+      })
+    },
+    askThatOf(since, sql, done) {
+      const used = take()
+      wasThere(used, since, (error, same) => {
+        if (error === null && same) {
+          return query(used, sql, [], (error, rows) => {
+            giveBack()
+            done(error === null ? rows : undefined, error)
+          })
         }
-        done(error === null && Array.isArray(rows) ? rows as Array<Record<string, unknown>> : undefined)
+        giveBack()
+        done(undefined, error)
       })
     }
   }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// internal
+// ---------------------------------------------------------------------------------------------------------------------
+
+interface Side {
+  readonly connection: Mysql.Connection
+  readonly start: ServerStart
+  readonly unanswered: Set<(error: unknown) => void>
 }

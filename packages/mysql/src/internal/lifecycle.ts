@@ -6,25 +6,32 @@
 import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
-import * as MysqlError from "../MysqlError.js"
+import type * as MysqlError from "../MysqlError.js"
 import type { Options } from "../Transaction.js"
 import * as TransactionError from "../TransactionError.js"
+import * as Begin from "./begin.js"
 import * as Blockers from "./blockers.js"
 import * as CommitOracle from "./commitOracle.js"
+import type { ControlFailure } from "./control.js"
 import * as duration from "./duration.js"
 import * as Outcome from "./outcome.js"
+import * as phase from "./phase.js"
 import * as reservation from "./reservation.js"
-import type { ControlFailure, Session } from "./session.js"
+import type { Session } from "./session.js"
 import * as tracing from "./tracing.js"
 
 export type Restore = reservation.Restore
 
+/** Of `Transaction`. */
+export const TypeId: unique symbol = Symbol.for("@safesync/mysql/Transaction")
+export type TypeId = typeof TypeId
+
 export interface State {
+  readonly [TypeId]: TypeId
   readonly client: MysqlClient
   readonly connectionId: number
   readonly session: Session
-  readonly reservation: Scope.CloseableScope
+  readonly reservation: reservation.Hold
   readonly controlMillis: number
   /** Asked what became of a COMMIT whose answer was lost; without it that is `CommitOutcomeUnknown`. */
   readonly commitOracle: CommitOracle.CommitOracle | undefined
@@ -60,7 +67,7 @@ export const open = (
   }
   const commitOracle = options.commitOracle === undefined || options.accessMode === "read-only"
     ? undefined
-    : CommitOracle.make(client.config, options.commitOracle)
+    : CommitOracle.make(client, options.commitOracle)
   return Effect.matchEffect(reservation.make(client, restore), {
     onFailure: (error) => neverBegan(error, began),
     onSuccess: ({ scope, session }) => {
@@ -77,6 +84,7 @@ export const open = (
           }
         }
         return {
+          [TypeId]: TypeId,
           client,
           connectionId: session.connectionId,
           session,
@@ -91,28 +99,22 @@ export const open = (
           committing: 0
         }
       }
-      const sql = beginStatement(options)
+      const begin = Begin.of(options, controlMillis)
       if (when === "lazily") {
-        const lockWaitMillis = options.lockWaitTimeout === undefined
-          ? serversLockWaitMillis
-          : duration.toMillis(options.lockWaitTimeout)
-        session.beginLater({ sql, boundMillis: controlMillis, lockWaitMillis })
+        session.beginLater(begin)
         return Effect.sync(opened)
       }
-      return Effect.matchEffect(session.control(sql, controlMillis), {
-        onFailure: ({ error }) => Effect.zipRight(reservation.release(session, scope), neverBegan(error, began)),
-        onSuccess: () =>
-          Effect.sync(() => {
-            session.phase = { _tag: "Open", transaction: true }
-            return opened()
-          })
+      return Effect.matchEffect(session.control(begin.sql, controlMillis, phase.open), {
+        onFailure: ({ error }) => {
+          // What precedes BEGIN in its packet may have been done.
+          session.soiled = true
+          return Effect.zipRight(reservation.release(session, scope), neverBegan(error, began))
+        },
+        onSuccess: () => Effect.sync(opened)
       })
     }
   })
 }
-
-/** `innodb_lock_wait_timeout` unless the server was configured otherwise. */
-const serversLockWaitMillis = 50_000
 
 /** The failure of a transaction's body, as `BeginFailed` where it is BEGIN that failed. */
 export const beginFailed = <E>(state: State, error: E): E | TransactionError.BeginFailed =>
@@ -120,22 +122,28 @@ export const beginFailed = <E>(state: State, error: E): E | TransactionError.Beg
     ? new TransactionError.BeginFailed({ cause: error })
     : error
 
-/** The upper half of the table: the body succeeded. */
-export const commit = (state: State): Effect.Effect<void, TransactionError.TransactionError> =>
+/** The upper half of the table: the body succeeded. What it has left running is waited for, as long as nobody interrupts. */
+export const commit = (state: State, restore: Restore): Effect.Effect<void, TransactionError.TransactionError> =>
+  Effect.suspend(() => {
+    const { session } = state
+    session.end("those that wait")
+    return session.isBusy
+      ? Effect.matchCauseEffect(restore(session.quiet()), {
+        onFailure: (cause) => Effect.zipRight(rollback(state, cause), Effect.failCause(cause)),
+        onSuccess: () => commitNow(state)
+      })
+      : commitNow(state)
+  })
+
+const commitNow = (state: State): Effect.Effect<void, TransactionError.TransactionError> =>
   Effect.suspend(() => {
     const { connectionId, controlMillis, session } = state
-    session.end()
-    const phase = session.phase
-    if (phase._tag !== "Open") {
-      const aborted = new MysqlError.TransactionAborted({
-        reason: phase._tag === "Doomed" ? phase.reason : "connection-lost",
-        connectionId,
-        cause: phase._tag === "Idle" ? undefined : phase.cause
-      })
+    if (session.phase._tag !== "Open") {
+      const aborted = phase.aborted(session.phase, connectionId)
       return Effect.zipRight(undo(state), Effect.zipRight(ended(state, "aborted"), Effect.fail(aborted)))
     }
     if (!session.hasBegun) {
-      session.phase = { _tag: "Idle" }
+      session.phase = phase.idle
       return settled(state)
     }
     state.committing = performance.now()
@@ -144,13 +152,10 @@ export const commit = (state: State): Effect.Effect<void, TransactionError.Trans
       "COMMIT",
       "client",
       () => tracing.operation("COMMIT", session.database),
-      session.control(statements.join("; "), controlMillis)
+      session.control(statements.join("; "), controlMillis, phase.idle)
     )
     return Effect.matchEffect(committed, {
-      onSuccess: () => {
-        session.phase = { _tag: "Idle" }
-        return settled(state)
-      },
+      onSuccess: () => settled(state),
       onFailure: (failure) => Effect.zipRight(undo(state), unanswered(state, failure))
     })
   })
@@ -170,7 +175,7 @@ const unanswered = (
 ): Effect.Effect<void, TransactionError.TransactionError> => {
   const { connectionId } = state
   if (!sent) {
-    const aborted = new MysqlError.TransactionAborted({ reason: "connection-lost", connectionId, cause: error })
+    const aborted = phase.aborted({ _tag: "Lost", cause: error }, connectionId)
     return Effect.zipRight(ended(state, "aborted"), Effect.fail(aborted))
   }
   // A killed COMMIT may have been past the point of no return.
@@ -213,9 +218,9 @@ const ask = (
 /** The lower half of the table: whatever happens here, the body's cause stands. */
 export const rollback = (state: State, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   Effect.suspend(() => {
-    state.session.end()
+    state.session.end("none")
     return Effect.zipRight(
-      Cause.isInterrupted(cause) ? state.session.interruptRunning : Effect.void,
+      state.session.interruptRunning(Cause.isInterrupted(cause)),
       Effect.zipRight(
         undo(state),
         ended(state, state.session.beginFailure === undefined ? "rolled_back" : "begin_failed")
@@ -228,11 +233,8 @@ const undo = (state: State): Effect.Effect<void> => {
   return Effect.zipRight(
     session.phase._tag === "Lost" || !session.hasBegun
       ? Effect.void
-      : Effect.matchEffect(session.control(["ROLLBACK", ...state.atEnd].join("; "), controlMillis), {
-        onSuccess: () =>
-          Effect.sync(() => {
-            session.phase = { _tag: "Idle" }
-          }),
+      : Effect.matchEffect(session.control(["ROLLBACK", ...state.atEnd].join("; "), controlMillis, phase.idle), {
+        onSuccess: () => Effect.void,
         onFailure: ({ error }) => {
           session.abandon(error)
           return Effect.logWarning("ROLLBACK failed, its connection is discarded", Cause.fail(error))
@@ -256,28 +258,6 @@ const runAfterCommit = (state: State): Effect.Effect<void> =>
       Effect.catchAllCause(_, (cause) => Effect.logError("An effect registered with afterCommit died", cause)), {
       discard: true
     })
-
-const isolationLevels = {
-  "read-uncommitted": "READ UNCOMMITTED",
-  "read-committed": "READ COMMITTED",
-  "repeatable-read": "REPEATABLE READ",
-  "serializable": "SERIALIZABLE"
-} as const
-
-/** One round trip, whatever the options. */
-const beginStatement = (options: Options): string => {
-  const parts: Array<string> = []
-  if (options.lockWaitTimeout !== undefined) {
-    const seconds = Math.max(1, duration.toSeconds(options.lockWaitTimeout))
-    parts.push(`SET innodb_lock_wait_timeout = ${seconds}`)
-  }
-  if (options.isolation !== undefined) {
-    parts.push(`SET TRANSACTION ISOLATION LEVEL ${isolationLevels[options.isolation]}`)
-  }
-  const accessMode = { "read-only": " READ ONLY", "read-write": " READ WRITE", "": "" }[options.accessMode ?? ""]
-  parts.push(`START TRANSACTION${accessMode}`)
-  return parts.join("; ")
-}
 
 /** Counts the transaction, and its writes as what they came to. */
 const ended = (state: State, outcome: Outcome.Outcome): Effect.Effect<void> =>

@@ -4,6 +4,8 @@
  * @internal
  */
 import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
+import { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -11,25 +13,94 @@ import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
+import type { PoolConnection } from "mysql2"
 import * as MysqlError from "../MysqlError.js"
 import * as MysqlMetrics from "../MysqlMetrics.js"
 import * as Canceller from "./canceller.js"
-import * as Session from "./session.js"
+import { Session } from "./session.js"
 
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
+/** The scope in which the client has reserved the connection, unless it came from the client's pool directly. */
+export type Hold = Scope.CloseableScope | undefined
+
 export interface Reservation {
-  /** Closing it gives the connection back: only through `release`. */
-  readonly scope: Scope.CloseableScope
-  readonly session: Session.Session
+  /** Gives the connection back: only through `release`. */
+  readonly scope: Hold
+  readonly session: Session
 }
 
+/** Takes a connection of the pool. Whoever is interrupted while waiting leaves at once, and the connection goes back when it comes. */
+export const make = (
+  client: MysqlClient,
+  restore: Restore
+): Effect.Effect<Reservation, MysqlError.MysqlError> =>
+  Effect.suspend(() => {
+    const pool = pools.get(client)
+    return pool === undefined ? fromClient(client, restore) : fromPool(client, pool, restore)
+  })
+
+/** Back to the pool, or away with it. */
+export const release = (session: Session, scope: Hold): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const discarded = session.detach()
+    if (scope === undefined) session.raw.release()
+    return Effect.zipRight(
+      scope === undefined ? Effect.void : Scope.close(scope, Exit.void),
+      discarded ? Metric.increment(MysqlMetrics.connectionsDiscarded) : Effect.void
+    )
+  })
+
+// ---------------------------------------------------------------------------------------------------------------------
+// internal
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Public in mysql2, but for the way to it. */
+interface Pool {
+  readonly getConnection: (
+    done: (error: NodeJS.ErrnoException | null, connection: PoolConnection) => void
+  ) => void
+}
+
+/** Known once the client has reserved a connection. */
+const pools = new WeakMap<MysqlClient, Pool>()
+
+const fromPool = (
+  client: MysqlClient,
+  pool: Pool,
+  restore: Restore
+): Effect.Effect<Reservation, MysqlError.MysqlError> => {
+  let left = false
+  let taken: PoolConnection | undefined
+  return Effect.matchCauseEffect(
+    restore(Effect.async<PoolConnection, MysqlError.MysqlError>((resume) =>
+      pool.getConnection((cause, raw) => {
+        if (cause !== null && cause !== undefined) return resume(Effect.fail(notAcquired(cause)))
+        if (left) return raw.release()
+        taken = raw
+        resume(Effect.succeed(raw))
+      })
+    )),
+    {
+      onFailure: (cause) => {
+        left = true
+        // An interruption may come between the connection and its receiver.
+        taken?.release()
+        return Effect.failCause(cause)
+      },
+      onSuccess: (raw) => Effect.succeed({ scope: undefined, session: new Session(raw, Canceller.of(client)) })
+    }
+  )
+}
+
+const notAcquired = (cause: unknown): MysqlError.MysqlError =>
+  MysqlError.classify(new SqlError({ cause, message: "Failed to acquire connection" }))
+
 /**
- * Takes a connection of the pool. The pool's own acquisition cannot be interrupted, so it runs in a fiber of its own:
- * whoever is interrupted while waiting leaves at once, and the connection goes back when it comes. A root fiber, since the
+ * By the client's own way, which cannot be interrupted and therefore runs in a fiber of its own. A root fiber, since the
  * acquisition needs nothing of the caller's context and copying its refs there and back costs more than all the rest.
  */
-export const make = (
+const fromClient = (
   client: MysqlClient,
   restore: Restore
 ): Effect.Effect<Reservation, MysqlError.MysqlError> =>
@@ -49,23 +120,22 @@ export const make = (
                 onSome: (error) => Effect.fail(MysqlError.classify(error))
               })
             ),
-          onSuccess: (connection) =>
-            Effect.map(
-              Session.make(client, connection, Canceller.of(client)),
-              (session) => ({ scope, session })
-            )
+          onSuccess: (connection) => Effect.map(received(client, connection), (session) => ({ scope, session }))
         }))
   )
 
-/** Back to the pool, or away with it. */
-export const release = (session: Session.Session, scope: Scope.CloseableScope): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    const discarded = session.detach()
-    return Effect.zipRight(
-      Scope.close(scope, Exit.void),
-      discarded ? Metric.increment(MysqlMetrics.connectionsDiscarded) : Effect.void
+/** The mysql2 connection below a `Connection` of @effect/sql-mysql2, whose class keeps it in `conn`. */
+const received = (client: MysqlClient, connection: Connection): Effect.Effect<Session> => {
+  const raw = (connection as { readonly conn?: PoolConnection & { readonly _pool?: Pool | null } }).conn
+  if (raw === undefined || typeof raw.destroy !== "function" || typeof raw.threadId !== "number") {
+    return Effect.dieMessage(
+      `SafeSync needs the MysqlClient of @effect/sql-mysql2, and this one (${client.constructor.name}) hides its connection`
     )
-  })
+  }
+  const pool = raw._pool
+  if (typeof pool?.getConnection === "function" && typeof raw.release === "function") pools.set(client, pool)
+  return Effect.succeed(new Session(raw, Canceller.of(client)))
+}
 
 /** `Fiber.join` would also copy the fiber's refs back. */
 const settled = <A, E>(fiber: Fiber.RuntimeFiber<A, E>): Effect.Effect<A, E> =>

@@ -6,10 +6,13 @@
  */
 import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import * as MysqlClientTag from "@effect/sql-mysql2/MysqlClient"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Tracer from "effect/Tracer"
 
@@ -24,7 +27,7 @@ export const span = <A, E, R>(
 ): Effect.Effect<A, E, R> =>
   Effect.withFiberRuntime((fiber) =>
     isRecorded(fiber)
-      ? Effect.withSpan(effect, name, {
+      ? Effect.withSpan(Effect.tapErrorCause(effect, told), name, {
         kind,
         attributes: attributes(fiber),
         captureStackTrace: false
@@ -63,6 +66,23 @@ const native = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 
 const isRecorded = (fiber: Fiber.RuntimeFiber<any, any>): boolean =>
   fiber.currentTracer !== native && fiber.currentContext.unsafeMap.get(Tracer.ParentSpan.key)?.sampled !== false
+
+/** https://opentelemetry.io/docs/specs/semconv/database/database-spans/ */
+const told = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+  const failure = Option.getOrUndefined(Cause.failureOption(cause))
+  // What COMMIT fails with carries the error.
+  const error = Predicate.hasProperty(failure, "error") ? failure.error : failure
+  const errno = [error, Predicate.hasProperty(error, "cause") ? error.cause : undefined]
+    .map((_) => Predicate.hasProperty(_, "errno") ? _.errno : undefined).find(Predicate.isNumber)
+  return Effect.annotateCurrentSpan({
+    "error.type": Predicate.hasProperty(error, "_tag")
+      ? String(error._tag)
+      : Cause.isInterruptedOnly(cause)
+      ? "interrupted"
+      : "_OTHER",
+    ...(errno === undefined ? {} : { "db.response.status_code": String(errno) })
+  })
+}
 
 const servers = new WeakMap<MysqlClient, Attributes>()
 

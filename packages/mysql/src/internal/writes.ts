@@ -1,6 +1,6 @@
 /**
- * The metrics of the writes of one session, and its savepoints. What a statement of a transaction has written counts when the transaction
- * has ended, as what it came to: until COMMIT is answered nothing is written.
+ * The metrics of the writes of one session, and its savepoints. What a statement of a transaction has written counts when
+ * the transaction has ended, as what it came to: until COMMIT is answered nothing is written.
  *
  * @internal
  */
@@ -19,16 +19,18 @@ interface Write {
 
 export type Told = Write | Exclude<Statement, { readonly _tag: "Write" }>
 
-/** What the metrics need to know of a statement. Most texts come again and again, and are looked at once. */
-export const of = (sql: string): Told | undefined => {
-  if (sql.length > longest) return describe(sql)
-  let told = known.get(sql)
-  if (told === undefined) {
-    told = describe(sql) ?? null
-    if (known.size >= mostKnown) known.delete(known.keys().next().value!)
-    known.set(sql, told)
+/** What the metrics need to know of a statement. */
+export const describe = (sql: string): Told | undefined => {
+  const statement = parse(sql)
+  if (statement?._tag !== "Write") return statement
+  const [table, operation] = [MysqlMetrics.tableLabel(statement.table), statement.operation]
+  const latency = MysqlMetrics.labels({ table, op_type: operation })
+  return {
+    _tag: "Write",
+    success: MysqlMetrics.labels({ table, op_type: operation, status: "success" }),
+    error: MysqlMetrics.labels({ table, op_type: operation, status: "error" }),
+    latency
   }
-  return told ?? undefined
 }
 
 export class Writes {
@@ -101,27 +103,4 @@ export const failed = (told: Told, seconds: number): void => {
   if (told._tag !== "Write") return
   MysqlMetrics.writes.unsafeUpdate(1, told.error)
   MysqlMetrics.writeLatency.unsafeUpdate(seconds, told.latency)
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// internal
-// ---------------------------------------------------------------------------------------------------------------------
-
-/** Longer texts are mostly those of bulk writes, whose tables come early in the text. */
-const longest = 4_096
-const mostKnown = 2_000
-/** null: nothing for the metrics. */
-const known = new Map<string, Told | null>()
-
-const describe = (sql: string): Told | undefined => {
-  const statement = parse(sql)
-  if (statement?._tag !== "Write") return statement
-  const [table, operation] = [MysqlMetrics.tableLabel(statement.table), statement.operation]
-  const latency = MysqlMetrics.labels({ table, op_type: operation })
-  return {
-    _tag: "Write",
-    success: MysqlMetrics.labels({ table, op_type: operation, status: "success" }),
-    error: MysqlMetrics.labels({ table, op_type: operation, status: "error" }),
-    latency
-  }
 }

@@ -1,0 +1,91 @@
+/**
+ * BEGIN, and how it is sent with the first statement of its transaction.
+ *
+ * @internal
+ */
+import type { Query } from "mysql2"
+import * as MysqlError from "../MysqlError.js"
+import type { Options } from "../Transaction.js"
+import * as driver from "./driverError.js"
+import * as duration from "./duration.js"
+import type { Link } from "./link.js"
+import type { Answer, Job } from "./turns.js"
+
+export interface Begin {
+  readonly sql: string
+  /** How many statements that is. */
+  readonly steps: number
+  /** How long the answer to it is waited for. */
+  readonly boundMillis: number
+}
+
+/** One round trip, whatever the options. */
+export const of = (options: Options, boundMillis: number): Begin => {
+  const { accessMode, isolation, lockWaitTimeout } = options
+  if (lockWaitTimeout === undefined && isolation === undefined && accessMode === undefined) {
+    return { sql: "START TRANSACTION", steps: 1, boundMillis }
+  }
+  const parts: Array<string> = []
+  if (lockWaitTimeout !== undefined) {
+    parts.push(`SET innodb_lock_wait_timeout = ${Math.max(1, duration.toSeconds(lockWaitTimeout))}`)
+  }
+  if (isolation !== undefined) parts.push(`SET TRANSACTION ISOLATION LEVEL ${isolationLevels[isolation]}`)
+  parts.push(accessMode === undefined ? "START TRANSACTION" : `START TRANSACTION ${accessModes[accessMode]}`)
+  return { sql: parts.join("; "), steps: parts.length, boundMillis }
+}
+
+/**
+ * Sends BEGIN, and a statement in the same packet where there is one: its answer is given then. Until the server has answered
+ * BEGIN, a failure is BEGIN's own.
+ */
+export const send = (
+  link: Link,
+  job: Job,
+  { boundMillis, sql, steps }: Begin,
+  statement: string | undefined,
+  answer: Answer
+): void => {
+  link.unsent = undefined
+  let begun = 0
+  const done: Answer = (error, results, fields) => {
+    clearTimeout(bound)
+    if (error === null) {
+      return statement === undefined
+        ? answer(null, results)
+        : answer(null, last(results), last(fields))
+    }
+    if (begun >= steps) return answer(error, undefined)
+    const failure = link.beginFailure = MysqlError.fromDriver(error, sql)
+    if (driver.isConnectionLost(error)) link.lose(failure)
+    else link.doom("ended-by-server", failure)
+    answer(failure, undefined)
+  }
+  job.awaiting = done
+  const bound = setTimeout(
+    () => link.abandon(new Error(`No answer to ${sql} within ${boundMillis} ms`), driver.noAnswer()),
+    boundMillis
+  )
+  const query: Query | undefined = link.raw.query(
+    { sql: statement === undefined ? sql : `${sql}; ${statement}` },
+    (error, results, fields) => job.awaiting === done && job.answer(error, results, fields)
+  )
+  // The OK of each of its statements comes by itself, before what follows has been done. A closed connection makes no query.
+  query?.on("result", () => {
+    if (++begun === steps) clearTimeout(bound)
+  })
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// internal
+// ---------------------------------------------------------------------------------------------------------------------
+
+const last = (answers: unknown): unknown => Array.isArray(answers) ? answers[answers.length - 1] : undefined
+
+const isolationLevels = {
+  "read-uncommitted": "READ UNCOMMITTED",
+  "read-committed": "READ COMMITTED",
+  "repeatable-read": "REPEATABLE READ",
+  "serializable": "SERIALIZABLE"
+} as const
+
+const accessModes = { "read-only": "READ ONLY", "read-write": "READ WRITE" } as const

@@ -1,0 +1,162 @@
+/**
+ * One statement on its way: from its turn to its answer.
+ *
+ * @internal
+ */
+import { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as MysqlError from "../MysqlError.js"
+import * as Begin from "./begin.js"
+import * as driver from "./driverError.js"
+import * as inlined from "./inlined.js"
+import type { Link } from "./link.js"
+import * as phase from "./phase.js"
+import * as statements from "./statements.js"
+import { type Answer, Job } from "./turns.js"
+import * as Writes from "./writes.js"
+
+export type Failure = MysqlError.MysqlError | MysqlError.TransactionAborted
+
+/** For the modules of this package, and for @effect/sql, whose `Connection` fails with `SqlError` alone. */
+export const asIs = (failure: Failure): Failure => failure
+export const asSqlError = (failure: Failure): SqlError => new SqlError({ cause: failure, message: failure.message })
+
+export type Method = "execute" | "query"
+
+export type Absorbs = (failure: MysqlError.MysqlError) => boolean
+
+export type Text = (sql: string, values: ReadonlyArray<unknown>) => string | undefined
+
+export class Submission<E> extends Job {
+  private facts: statements.Facts | undefined = undefined
+  private sentAt = 0
+  private bound: NodeJS.Timeout | undefined = undefined
+
+  constructor(
+    private readonly link: Link,
+    private readonly resume: (result: Effect.Effect<unknown, E>) => void,
+    private readonly wrap: (failure: Failure) => E,
+    private readonly method: Method,
+    private readonly sql: string,
+    private readonly values: ReadonlyArray<unknown>,
+    private readonly rowsAsArray: boolean,
+    /** It leaves the session as it was, though its text does not look so. */
+    private readonly keepsSession: boolean,
+    /** Gives the statement with its values in it, if it is worth sending in one packet with BEGIN. */
+    private readonly text: Text | undefined,
+    /** Says of a failure whether it is no failed write. */
+    private readonly absorbs: Absorbs | undefined
+  ) {
+    super()
+  }
+
+  /** Not waited for any longer than this, its place in the queue included: then the connection is thrown away. */
+  within(millis: number): this {
+    this.bound = setTimeout(() => {
+      this.link.abandon(new Error(`No answer to ${this.sql} within ${millis} ms`), driver.noAnswer())
+    }, millis)
+    return this
+  }
+
+  start(): void {
+    const { link, sql } = this
+    const facts = this.facts = statements.facts(sql)
+    if (link.phase._tag !== "Open" || link.accepts === "none") return this.refuse(facts)
+    if (facts.changesSession && !this.keepsSession) link.soiled = true
+    if (link.blockers !== undefined) this.watch = link.blockers.watch(link.connectionId)
+    if (facts.told !== undefined) this.sentAt = performance.now()
+    const begin = link.unsent
+    if (begin === undefined) return this.send()
+    const text = facts.binaryOnly ? undefined : this.text?.(sql, this.values)
+    if (text !== undefined) {
+      return Begin.send(link, this, begin, text + (link.comment ?? ""), (error, results, fields) => {
+        if (error !== null || !Array.isArray(results) || inlined.readsTheSame(fields)) {
+          return this.answered(error, results)
+        }
+        // Only once for this statement: it is read again, as it would be anywhere else in a transaction.
+        facts.binaryOnly = true
+        if (this.cancelled) this.end()
+        else this.send()
+      })
+    }
+    Begin.send(link, this, begin, undefined, (error, results) => {
+      if (error !== null) this.answered(error, results)
+      else if (this.cancelled) this.end()
+      else this.send()
+    })
+  }
+
+  private send(): void {
+    const { comment, raw } = this.link
+    this.awaiting = this.answered
+    const sent = {
+      sql: comment === undefined ? this.sql : this.sql + comment,
+      values: this.values as Array<unknown>,
+      rowsAsArray: this.rowsAsArray
+    }
+    try {
+      ;(raw as unknown as Record<Method, (options: object, answer: Answer) => void>)[this.method](
+        sent,
+        (error, results) => {
+          // Its text does not come again.
+          if (comment !== undefined) raw.unprepare(sent as never)
+          this.answer(error, results)
+        }
+      )
+    } catch (error) {
+      // mysql2 throws at a value that it cannot bind: nothing was sent, and the next one has its turn.
+      this.answer(error, undefined)
+    }
+  }
+
+  private answered(error: unknown, results: unknown): void {
+    const { link } = this
+    const facts = this.facts!
+    if (facts.told !== undefined) {
+      this.tell(facts.told, error === null || this.absorbs?.(MysqlError.fromDriver(error)) === true)
+    }
+    if (error === null) {
+      link.observe(results, "implicit-commit")
+      if (facts.beginsAnother) link.doom("implicit-commit")
+      this.resume(Effect.succeed(results))
+      return this.end()
+    }
+    link.explain(this, this.sql, error, (failure) => {
+      // What could not be undone must not be committed.
+      if (facts.toSavepoint) link.doom("savepoint-lost", failure)
+      this.resume(
+        link.phase._tag !== "Open" && facts.toSavepoint ? Effect.succeed([]) : Effect.fail(this.wrap(failure))
+      )
+      this.end()
+    })
+  }
+
+  private refuse(facts: statements.Facts): void {
+    const { connectionId } = this.link
+    const current = this.link.accepts === "none" ? phase.idle : this.link.phase
+    this.resume(
+      current._tag !== "Doomed" && current._tag !== "Lost"
+        ? phase.outlived(connectionId)
+        // A nested sql.withTransaction treats a failure to go back to its savepoint as a defect; there is nothing left
+        // to undo, and the error that ended the transaction must reach the outermost one.
+        : facts.toSavepoint
+        ? Effect.succeed([])
+        : Effect.fail(this.wrap(phase.aborted(current, connectionId, this.sql)))
+    )
+    this.end()
+  }
+
+  private end(): void {
+    clearTimeout(this.bound)
+    this.link.turns.settle(this)
+  }
+
+  /** For the metrics of writes: only outside of a transaction is a statement its own commit. */
+  private tell(told: Writes.Told, success: boolean): void {
+    const seconds = (performance.now() - this.sentAt) / 1_000
+    const current = this.link.phase
+    if (!success) Writes.failed(told, seconds)
+    else if (current._tag === "Open" && !current.transaction) Writes.succeeded(told, seconds)
+    else this.link.writes.add(told, seconds)
+  }
+}
