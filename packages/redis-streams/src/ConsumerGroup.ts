@@ -132,7 +132,10 @@ export interface Consumer {
 export interface Info {
   /** Entries in the stream. */
   readonly length: number
-  /** Entries not yet delivered to the group; none if the server cannot tell (before 7.0, or after deletions). */
+  /**
+   * Entries not yet delivered to the group; none if the server cannot tell (before 7.0, or after deletions) and there may be
+   * some.
+   */
   readonly lag: Option.Option<number>
   /** Entries delivered and not acked. */
   readonly pending: number
@@ -160,7 +163,7 @@ export const info = <A>(self: ConsumerGroup<A>): Effect.Effect<Info, RedisError,
     const oldest = (pending as ReadonlyArray<readonly [string, string, number, number]>)[0]
     return {
       length: length as number,
-      lag: typeof group?.lag === "number" ? Option.some(group.lag) : Option.none(),
+      lag: typeof group?.lag === "number" ? Option.some(group.lag) : yield* lagOfNone(self, String(group?.["last-delivered-id"])),
       pending: Number(group?.pending ?? 0),
       oldestPendingIdle: oldest === undefined ? Option.none() : Option.some(Duration.millis(oldest[2])),
       consumers: records(consumers).map((consumer) => ({
@@ -227,6 +230,19 @@ export const removeIdleConsumers = <A>(
   })
 
 // internal
+
+/** A server that does not count can still tell that nothing follows the last entry that was delivered. */
+const lagOfNone = <A>(
+  { stream }: ConsumerGroup<A>,
+  lastDelivered: string
+): Effect.Effect<Option.Option<number>, RedisError, Redis.Redis> =>
+  Effect.map(
+    Effect.flatMap(Redis.Redis, (redis) => redis.command("XRANGE", stream, lastDelivered, "+", "COUNT", "2")),
+    (entries) =>
+      (entries as ReadonlyArray<readonly [id: string, fields: unknown]>).every(([id]) => id === lastDelivered)
+        ? Option.some(0)
+        : Option.none()
+  )
 
 const position = (option: string, id: string): Effect.Effect<string, InvalidOptions> =>
   id === "$" || /^\d+(-\d+)?$/.test(id)

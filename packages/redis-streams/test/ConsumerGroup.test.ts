@@ -62,7 +62,8 @@ layer(RedisLive, { excludeTestServices: true })("ConsumerGroup", (it) => {
       yield* redis.command("XCLAIM", stream, "billing", "a", "0", held[0]!.id, "IDLE", "5000", "JUSTID")
       const info = yield* ConsumerGroup.info(group)
       assert.strictEqual(info.pending, 4)
-      assert.deepStrictEqual(info.lag, Option.map(info.lag, () => 0))
+      // that nothing is left, each server can tell
+      assert.deepStrictEqual(info.lag, Option.some(0))
       assert.isAtLeast(Duration.toMillis(Option.getOrThrow(info.oldestPendingIdle)), 5000)
       assert.deepStrictEqual(info.consumers.map(({ name, pending }) => [name, pending]), [["a", 4]])
     }))
