@@ -163,7 +163,9 @@ export const info = <A>(self: ConsumerGroup<A>): Effect.Effect<Info, RedisError,
     const oldest = (pending as ReadonlyArray<readonly [string, string, number, number]>)[0]
     return {
       length: length as number,
-      lag: typeof group?.lag === "number" ? Option.some(group.lag) : yield* lagOfNone(self, String(group?.["last-delivered-id"])),
+      lag: typeof group?.lag === "number"
+        ? Option.some(group.lag)
+        : yield* lagOfNone(self, String(group?.["last-delivered-id"])),
       pending: Number(group?.pending ?? 0),
       oldestPendingIdle: oldest === undefined ? Option.none() : Option.some(Duration.millis(oldest[2])),
       consumers: records(consumers).map((consumer) => ({
