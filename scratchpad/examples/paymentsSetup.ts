@@ -1,6 +1,7 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { SqlClient } from "@effect/sql"
 import { MysqlClient } from "@effect/sql-mysql2"
+import { Inbox } from "@safesync/mysql"
 import { Redis, StreamProducer } from "@safesync/redis-streams"
 import { Config, Effect, Layer, Schema } from "effect"
 
@@ -8,6 +9,7 @@ const Payment = Schema.Struct({ account: Schema.Int, pence: Schema.Int })
 
 const program = Effect.gen(function*() {
   const sql = yield* SqlClient.SqlClient
+  yield* Inbox.migration
   yield* sql`CREATE TABLE IF NOT EXISTS account (id INT PRIMARY KEY, pence INT NOT NULL)`
   yield* sql`INSERT IGNORE INTO account VALUES (1, 0)`
   const payments = yield* StreamProducer.make({ stream: "payments", schema: Payment })

@@ -82,6 +82,28 @@ it.scopedLive("recovery: killed between COMMIT and ack, and started again under 
     }
   }).pipe(Effect.provide(services)), 180_000)
 
+it.scopedLive("payments: from an empty database on, and a message that fails is tried again", () =>
+  Effect.gen(function*() {
+    const { config } = yield* MysqlClient.MysqlClient
+    const mysql = new URL(Redacted.value((yield* MysqlServer.MysqlServer).url))
+    mysql.pathname = `/${config.database}`
+    const env = { MYSQL_URL: mysql.href, REDIS_URL: Redacted.value((yield* RedisServer.RedisServer).url) }
+    expect(yield* Effect.flatMap(start("paymentsSetup.ts", env), ({ ended }) => ended)).toBe(null)
+    const sql = yield* SqlClient
+    yield* sql`INSERT INTO account VALUES (2, 0)`
+    yield* sql`ALTER TABLE account ADD CHECK (pence >= 0)`
+    const producer = yield* StreamProducer.make({ stream: "payments", schema: Payment })
+    yield* StreamProducer.sendAll(producer, [{ account: 2, pence: -5 }, { account: 1, pence: 1 }])
+    const program = yield* start("payments.ts", env)
+    // by then the one before it has been refused, and waits for its retry
+    yield* until(pence, (n) => n === 1_300)
+    yield* StreamProducer.send(producer, { account: 2, pence: 20 })
+    yield* until(one("SELECT pence AS n FROM account WHERE id = 2"), (n) => n === 15)
+    yield* settled
+    yield* program.signal("SIGTERM")
+    yield* program.ended
+  }).pipe(Effect.provide(services)), 120_000)
+
 it.scopedLive("outbox: an order of one service is taken from the stock of another, once", () =>
   Effect.gen(function*() {
     const sql = yield* SqlClient
