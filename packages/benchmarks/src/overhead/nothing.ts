@@ -38,7 +38,7 @@ export const attemptLabels = () => none
 export const groupLabels = () => undefined
 
 // writes, outcome, lockTimes
-export const of = nothing
+export const describe = nothing
 export const succeeded = nothing
 export const failed = nothing
 export class Writes {
