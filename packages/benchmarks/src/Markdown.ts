@@ -74,9 +74,10 @@ const verdict = ({ case: name, contender, ratio, result, target, why }: Verdict)
   ratio === null ? why : within(ratio, hundredths)
 ]
 
-const throughput = (rows: ReadonlyArray<Row>): ReadonlyArray<string> =>
+/** The same columns under the names that a case gives to what it compares. */
+const rates = (compared: string, ratio: string, cpu: string) => (rows: ReadonlyArray<Row>): ReadonlyArray<string> =>
   table(
-    ["contender", "a second", "ratio", "CPU", ...costs, "limited by"],
+    [compared, "a second", ratio, cpu, ...costs, "limited by"],
     rows.map((row) => [
       row.contender,
       within(row.throughput, whole),
@@ -87,18 +88,9 @@ const throughput = (rows: ReadonlyArray<Row>): ReadonlyArray<string> =>
     ])
   )
 
-const growth = (rows: ReadonlyArray<Row>): ReadonlyArray<string> =>
-  table(
-    ["size", "a second", "time of each, ratio", "CPU of each, ratio", ...costs, "limited by"],
-    rows.map((row) => [
-      row.contender,
-      within(row.throughput, whole),
-      within(row.ratio, hundredths),
-      within(row.cpuRatio, hundredths),
-      ...costsOf(row),
-      row.limit
-    ])
-  )
+const throughput = rates("contender", "ratio", "CPU")
+
+const growth = rates("size", "time of each, ratio", "CPU of each, ratio")
 
 const latency = (rows: ReadonlyArray<Row>): ReadonlyArray<string> =>
   table(
