@@ -44,6 +44,7 @@ import * as FiberRef from "effect/FiberRef"
 import { dual } from "effect/Function"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import * as ambient from "./internal/ambient.js"
 import * as lifecycle from "./internal/lifecycle.js"
 import * as Savepoint from "./internal/savepoint.js"
 import * as tracing from "./internal/tracing.js"
@@ -84,9 +85,7 @@ export interface Transaction extends lifecycle.State {
  * @since 0.1.0
  * @category tags
  */
-export const Transaction: Context.Tag<Transaction, Transaction> = Context.GenericTag<Transaction>(
-  "@safesync/mysql/Transaction"
-)
+export const Transaction: Context.Tag<Transaction, Transaction> = Context.GenericTag<Transaction>(ambient.key)
 
 /**
  * What a transaction is begun with.
@@ -337,8 +336,8 @@ const open = (
   when: "at once" | "lazily"
 ): Effect.Effect<Transaction, TransactionError.BeginFailed, MysqlClient.MysqlClient> =>
   Effect.contextWithEffect((context: Context.Context<MysqlClient.MysqlClient>) => {
-    const refusal = ambient(context)
-    return refusal === undefined
+    const outer = ambient.open(context)
+    return outer === undefined
       ? Effect.map(
         lifecycle.open(Context.get(context, MysqlClient.MysqlClient), options, restore, when),
         (state): Transaction => {
@@ -346,19 +345,12 @@ const open = (
           return state
         }
       )
-      : Effect.dieMessage(refusal)
+      : Effect.dieMessage(refusals[outer])
   })
 
-/** Why no transaction may be opened here. That of a fiber that has outlived it is none. */
-const ambient = (context: Context.Context<never>): string | undefined => {
-  const outer: Transaction | undefined = context.unsafeMap.get(Transaction.key)
-  if (outer !== undefined && !outer.session.isOver) {
-    return "A transaction was opened inside another. Use Transaction.savepoint to undo a part of the open one, " +
-      "or open the second one outside."
-  }
-  const connection: readonly [unknown, number] | undefined = context.unsafeMap.get(Client.TransactionConnection.key)
-  if (connection !== undefined && connection[0] !== outer?.session) {
-    return "A SafeSync transaction was opened inside sql.withTransaction. Open it with Transaction.run instead: " +
-      "sql.withTransaction inside Transaction.run is a savepoint."
-  }
+const refusals = {
+  ours: "A transaction was opened inside another. Use Transaction.savepoint to undo a part of the open one, " +
+    "or open the second one outside.",
+  theirs: "A SafeSync transaction was opened inside sql.withTransaction. Open it with Transaction.run instead: " +
+    "sql.withTransaction inside Transaction.run is a savepoint."
 }

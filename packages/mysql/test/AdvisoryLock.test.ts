@@ -194,6 +194,17 @@ layer(MysqlServer.layer, { excludeTestServices: true })("AdvisoryLock", (it) => 
       expect(String(defect(inside))).toMatch(/acquireInTransaction/)
     })))
 
+  it.effect("L10: whoever has outlived a transaction may take a lock of its own", () =>
+    inDatabase(Effect.gen(function*() {
+      const over = yield* Deferred.make<void>()
+      const later = Deferred.await(over).pipe(
+        Effect.zipRight(AdvisoryLock.withLock("x", { timeout: 0 })(Effect.succeed("held")))
+      )
+      const fiber = yield* Transaction.run(Effect.zipLeft(Effect.forkDaemon(later), connectionId))
+      yield* Deferred.succeed(over, undefined)
+      expect(yield* fiber).toBe("held")
+    })))
+
   it.effect("L11: interrupting a wait for the lock ends it on the server, and a wait that was killed has its own tag", () =>
     inDatabase(whileHeld(
       "x",

@@ -4,7 +4,6 @@
  * @internal
  */
 import { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
-import { TransactionConnection } from "@effect/sql/SqlClient"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -12,7 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import type * as MysqlError from "../MysqlError.js"
-import { Transaction } from "../Transaction.js"
+import * as ambient from "./ambient.js"
 import { getLock, type WouldDeadlock } from "./getLock.js"
 import * as lockConnections from "./lockConnections.js"
 import * as lockName from "./lockName.js"
@@ -35,12 +34,12 @@ export interface Held {
 /** The client, whose locks are not to be taken inside a transaction: its snapshot would be older than they are. */
 export const client: Effect.Effect<MysqlClient, never, MysqlClient> = Effect.contextWithEffect(
   (context: Context.Context<MysqlClient>) =>
-    context.unsafeMap.has(Transaction.key) || context.unsafeMap.has(TransactionConnection.key)
-      ? Effect.dieMessage(
+    ambient.open(context) === undefined
+      ? Effect.succeed(Context.get(context, MysqlClient))
+      : Effect.dieMessage(
         "AdvisoryLock.acquire was called inside a transaction, whose snapshot is older than the lock. " +
           "Use AdvisoryLock.acquireInTransaction, or take the lock before the transaction."
       )
-      : Effect.succeed(Context.get(context, MysqlClient))
 )
 
 /** Nothing where it was not granted in time. */
