@@ -2,7 +2,6 @@ import { assert, describe, layer } from "@effect/vitest"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
-import * as StreamEntry from "@safesync/redis-streams/StreamEntry"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as TcpProxy from "@safesync/testkit/TcpProxy"
@@ -26,36 +25,6 @@ import {
 } from "./fixture.js"
 
 layer(RedisLive, { excludeTestServices: true })("StreamProducer", (it) => {
-  it.scoped("writes one field, data, that holds JSON, as producers in Python do", () =>
-    Effect.gen(function*() {
-      const { producer, stream } = yield* freshGroup()
-      const redis = yield* Redis.Redis
-      const id = yield* StreamProducer.send(producer, order(7))
-      assert.deepStrictEqual(yield* redis.command("XRANGE", stream, "-", "+"), [[id, ["data", `{"number":7}`]]])
-    }))
-
-  it.scoped("headers are further fields, and only written when there are some", () =>
-    Effect.gen(function*() {
-      const { producer, stream } = yield* freshGroup()
-      const redis = yield* Redis.Redis
-      const id = yield* StreamProducer.send(producer, order(7), { headers: { key: "c-1" } })
-      const fields = ["data", `{"number":7}`, "key", "c-1"]
-      assert.deepStrictEqual(yield* redis.command("XRANGE", stream, "-", "+"), [[id, fields]])
-      const decoded = yield* StreamEntry.make(Order).decode(fields)
-      assert.deepStrictEqual({ ...decoded.headers }, { key: "c-1" })
-      assert.deepStrictEqual(decoded.value, order(7))
-    }))
-
-  it.scoped("a header called data is refused: it would take the value's place", () =>
-    Effect.gen(function*() {
-      const { producer, stream } = yield* freshGroup()
-      const redis = yield* Redis.Redis
-      const headers = JSON.parse(`{"data":"x"}`) as StreamEntry.Headers
-      const error = yield* Effect.flip(StreamProducer.send(producer, order(7), { headers }))
-      assert.strictEqual(error._tag, "ParseError")
-      assert.strictEqual(yield* redis.command("XLEN", stream), 0)
-    }))
-
   it.scoped("sendAll keeps the order and answers with the ids in order, of a long generator too", () =>
     Effect.gen(function*() {
       const { producer, stream } = yield* freshGroup()

@@ -2,54 +2,11 @@ import { assert, layer } from "@effect/vitest"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as TraceContext from "@safesync/redis-streams/TraceContext"
-import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
-import { randomBytes } from "node:crypto"
 import { deliveries, freshGroup, Order, order, RedisLive } from "./fixture.js"
-
-/** Keeps what it is given, as an exporter's tracer would. */
-class Recorded implements Tracer.Span {
-  readonly _tag = "Span"
-  readonly spanId = randomBytes(8).toString("hex")
-  readonly traceId: string
-  readonly sampled = true
-  readonly attributes = new Map<string, unknown>()
-  status: Tracer.SpanStatus
-  constructor(
-    readonly name: string,
-    readonly parent: Option.Option<Tracer.AnySpan>,
-    readonly context: Context.Context<never>,
-    readonly links: ReadonlyArray<Tracer.SpanLink>,
-    startTime: bigint,
-    readonly kind: Tracer.SpanKind
-  ) {
-    this.traceId = Option.isSome(parent) ? parent.value.traceId : randomBytes(16).toString("hex")
-    this.status = { _tag: "Started", startTime }
-  }
-  end(endTime: bigint, exit: never): void {
-    this.status = { _tag: "Ended", startTime: this.status.startTime, endTime, exit }
-  }
-  attribute(key: string, value: unknown): void {
-    this.attributes.set(key, value)
-  }
-  event(): void {}
-  addLinks(): void {}
-}
-
-const recording = () => {
-  const spans: Array<Recorded> = []
-  const tracer = Tracer.make({
-    span: (name, parent, context, links, startTime, kind) => {
-      const span = new Recorded(name, parent, context, links, startTime, kind)
-      spans.push(span)
-      return span
-    },
-    context: (f) => f()
-  })
-  return { spans, tracer }
-}
+import { recording } from "./recording.js"
 
 layer(RedisLive, { excludeTestServices: true })("TraceContext", (it) => {
   it.effect("a header that nobody can have written is none", () =>

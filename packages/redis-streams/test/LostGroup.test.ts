@@ -1,0 +1,86 @@
+/** A group that vanishes while it is read: `NoGroup`, or created again where its policy says so. */
+import { assert, layer } from "@effect/vitest"
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Reclaim from "@safesync/redis-streams/Reclaim"
+import * as Redis from "@safesync/redis-streams/Redis"
+import { Loading } from "@safesync/redis-streams/RedisError"
+import * as Metrics from "@safesync/redis-streams/RedisStreamsMetrics"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import { deliveries, expectNothingLeft, freshGroup, pendingOf, RedisLive, until } from "./fixture.js"
+
+layer(RedisLive, { excludeTestServices: true })("a lost group", (it) => {
+  it.scoped("L21: Reclaim goes on in the group that it has created again, after refusals too", () =>
+    Effect.gen(function*() {
+      const { group, send, stream } = yield* freshGroup({ whenLost: { recreateFrom: "0" } })
+      const redis = yield* Redis.Redis
+      const looked = yield* Deferred.make<void>()
+      let refusals = 2
+      const refusing: Redis.Service = {
+        ...redis,
+        command: (...command) =>
+          command[0] === "XGROUP" && refusals-- > 0
+            ? Effect.fail(new Loading({ command: "XGROUP", detail: "not yet" }))
+            : redis.command(...command)
+      }
+      const reclaiming = yield* Reclaim.stream(group, {
+        consumer: "b",
+        every: Schedule.tapOutput(Schedule.spaced("5 millis"), () => Deferred.succeed(looked, undefined)),
+        reconnect: Schedule.spaced("1 millis")
+      }).pipe(
+        Stream.mapEffect((delivery) => Delivery.use(delivery, ({ number }) => Effect.succeed(number))),
+        Stream.take(2),
+        Stream.runCollect,
+        Effect.provideService(Redis.Redis, refusing),
+        Effect.fork
+      )
+      yield* Deferred.await(looked)
+      // The stream goes, and its group with it.
+      yield* redis.command("DEL", stream)
+      yield* until(Effect.either(ConsumerGroup.info(group)), (info) => info._tag === "Right")
+      assert.isBelow(refusals, 0)
+      const recreated = Metric.taggedWithLabels(Metrics.groupsRecreated, Metrics.labels(stream))
+      assert.strictEqual((yield* Metric.value(recreated)).count, 1)
+      yield* send(3)
+      const ids = (yield* deliveries(group, 3)).map(({ id }) => id)
+      const stale = ids.slice(1)
+      yield* redis.command("XCLAIM", stream, group.group, "a", "0", ...stale, "IDLE", "60000", "JUSTID")
+      assert.deepStrictEqual([...(yield* Fiber.join(reclaiming))], [2, 3])
+      assert.deepStrictEqual((yield* pendingOf(group)).map(({ consumer, id }) => [consumer, id]), [["a", ids[0]]])
+    }))
+
+  it.scoped("L18, L21: what was delivered before the group was lost is LeaseLost, and comes again from the new one", () =>
+    Effect.gen(function*() {
+      const { group, send, stream } = yield* freshGroup({ whenLost: { recreateFrom: "0" } })
+      const redis = yield* Redis.Redis
+      const [id] = yield* send(1)
+      const [before] = yield* deliveries(group, 1)
+      yield* Effect.exit(Delivery.use(before!, () => Effect.fail("not yet")))
+      const looked = yield* Deferred.make<void>()
+      const every = Schedule.tapOutput(Schedule.spaced("5 millis"), () => Deferred.succeed(looked, undefined))
+      yield* Effect.forkScoped(Stream.runDrain(Reclaim.stream(group, { consumer: "b", every })))
+      yield* Deferred.await(looked)
+      yield* redis.command("XGROUP", "DESTROY", stream, group.group)
+      yield* until(Effect.either(pendingOf(group)), (pending) => pending._tag === "Right")
+      assert.strictEqual((yield* Effect.flip(Delivery.use(before!, () => Effect.dieMessage("begun"))))._tag, "LeaseLost")
+      const [again] = yield* deliveries(group, 1, "c")
+      assert.deepStrictEqual([again!.id, again!.attempt], [id, 1])
+      yield* Delivery.use(again!, () => Effect.void)
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("L21: a single look, which has seen no group before, creates none whatever the policy", () =>
+    Effect.gen(function*() {
+      const { group, stream } = yield* freshGroup({ whenLost: { recreateFrom: "0" } })
+      const redis = yield* Redis.Redis
+      yield* redis.command("XGROUP", "DESTROY", stream, group.group)
+      const error = yield* Effect.flip(Reclaim.once(group, { consumer: "a", count: 1 }))
+      assert.strictEqual(error._tag, "NoGroup")
+      assert.strictEqual((yield* Effect.flip(ConsumerGroup.info(group)))._tag, "NoGroup")
+    }))
+})
