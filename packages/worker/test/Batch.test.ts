@@ -12,7 +12,19 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import { balance, bench, credit, mysqlBehind, payments, refuse, Servers, source, until, worked } from "./fixture.js"
+import {
+  balance,
+  bench,
+  credit,
+  mysqlBehind,
+  payments,
+  refuse,
+  Servers,
+  source,
+  stoppable,
+  until,
+  worked
+} from "./fixture.js"
 
 const plain = {
   size: 16,
@@ -190,7 +202,7 @@ layer(Servers, { excludeTestServices: true })("Worker.runBatch", (it) => {
       yield* send(...of(40))
       const begun = yield* Deferred.make<void>()
       const go = yield* Deferred.make<void>()
-      const worker = yield* Effect.fork(Worker.runBatch(
+      const worker = yield* stoppable(Worker.makeBatch(
         source(group, "a"),
         (deliveries) =>
           Effect.zipRight(
@@ -200,8 +212,7 @@ layer(Servers, { excludeTestServices: true })("Worker.runBatch", (it) => {
         plain
       ))
       yield* Deferred.await(begun)
-      const stopping = yield* Effect.fork(Fiber.interrupt(worker))
-      yield* Effect.yieldNow()
+      const stopping = yield* worker.drain
       yield* Deferred.succeed(go, undefined)
       yield* Fiber.join(stopping)
       expect(yield* balance(1)).toBe(sum(16))

@@ -13,7 +13,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { balance, bench, credit, payments, refuse, Servers, source, until, worked } from "./fixture.js"
+import { balance, bench, credit, payments, refuse, Servers, source, stale, until, worked } from "./fixture.js"
 
 const plain = { concurrency: 4, inbox: "message-id", onFailure: () => Disposition.stop } as const
 const one = { account: 1, pence: 1 }
@@ -141,7 +141,7 @@ layer(Servers, { excludeTestServices: true })("Worker, what goes wrong", (it) =>
       ))
       const id = yield* Deferred.await(begun)
       // its lease is renewed: three times minIdle later it is still nobody else's
-      yield* Effect.sleep("900 millis")
+      yield* stale(group, 3)
       expect(yield* redis.command("XCLAIM", group.stream, group.group, "thief", "300", id)).toEqual([])
       yield* redis.command("XCLAIM", group.stream, group.group, "thief", "0", id)
       yield* Deferred.await(interrupted)

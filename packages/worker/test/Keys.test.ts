@@ -12,7 +12,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { balance, bench, credit, payments, refuse, Servers, source, until, worked } from "./fixture.js"
+import { balance, bench, credit, payments, refuse, Servers, source, stale, until, watched, worked } from "./fixture.js"
 
 const keyed = {
   concurrency: 2,
@@ -24,34 +24,45 @@ const keyed = {
 const of = (account: number, ...pence: ReadonlyArray<number>) => pence.map((pence) => ({ account, pence }))
 
 layer(Servers, { excludeTestServices: true })("Worker, by key", (it) => {
-  it.effect("L24: a message that waits for its retry holds back those of its key, and no other; delays may exceed minIdle", () =>
+  it.effect("L24: a message that waits for its retry holds back those of its key, and no other", () =>
     bench(Effect.gen(function*() {
-      const { group, send } = yield* payments({ minIdle: 300 })
+      const { group, pending, send } = yield* payments({ minIdle: 300, left: 4 })
       yield* send(...of(1, 13, 1, 2), ...of(2, ...Array.from({ length: 50 }, () => 1)), ...of(1, 3))
       const seen: Array<readonly [pence: number, attempt: number]> = []
       const worker = yield* Effect.fork(Worker.run(source(group, "a"), (payment, delivery) => {
         if (payment.account === 1) seen.push([payment.pence, delivery.attempt])
-        return Effect.zipRight(
-          credit(payment),
-          payment.pence === 13 && delivery.attempt < 2 ? Effect.fail("not yet") : Effect.void
-        )
-      }, { ...keyed, onFailure: () => Disposition.retry(Schedule.spaced("4 seconds")) }))
+        return payment.pence === 13 ? refuse("not yet") : credit(payment)
+      }, { ...keyed, onFailure: () => Disposition.retry(Schedule.spaced("1 hour")) }))
       yield* until(balance(2), (n) => n === 50)
-      // all of the other key are done, and the first attempt alone of this one
-      expect(seen).toEqual([[13, 1]])
-      // those that wait are leased, and waiting is no attempt
-      const redis = yield* Redis.Redis
-      yield* Effect.sleep("400 millis")
+      // of the other key all are done, and of this one those are left that wait
+      yield* until(pending, (n) => n === 4)
+      // they are leased, and waiting is no attempt
+      yield* stale(group)
       expect(yield* Effect.scoped(Reclaim.once(group, { consumer: "b", count: 10 }))).toEqual([])
+      const redis = yield* Redis.Redis
       const held = (yield* redis.command("XPENDING", group.stream, group.group, "-", "+", "10")) as Array<
         [string, string, number, number]
       >
       expect(held.map(([, consumer, , attempts]) => [consumer, attempts])).toEqual(
         Array.from({ length: 4 }, () => ["a", 1])
       )
+      expect(seen).toEqual([[13, 1]])
+      yield* Fiber.interrupt(worker)
+    })))
+
+  it.effect("L24: a retry that waits for longer than minIdle comes when it is due, before those of its key", () =>
+    bench(Effect.gen(function*() {
+      const { group, send } = yield* payments({ minIdle: 200 })
+      yield* send(...of(1, 13, 1, 2))
+      const seen: Array<readonly [pence: number, attempt: number, at: number]> = []
+      const worker = yield* Effect.fork(Worker.run(source(group, "a"), (payment, { attempt }) => {
+        seen.push([payment.pence, attempt, performance.now()])
+        return payment.pence === 13 && attempt < 2 ? refuse("not yet") : credit(payment)
+      }, { ...keyed, onFailure: () => Disposition.retry(Schedule.spaced("600 millis")) }))
       yield* worked(group)
-      expect(seen).toEqual([[13, 1], [13, 2], [1, 1], [2, 1], [3, 1]])
-      expect(yield* balance(1)).toBe(19)
+      expect(seen.map(([pence, attempt]) => [pence, attempt])).toEqual([[13, 1], [13, 2], [1, 1], [2, 1]])
+      expect(seen[1]![2] - seen[0]![2]).toBeGreaterThanOrEqual(590)
+      expect(yield* balance(1)).toBe(16)
       yield* Fiber.interrupt(worker)
     })))
 
@@ -111,18 +122,20 @@ layer(Servers, { excludeTestServices: true })("Worker, by key", (it) => {
       yield* send(...of(1, ...Array.from({ length: 40 }, () => 1)))
       const go = yield* Deferred.make<void>()
       const begun = yield* Deferred.make<void>()
+      const { reading, source } = watched(StreamConsumer.stream(group, { consumer: "a", batchSize: 2 }))
       yield* Effect.scoped(Effect.gen(function*() {
         const worker = yield* Worker.make(
-          StreamConsumer.stream(group, { consumer: "a", batchSize: 2 }),
+          source,
           (payment) =>
             Effect.zipRight(Deferred.succeed(begun, undefined), Effect.zipRight(Deferred.await(go), credit(payment))),
           { ...keyed, maxWaiting: 5 }
         )
         yield* Deferred.await(begun)
-        const { waiting } = yield* Effect.repeat(worker.status, { until: ({ waiting }) => waiting >= 5 })
+        const { waiting } = yield* until(worker.status, ({ waiting }) => waiting >= 5)
+        // nothing more is read: 1 runs, 5 wait, and 1 more may have come in the same batch
+        expect(reading()).toBe(false)
         expect(waiting).toBeLessThanOrEqual(6)
-        // nothing more is read: 1 runs, 5 wait, and a batch of 2 may have come on top
-        expect(yield* pending).toBeLessThanOrEqual(8)
+        expect(yield* pending).toBe(1 + waiting)
         yield* Deferred.succeed(go, undefined)
         yield* worked(group)
         expect(yield* balance(1)).toBe(40)
@@ -135,9 +148,10 @@ layer(Servers, { excludeTestServices: true })("Worker, by key", (it) => {
       yield* send(...of(1, 13, 1, 2, 3, 4), ...of(2, 9))
       const seen: Array<number> = []
       const go = yield* Deferred.make<void>()
+      const { reading, source } = watched(StreamConsumer.stream(group, { consumer: "a", batchSize: 1 }))
       yield* Effect.scoped(Effect.gen(function*() {
         const worker = yield* Worker.make(
-          StreamConsumer.stream(group, { consumer: "a", batchSize: 1 }),
+          source,
           (payment) => {
             seen.push(payment.pence)
             return Effect.zipRight(payment.pence === 13 ? Deferred.await(go) : Effect.void, credit(payment))
@@ -145,8 +159,8 @@ layer(Servers, { excludeTestServices: true })("Worker, by key", (it) => {
           { ...keyed, maxWaiting: 4 }
         )
         yield* until(worker.status, ({ waiting }) => waiting === 4)
-        yield* Effect.sleep("50 millis")
         // one slot is free, and the other key's message is not read
+        expect(reading()).toBe(false)
         expect(seen).toEqual([13])
         expect((yield* ConsumerGroup.info(group)).lag).toEqual(Option.some(1))
         yield* Deferred.succeed(go, undefined)
@@ -160,16 +174,13 @@ layer(Servers, { excludeTestServices: true })("Worker, by key", (it) => {
       const { group, pending, send } = yield* payments()
       yield* send(...of(1, 1, 2), ...of(2, 3), ...of(1, 4))
       const four = Stream.take(StreamConsumer.stream(group, { consumer: "a" }), 4)
-      yield* Effect.timeout(
-        Worker.run(
-          four,
-          (payment, { attempt }) => payment.pence === 1 && attempt === 1 ? refuse("once") : credit(payment),
-          {
-            ...keyed,
-            onFailure: () => Disposition.retry(Schedule.spaced("50 millis"))
-          }
-        ),
-        "20 seconds"
+      yield* Worker.run(
+        four,
+        (payment, { attempt }) => payment.pence === 1 && attempt === 1 ? refuse("once") : credit(payment),
+        {
+          ...keyed,
+          onFailure: () => Disposition.retry(Schedule.spaced("50 millis"))
+        }
       )
       expect(yield* pending).toBe(0)
       expect([yield* balance(1), yield* balance(2)]).toEqual([7, 3])

@@ -11,9 +11,8 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { balance, bench, credit, payments, refuse, Servers, source, until, worked } from "./fixture.js"
+import { balance, bench, credit, payments, refuse, Servers, source, stoppable, until, worked } from "./fixture.js"
 
 const plain = { concurrency: 4, inbox: "message-id", onFailure: () => Disposition.discard } as const
 const one = { account: 1, pence: 1 }
@@ -22,14 +21,12 @@ layer(Servers, { excludeTestServices: true })("Worker as a value", (it) => {
   it.effect("L26: status tells running, draining and stopped, what is in flight, and how it went", () =>
     bench(Effect.gen(function*() {
       const { group, send } = yield* payments()
-      const scope = yield* Scope.make()
       const go = yield* Deferred.make<void>()
-      const worker = yield* Scope.extend(
+      const worker = yield* stoppable(
         Worker.make(source(group, "a"), (payment) =>
           payment.account === 1
             ? Effect.zipRight(Deferred.await(go), credit(payment))
-            : refuse("no such account"), plain),
-        scope
+            : refuse("no such account"), plain)
       )
       expect(yield* worker.status).toEqual({
         state: "running",
@@ -50,11 +47,10 @@ layer(Servers, { excludeTestServices: true })("Worker as a value", (it) => {
       const late = (status: WorkerStatus.Status) => Option.getOrElse(Option.map(status.lag, Duration.toMillis), () => 0)
       // it is that of the oldest in flight, and grows
       yield* until(worker.status, (now) => late(now) > late(busy))
-      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
-      const draining = yield* until(worker.status, ({ state }) => state !== "running")
-      expect(draining).toMatchObject({ state: "draining", inFlight: 1 })
+      const stopping = yield* worker.drain
+      expect(yield* worker.status).toMatchObject({ state: "draining", inFlight: 1 })
       yield* Deferred.succeed(go, undefined)
-      yield* Fiber.join(closing)
+      yield* Fiber.join(stopping)
       const last = yield* worker.status
       expect(last).toMatchObject({ state: "stopped", inFlight: 0 })
       // who has nothing to do is not late

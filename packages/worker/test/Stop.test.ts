@@ -6,20 +6,22 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
-import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import {
   balance,
   bench,
   credit,
   holdAt,
+  logs,
   mysqlBehind,
   payments,
   redisBehind,
   refuse,
   Servers,
   source,
+  stoppable,
   until,
   worked
 } from "./fixture.js"
@@ -40,6 +42,7 @@ layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
           StreamConsumer.stream(group, { consumer: "a" }),
           Stream.fromEffect(Deferred.await(broken))
         )
+        const overdue = logs("Drain timeout")
         const options = { ...plain, drainTimeout: 1 }
         const worker = yield* Effect.fork(Effect.provide(
           form === "run"
@@ -50,11 +53,11 @@ layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
               size: 1,
               within: 1
             }),
-          behind
+          Layer.merge(Layer.succeedContext(behind), overdue.logger)
         ))
         yield* acking
         yield* Deferred.fail(broken, "broken")
-        yield* Effect.sleep("100 millis")
+        yield* overdue.seen
         yield* proxy.resume()
         expect(yield* Fiber.await(worker)).toEqual(Exit.fail("broken"))
         expect(yield* pending).toBe(0)
@@ -90,20 +93,20 @@ layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
       yield* send(one)
       const { behind, proxy } = yield* mysqlBehind
       const committing = yield* holdAt(proxy, "COMMIT", "replies")
-      yield* Effect.gen(function*() {
-        const scope = yield* Scope.make()
-        const worker = yield* Worker.make(StreamConsumer.stream(group, { consumer: "a" }), credit, {
+      const overdue = logs("Drain timeout")
+      const worker = yield* Effect.provide(
+        stoppable(Worker.make(StreamConsumer.stream(group, { consumer: "a" }), credit, {
           ...plain,
           inbox: "off",
           drainTimeout: 1
-        }).pipe(Scope.extend(scope))
-        yield* committing
-        const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
-        yield* until(worker.status, ({ state }) => state === "draining")
-        yield* Effect.sleep("50 millis")
-        yield* proxy.resume()
-        yield* Fiber.join(closing)
-      }).pipe(Effect.provide(behind))
+        })),
+        Layer.merge(Layer.succeedContext(behind), overdue.logger)
+      )
+      yield* committing
+      const stopping = yield* worker.drain
+      yield* overdue.seen
+      yield* proxy.resume()
+      yield* Fiber.join(stopping)
       expect(yield* pending).toBe(0)
       expect(yield* balance(1)).toBe(1)
     })))
@@ -114,8 +117,7 @@ layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
       yield* send({ account: 1, pence: 1 }, { account: 2, pence: 2 })
       const busy = yield* Deferred.make<void>()
       const go = yield* Deferred.make<void>()
-      const scope = yield* Scope.make()
-      const worker = yield* Worker.make(
+      const worker = yield* stoppable(Worker.make(
         source(group, "a"),
         (payment) =>
           payment.account === 1
@@ -127,14 +129,13 @@ layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
           key: ({ account }) => String(account),
           onFailure: () => Disposition.retry(Schedule.spaced("20 millis"))
         }
-      ).pipe(Scope.extend(scope))
+      ))
       yield* Deferred.await(busy)
       // its retry is due, and the one slot is taken
       yield* until(worker.status, ({ waiting }) => waiting === 0)
-      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
-      yield* until(worker.status, ({ state }) => state === "draining")
+      const stopping = yield* worker.drain
       yield* Deferred.succeed(go, undefined)
-      yield* Fiber.join(closing)
+      yield* Fiber.join(stopping)
       expect(yield* pending).toBe(1)
       // minIdle is a minute: only what was handed back can be taken at once
       const next = yield* Effect.fork(Worker.run(source(group, "b"), credit, plain))

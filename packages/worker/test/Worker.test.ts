@@ -24,6 +24,7 @@ import {
   redisBehind,
   Servers,
   source,
+  stoppable,
   until
 } from "./fixture.js"
 
@@ -68,16 +69,18 @@ layer(Servers, { excludeTestServices: true })("Worker", (it) => {
       yield* send(one, { account: 2, pence: 1 })
       const { behind, proxy } = yield* redisBehind
       const acking = yield* holdAt(proxy, "$4\r\nXACK\r\n", "replies")
-      const worker = yield* Effect.fork(
-        Effect.provide(Worker.run(source(group, "a"), credit, { ...plain, concurrency: 1 }), behind)
+      const worker = yield* Effect.provide(
+        stoppable(Worker.make(source(group, "a"), credit, { ...plain, concurrency: 1 })),
+        behind
       )
       yield* acking
       yield* until(balance(2), (n) => n === 1)
-      const stopping = yield* Effect.fork(Fiber.interrupt(worker))
-      yield* Effect.sleep("50 millis")
-      expect(stopping.unsafePoll()).toBe(null)
+      const stopping = yield* worker.drain
+      expect(yield* worker.status).toMatchObject({ state: "draining", inFlight: 2 })
       yield* proxy.resume()
       yield* Fiber.join(stopping)
+      // it has waited for the answers
+      expect(yield* worker.status).toMatchObject({ state: "stopped", inFlight: 0, lastSuccess: { _tag: "Some" } })
       expect(yield* pending).toBe(0)
     })))
 
@@ -115,7 +118,7 @@ layer(Servers, { excludeTestServices: true })("Worker", (it) => {
       yield* redis.command("XADD", stream, "7-7", "data", data)
       for (const which of [one.group, group]) {
         const source = Stream.take(StreamConsumer.stream(which, { consumer: "a" }), 1)
-        yield* Effect.timeout(Worker.run(source, credit, plain), "20 seconds")
+        yield* Worker.run(source, credit, plain)
       }
       expect(yield* balance(1)).toBe(2)
     })))
@@ -211,7 +214,7 @@ layer(Servers, { excludeTestServices: true })("Worker", (it) => {
       yield* send(one, one, one, one, one)
       const begun = yield* Deferred.make<void>()
       const go = yield* Deferred.make<void>()
-      const worker = yield* Effect.fork(Worker.run(
+      const worker = yield* stoppable(Worker.make(
         source(group, "a"),
         (payment) =>
           Effect.zipRight(Deferred.succeed(begun, undefined), Effect.zipRight(Deferred.await(go), credit(payment))),
@@ -219,8 +222,7 @@ layer(Servers, { excludeTestServices: true })("Worker", (it) => {
       ))
       yield* until(pending, (n) => n === 5)
       yield* Deferred.await(begun)
-      const stopping = yield* Effect.fork(Fiber.interrupt(worker))
-      yield* Effect.yieldNow()
+      const stopping = yield* worker.drain
       yield* Deferred.succeed(go, undefined)
       yield* Fiber.join(stopping)
       expect(yield* balance(1)).toBe(2)
@@ -254,7 +256,7 @@ layer(Servers, { excludeTestServices: true })("Worker", (it) => {
       const { group, pending, send } = yield* payments()
       yield* send(...Array.from({ length: 10 }, () => one))
       const ten = Stream.take(StreamConsumer.stream(group, { consumer: "a" }), 10)
-      yield* Effect.timeout(Worker.run(ten, credit, plain), "20 seconds")
+      yield* Worker.run(ten, credit, plain)
       expect(yield* pending).toBe(0)
       expect(yield* balance(1)).toBe(10)
       const exit = yield* Effect.exit(Worker.run(Stream.fail("gone" as const), credit, plain))

@@ -11,12 +11,19 @@ import { until } from "@safesync/testkit/Eventually"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as TcpProxy from "@safesync/testkit/TcpProxy"
+import type * as Worker from "@safesync/worker/Worker"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import type { Scope } from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { randomBytes } from "node:crypto"
 
@@ -29,7 +36,7 @@ export const bench = <A, E>(
   effect: Effect.Effect<
     A,
     E,
-    MysqlClient.MysqlClient | SqlClient | Redis.Redis | MysqlServer.MysqlServer | RedisServer.RedisServer | Scope
+    MysqlClient.MysqlClient | SqlClient | Redis.Redis | MysqlServer.MysqlServer | RedisServer.RedisServer | Scope.Scope
   >
 ) =>
   Effect.scoped(effect).pipe(
@@ -101,24 +108,77 @@ export { until }
 export const worked = <A>(group: ConsumerGroup.ConsumerGroup<A>) =>
   until(ConsumerGroup.info(group), ({ lag, pending }) => Option.contains(lag, 0) && pending === 0)
 
+/**
+ * Waits until an entry that another group reads now, and renews for nobody, has been idle for `minIdle` so many times over, by the
+ * server's clock: by then whatever was delivered before it and not renewed is anybody's.
+ */
+export const stale = <A>({ minIdle, stream }: ConsumerGroup.ConsumerGroup<A>, times = 1) =>
+  Effect.gen(function*() {
+    const redis = yield* Redis.Redis
+    const witness = `witness-${randomBytes(6).toString("hex")}`
+    yield* redis.command("XGROUP", "CREATE", stream, witness, "0")
+    yield* redis.command("XREADGROUP", "GROUP", witness, "nobody", "COUNT", "1", "STREAMS", stream, ">")
+    yield* until(
+      Effect.map(
+        redis.command("XPENDING", stream, witness, "-", "+", "1"),
+        (found) => (found as ReadonlyArray<readonly [id: string, consumer: string, idle: number, count: number]>)[0]![2]
+      ),
+      (idle) => idle >= times * Duration.toMillis(minIdle)
+    )
+  })
+
 /** A message that fails, where others are credited. */
 export const refuse = (reason: string): Effect.Effect<never, string | SqlError, SqlClient> => Effect.fail(reason)
 
-/** A proxy before Redis, and a layer of what is behind it. */
+/**
+ * A worker in a scope of its own. `drain` begins to close that, and returns when nothing begins any more: with a fiber that
+ * ends when the worker has stopped.
+ */
+export const stoppable = <E, R>(make: Effect.Effect<Worker.Worker<E>, never, R>) =>
+  Effect.gen(function*() {
+    const scope = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
+    const worker = yield* Scope.extend(make, scope)
+    const drain = Effect.gen(function*() {
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      yield* until(worker.status, ({ state }) => state !== "running")
+      return closing
+    })
+    return { ...worker, drain }
+  })
+
+/** A logger, and an effect that waits until something that contains this has been logged. */
+export const logs = (part: string) => {
+  const seen = Deferred.unsafeMake<void>(FiberId.none)
+  const logger = Logger.make(({ message }) => {
+    if (String(message).includes(part)) Deferred.unsafeDone(seen, Effect.void)
+  })
+  return { logger: Logger.replace(Logger.defaultLogger, logger), seen: Deferred.await(seen) }
+}
+
+/** A source, and whether somebody waits for what it gives next. */
+export const watched = <A, E, R>(source: Stream.Stream<A, E, R>) => {
+  let reading = false
+  const is = (now: boolean) => Effect.sync(() => (reading = now))
+  const pull = Effect.map(Stream.toPull(source), (pull) => Effect.zipRight(is(true), Effect.ensuring(pull, is(false))))
+  return { source: Stream.fromPull(pull), reading: () => reading }
+}
+
+/** A proxy before Redis, and a connection through it. */
 export const redisBehind = Effect.gen(function*() {
   const { url } = yield* RedisServer.RedisServer
   const proxy = yield* TcpProxy.make(url)
-  return { proxy, behind: Redis.layer({ url: proxy.through(url), commandTimeout: "10 seconds" }) }
+  const behind = yield* Layer.build(Redis.layer({ url: proxy.through(url), commandTimeout: "10 seconds" }))
+  return { proxy, behind }
 })
 
-/** A proxy before MySQL, and a layer of the same database behind it. */
+/** A proxy before MySQL, and a client of the same database through it. */
 export const mysqlBehind = Effect.gen(function*() {
   const proxy = yield* TcpProxy.make((yield* MysqlServer.MysqlServer).url)
   const { config } = yield* MysqlClient.MysqlClient
-  return {
-    proxy,
-    behind: MysqlClient.layer({ ...config, host: "127.0.0.1", port: proxy.port, maxConnections: 4 })
-  }
+  const behind = yield* Layer.build(
+    MysqlClient.layer({ ...config, host: "127.0.0.1", port: proxy.port, maxConnections: 4 })
+  )
+  return { proxy, behind }
 })
 
 /** Holds one direction back from the point on; gives an effect that waits for the point. */
