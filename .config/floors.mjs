@@ -29,11 +29,11 @@ export const floors = {
     ],
     [
       ...["ConsumerGroup", "Delivery", "StreamEntry", "TraceContext"],
-      ...["deadEntry", "lease", "renewal", "slot", "upkeep"].map((name) => `internal/${name}`)
+      ...["arrival", "deadEntry", "lease", "renewal", "slot", "upkeep", "withoutValues"].map((name) => `internal/${name}`)
     ],
     [
       ...["DeadLetter", "GroupMetrics", "Reclaim", "StreamConsumer", "StreamProducer"],
-      ...["lostGroup", "pulse", "reads", "session", "trimming", "withoutValues"].map((name) => `internal/${name}`)
+      ...["lostGroup", "pulse", "reads", "session", "trimming"].map((name) => `internal/${name}`)
     ]
   ],
   worker: [

@@ -5,38 +5,26 @@
 import * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
-import * as ParseResult from "effect/ParseResult"
-import { isUtf8 } from "node:buffer"
 import type { ConsumerGroup } from "../ConsumerGroup.js"
 import type { Delivery } from "../Delivery.js"
 import type { Service } from "../Redis.js"
 import { type InvalidOptions, isTransient, MalformedEntry, type RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
-import { type Decoded, type Fields, forGroupHeader } from "../StreamEntry.js"
+import type { Decoded } from "../StreamEntry.js"
+import * as arrival from "./arrival.js"
+import type { Arrival, Undecodable } from "./arrival.js"
 import * as deadEntry from "./deadEntry.js"
 import { type Holder, Lease, parked } from "./lease.js"
 import * as options from "./options.js"
 import * as scripts from "./scripts.js"
-import { withoutValues } from "./withoutValues.js"
 
 export type Malformed = "dead-letter" | "fail"
 
 type Entry = readonly [id: Buffer, fields: ReadonlyArray<Buffer>]
 
-interface Raw {
-  readonly id: string
-  readonly count: number
-  readonly fields: Fields
-  /** Whether all of it is UTF-8. If not, `fields` are not what the entry holds. */
-  readonly isText: boolean
-  /** By `performance.now()`, no later than when the server delivered it. */
-  readonly freshAt: number
-}
-
 export class Session<in out A> {
-  private arrived: Array<Raw> = []
+  private arrived: Array<Arrival> = []
   private ready: Array<Lease<A>> = []
 
   constructor(
@@ -66,16 +54,7 @@ export class Session<in out A> {
       held.fence = attempt
       return
     }
-    let isText = true
-    const texts = new Array<string>(fields.length)
-    for (let i = 0; i < fields.length; i++) {
-      const field = fields[i]!
-      const text = isData(field) ? "data" : field.toString()
-      // What is no UTF-8 becomes U+FFFD, silently; but U+FFFD may also have been sent.
-      isText &&= !text.includes("\uFFFD") || isUtf8(field)
-      texts[i] = text
-    }
-    this.arrived.push({ id, count: attempt, fields: texts, isText, freshAt })
+    this.arrived.push(arrival.make(id, attempt, fields, freshAt))
   }
 
   /** The reply of XREADGROUP for one stream, strings as bytes. */
@@ -99,9 +78,9 @@ export class Session<in out A> {
    * good ones come first, and the failure when more is asked for.
    */
   readonly deliver: Effect.Effect<Chunk.Chunk<Delivery<A>>, RedisError> = Effect.suspend(() => {
-    const rest: Array<Raw> = []
+    const rest: Array<Arrival> = []
     for (const raw of this.arrived) {
-      const decoded = raw.isText && !this.isForOthers(raw) ? this.decode(raw) : undefined
+      const decoded = raw.isText && !this.isForOthers(raw) ? arrival.decodeNow(this.group.entry, raw) : undefined
       if (decoded?._tag === "Right") {
         this.makeReady(raw, decoded.right)
       } else {
@@ -134,15 +113,6 @@ export class Session<in out A> {
     )
   }
 
-  /** Nothing where that takes an effect, or the schema throws. */
-  private decode(raw: Raw): Either.Either<Decoded<A>, ParseResult.ParseError> | undefined {
-    try {
-      return ParseResult.eitherOrUndefined(this.group.entry.decode(raw.fields))
-    } catch {
-      return undefined
-    }
-  }
-
   private readonly emit: Effect.Effect<Chunk.Chunk<Delivery<A>>> = Effect.sync(() => {
     const { ready } = this
     const { stream } = this.holder
@@ -161,21 +131,16 @@ export class Session<in out A> {
     return Chunk.unsafeFromArray(ready)
   })
 
-  private makeReady(raw: Raw, decoded: Decoded<A>): void {
+  private makeReady(raw: Arrival, decoded: Decoded<A>): void {
     this.ready.push(new Lease(this.holder, raw.id, raw.count, decoded.value, decoded.headers, raw.freshAt))
   }
 
-  private isForOthers({ fields }: Raw): boolean {
-    for (let i = 2; i + 1 < fields.length; i += 2) {
-      if (fields[i] === forGroupHeader) {
-        return fields[i + 1] !== this.holder.group
-      }
-    }
-    return false
+  private isForOthers(raw: Arrival): boolean {
+    return arrival.isForOthers(raw, this.holder.group)
   }
 
   /** An entry that is for others, undecodable, or whose schema is asynchronous. */
-  private readonly settle = (raw: Raw): Effect.Effect<void, RedisError> => {
+  private readonly settle = (raw: Arrival): Effect.Effect<void, RedisError> => {
     const { inFlight, stream } = this.holder
     const settled = () => {
       this.arrived = this.arrived.filter((other) => other !== raw)
@@ -183,15 +148,7 @@ export class Session<in out A> {
     if (this.isForOthers(raw)) {
       return Effect.map(inFlight.acks.ack([raw.id]), settled)
     }
-    const decoding = raw.isText
-      ? Effect.suspend(() => this.group.entry.decode(raw.fields)).pipe(
-        Effect.mapError((error) => ({ reason: error.message, withoutValues: withoutValues(error) })),
-        Effect.catchAllDefect((defect) =>
-          Effect.fail({ reason: String(defect), withoutValues: "its schema has thrown an error" })
-        )
-      )
-      : Effect.fail({ reason: "it is not UTF-8", withoutValues: "it is not UTF-8" })
-    return Effect.matchEffect(decoding, {
+    return Effect.matchEffect(arrival.decode(this.group.entry, raw), {
       onSuccess: (decoded) => {
         settled()
         this.makeReady(raw, decoded)
@@ -230,7 +187,7 @@ export class Session<in out A> {
   readonly handBack: Effect.Effect<void> = Effect.suspend(() => {
     const { consumer, group, inFlight, labels, minIdle, redis, stream } = this.holder
     this.holder.closed = true
-    const entries: Array<Raw | Lease<unknown>> = this.arrived
+    const entries: Array<Arrival | Lease<unknown>> = this.arrived
     this.arrived = []
     for (const lease of inFlight.values()) {
       if (lease.holder === this.holder && lease.state === "fetched") {
@@ -243,7 +200,7 @@ export class Session<in out A> {
     for (const entry of entries) {
       if (entry instanceof Lease) entry.leave("handed")
     }
-    const page = (entries: ReadonlyArray<Raw | Lease<unknown>>) =>
+    const page = (entries: ReadonlyArray<Arrival | Lease<unknown>>) =>
       Effect.map(
         redis.script(scripts.hold, [stream], [
           group,
@@ -280,10 +237,7 @@ export class Session<in out A> {
     )
   })
 
-  private bury(
-    raw: Raw,
-    why: { readonly reason: string; readonly withoutValues: string }
-  ): Effect.Effect<void, RedisError> {
+  private bury(raw: Arrival, why: Undecodable): Effect.Effect<void, RedisError> {
     const { deadLetterStream, labels, redis, stream } = this.holder
     const { count, id } = raw
     const args = deadEntry.deadLetterArgs(this.holder, { id, fence: count, attempts: count }, why.reason)
@@ -339,9 +293,6 @@ export const make = <A>(
   )
 
 // internal
-
-/** The name of nearly every field, told without making a string of it: "data" as a number. */
-const isData = (field: Buffer): boolean => field.length === 4 && field.readUInt32BE() === 0x64617461
 
 /** Both together are what a stop takes at most while Redis is silent. */
 const finishTimeout = Duration.seconds(1)
