@@ -67,7 +67,10 @@ layer(RedisLive, { excludeTestServices: true })("a lost group", (it) => {
       yield* Deferred.await(looked)
       yield* redis.command("XGROUP", "DESTROY", stream, group.group)
       yield* until(Effect.either(pendingOf(group)), (pending) => pending._tag === "Right")
-      assert.strictEqual((yield* Effect.flip(Delivery.use(before!, () => Effect.dieMessage("begun"))))._tag, "LeaseLost")
+      assert.strictEqual(
+        (yield* Effect.flip(Delivery.use(before!, () => Effect.dieMessage("begun"))))._tag,
+        "LeaseLost"
+      )
       const [again] = yield* deliveries(group, 1, "c")
       assert.deepStrictEqual([again!.id, again!.attempt], [id, 1])
       yield* Delivery.use(again!, () => Effect.void)

@@ -2,6 +2,7 @@ import { assert, describe, layer } from "@effect/vitest"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
+import * as Metrics from "@safesync/redis-streams/RedisStreamsMetrics"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as TcpProxy from "@safesync/testkit/TcpProxy"
@@ -23,6 +24,16 @@ import {
   RedisWithout,
   until
 } from "./fixture.js"
+import { recording } from "./recording.js"
+
+/** The numbers of the orders that are there. */
+const numbersOf = (stream: string) =>
+  Effect.flatMap(Redis.Redis, (redis) =>
+    Effect.map(
+      redis.command("XRANGE", stream, "-", "+"),
+      (entries) =>
+        (entries as Array<[string, [string, string]]>).map(([, [, data]]) => JSON.parse(data).number as number)
+    ))
 
 layer(RedisLive, { excludeTestServices: true })("StreamProducer", (it) => {
   it.scoped("sendAll keeps the order and answers with the ids in order, of a long generator too", () =>
@@ -39,6 +50,66 @@ layer(RedisLive, { excludeTestServices: true })("StreamProducer", (it) => {
       assert.deepStrictEqual(entries.map(([id]) => id), ids)
       assert.deepStrictEqual(entries.map(([, [, data]]) => JSON.parse(data).number), ids.map((_, i) => i))
     }))
+
+  describe("sendAll", () => {
+    it.scoped("hands its trace on with every entry, in every batch", () =>
+      Effect.gen(function*() {
+        const { stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        const { spans, tracer } = recording()
+        const producer = yield* StreamProducer.make({ stream, schema: Order, traceContext: true })
+        yield* Effect.withTracer(StreamProducer.sendAll(producer, orders(600)), tracer)
+        const entries = (yield* redis.command("XRANGE", stream, "-", "+")) as Array<[string, Array<string>]>
+        const { spanId, traceId } = spans[0]!
+        assert.deepStrictEqual(
+          entries.map(([, fields]) => fields),
+          orders(600).map(({ number }) => ["data", `{"number":${number}}`, "traceparent", `00-${traceId}-${spanId}-01`])
+        )
+      }))
+
+    it.scoped("fails with the value that does not fit, asks for no other, and what was sent before it stays sent", () =>
+      Effect.gen(function*() {
+        const { producer, stream } = yield* freshGroup()
+        let asked = 0
+        const values = function*() {
+          for (const value of orders(1000)) {
+            asked++
+            yield value.number === 300 ? ({ number: 1.5 } as Order) : value
+          }
+        }
+        assert.strictEqual((yield* Effect.flip(StreamProducer.sendAll(producer, values())))._tag, "ParseError")
+        assert.strictEqual(asked, 300)
+        const sent = yield* numbersOf(stream)
+        assert.deepStrictEqual(sent, orders(256).map(({ number }) => number))
+        assert.strictEqual(Metrics.messagesSent.unsafeValue(Metrics.labels(stream)).count, sent.length)
+      }))
+
+    it.scoped("fails with what the server refuses in the midst of a batch, and what was sent before it stays sent", () =>
+      Effect.gen(function*() {
+        const { producer, stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        // There are five ids left.
+        yield* redis.commands([["XADD", stream, "1", "data", "{}"], ["XDEL", stream, "1-0"]])
+        yield* redis.command("XSETID", stream, "18446744073709551615-18446744073709551610")
+        const error = yield* Effect.flip(StreamProducer.sendAll(producer, orders(300)))
+        assert.strictEqual(error._tag, "CommandFailed")
+        assert.deepStrictEqual(yield* numbersOf(stream), [1, 2, 3, 4, 5])
+      }))
+
+    it.scoped("a connection that is lost between batches is an unknown outcome, and what was sent before stays sent", () =>
+      Effect.gen(function*() {
+        const { producer, stream } = yield* freshGroup()
+        const { url } = yield* RedisServer.RedisServer
+        const proxy = yield* TcpProxy.make(url)
+        yield* proxy.loseRequest(`{"number":257}`)
+        const error = yield* StreamProducer.sendAll(producer, orders(1000)).pipe(
+          Effect.flip,
+          Effect.provide(Layer.fresh(Redis.layer({ url: proxy.through(url) })))
+        )
+        assert.strictEqual(error._tag === "RedisConnectionLost" && error.outcome, "unknown")
+        assert.deepStrictEqual(yield* numbersOf(stream), orders(256).map(({ number }) => number))
+      }))
+  })
 
   describe("sendOnce", () => {
     it.scoped("a second send under the same key is the first entry", () =>

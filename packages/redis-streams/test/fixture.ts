@@ -103,6 +103,8 @@ export const expectNothingLeft = (group: { readonly stream: string; readonly gro
 /** Closing a connection is noticed by the server a moment later. */
 export const expectNoReader = (group: { readonly stream: string }) =>
   until(readersOf(group), (readers) => readers.length === 0).pipe(
+    // A finalizer could not give up waiting otherwise, and the test would end without a reason.
+    Effect.interruptible,
     Effect.timeoutFail({ duration: "1 second", onTimeout: () => new Error("a reserved connection is still open") })
   )
 
