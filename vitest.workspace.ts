@@ -3,6 +3,8 @@ import { defineWorkspace } from "vitest/config"
 
 const source = (name: string) => fileURLToPath(new URL(`./packages/${name}/src`, import.meta.url))
 
+const bundle = fileURLToPath(new URL("./.config/bundle.mjs", import.meta.url))
+
 export default defineWorkspace(
   [
     "packages/mysql",
@@ -20,6 +22,7 @@ export default defineWorkspace(
       name: folder.split("/")[1]!,
       root: fileURLToPath(new URL(`./${folder}`, import.meta.url)),
       include: ["test/**/*.test.ts"],
+      globalSetup: folder.startsWith("scratchpad/") ? [bundle] : [],
       testTimeout: 60_000,
       hookTimeout: 180_000,
       pool: "forks",

@@ -15,8 +15,7 @@ import * as FiberId from "effect/FiberId"
 import * as Schema from "effect/Schema"
 import type { Scope } from "effect/Scope"
 import { type ChildProcess, fork } from "node:child_process"
-import { createRequire } from "node:module"
-import { fileURLToPath, pathToFileURL } from "node:url"
+import { fileURLToPath } from "node:url"
 import { DemoError } from "./DemoError.js"
 import * as Messages from "./Messages.js"
 
@@ -85,25 +84,15 @@ export const describe = ({ code, lastWords, signal }: Ended): string =>
 
 // internal
 
-/**
- * The demo may run compiled, which spends less of the processor on the same line, or as it is, by a loader. Then the loader
- * and its configuration are named by their full paths, since the demo may have been started in any folder.
- */
-const [entry, execArgv, env] = import.meta.url.endsWith(".js")
-  ? [fileURLToPath(new URL("./worker.js", import.meta.url)), [], {}]
-  : [
-    fileURLToPath(new URL("./worker.ts", import.meta.url)),
-    ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href],
-    { TSX_TSCONFIG_PATH: fileURLToPath(new URL("../tsconfig.json", import.meta.url)) }
-  ]
+/** Beside this one in the bundle. */
+const entry = fileURLToPath(new URL("./worker.js", import.meta.url))
 
 const decode = Schema.decodeUnknownEither(Messages.Counters)
 
 const spawn = (name: string, settings: string): WorkerProcess => {
   const child = fork(entry, [], {
     detached: true,
-    env: { ...process.env, ...env, [Messages.settingsVariable]: settings },
-    execArgv,
+    env: { ...process.env, [Messages.settingsVariable]: settings },
     stdio: ["ignore", "ignore", "pipe", "ipc"]
   })
   const ended = Deferred.unsafeMake<Ended>(FiberId.none)

@@ -1,21 +1,18 @@
 // The demo in a process of its own, as a user would start it, in a folder that has nothing to do with it.
 import { type ChildProcessByStdio, spawn } from "node:child_process"
-import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import type { Readable } from "node:stream"
-import { fileURLToPath, pathToFileURL } from "node:url"
+import { fileURLToPath } from "node:url"
 
-const loader = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href
-const main = fileURLToPath(new URL("../main.ts", import.meta.url))
-const tsconfig = fileURLToPath(new URL("../../tsconfig.json", import.meta.url))
+const main = fileURLToPath(new URL("../../../.cache/bundle/demo/main.js", import.meta.url))
 
 export const start = (
   args: ReadonlyArray<string>,
   env: NodeJS.ProcessEnv = {}
 ): ChildProcessByStdio<null, Readable, Readable> =>
-  spawn(process.execPath, ["--import", loader, main, ...args], {
+  spawn(process.execPath, [main, ...args], {
     cwd: tmpdir(),
-    env: { ...process.env, TSX_TSCONFIG_PATH: tsconfig, ...env },
+    env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"]
   })
 

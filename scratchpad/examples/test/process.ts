@@ -4,8 +4,7 @@ import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type { Scope } from "effect/Scope"
 import { fork } from "node:child_process"
-import { createRequire } from "node:module"
-import { fileURLToPath, pathToFileURL } from "node:url"
+import { fileURLToPath } from "node:url"
 
 export interface Program {
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
@@ -17,10 +16,8 @@ export interface Program {
 export const start = (file: string, env: Record<string, string>): Effect.Effect<Program, never, Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
-      const child = fork(fileURLToPath(new URL(`../${file}`, import.meta.url)), [], {
-        execArgv: ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href],
-        env: { ...process.env, TSX_TSCONFIG_PATH: fileURLToPath(new URL("../../tsconfig.json", import.meta.url)), ...env }
-      })
+      const program = new URL(`../../../.cache/bundle/examples/${file.replace(/ts$/, "js")}`, import.meta.url)
+      const child = fork(fileURLToPath(program), [], { env: { ...process.env, ...env } })
       const ended = Deferred.unsafeMake<string | null>(FiberId.none)
       child.once("exit", (_, signal) => Deferred.unsafeDone(ended, Effect.succeed(signal)))
       return {
