@@ -194,7 +194,7 @@ const watch = (
           )
         }
       }
-      yield* Effect.sleep(options.kill && killed === null ? "20 millis" : "100 millis")
+      yield* Effect.sleep("100 millis")
     }
   })
 

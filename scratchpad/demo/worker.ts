@@ -94,9 +94,11 @@ const program = Effect.gen(function*() {
     ).pipe(Effect.ensuring(report))
   }).pipe(
     Effect.scoped,
-    Effect.provide(Layer.merge(
+    Effect.provide(Layer.mergeAll(
       MysqlClient.layer({ url: mysqlUrl, maxConnections: concurrency }),
-      Redis.layer({ url: redisUrl })
+      Redis.layer({ url: redisUrl }),
+      // Nobody collects spans here, and Effect makes one for each statement otherwise.
+      Layer.setTracerEnabled(false)
     ))
   )
 })
