@@ -13,10 +13,20 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { balance, bench, credit, payments, refuse, Servers, source, stale, until, worked } from "./fixture.js"
-
-const plain = { concurrency: 4, inbox: "message-id", onFailure: () => Disposition.stop } as const
-const one = { account: 1, pence: 1 }
+import {
+  balance,
+  bench,
+  credit,
+  one,
+  payments,
+  plain,
+  refuse,
+  Servers,
+  source,
+  stale,
+  until,
+  worked
+} from "./fixture.js"
 
 layer(Servers, { excludeTestServices: true })("Worker, what goes wrong", (it) => {
   it.effect("L24: onFailure tells failures, defects and interruptions of the handler apart, and all are rolled back", () =>

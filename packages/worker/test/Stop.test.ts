@@ -16,7 +16,9 @@ import {
   holdAt,
   logs,
   mysqlBehind,
+  one,
   payments,
+  plain,
   redisBehind,
   refuse,
   Servers,
@@ -25,9 +27,6 @@ import {
   until,
   worked
 } from "./fixture.js"
-
-const plain = { concurrency: 4, inbox: "message-id", onFailure: () => Disposition.stop } as const
-const one = { account: 1, pence: 1 }
 
 layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
   for (const form of ["run", "runBatch"] as const) {

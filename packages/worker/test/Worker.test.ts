@@ -20,16 +20,15 @@ import {
   credit,
   holdAt,
   mysqlBehind,
+  one,
   payments,
+  plain,
   redisBehind,
   Servers,
   source,
   stoppable,
   until
 } from "./fixture.js"
-
-const plain = { concurrency: 4, inbox: "message-id", onFailure: () => Disposition.stop } as const
-const one = { account: 1, pence: 1 }
 
 layer(Servers, { excludeTestServices: true })("Worker", (it) => {
   it.effect("L22: everything is committed, then acked", () =>

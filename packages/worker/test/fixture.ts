@@ -11,6 +11,7 @@ import { until } from "@safesync/testkit/Eventually"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as TcpProxy from "@safesync/testkit/TcpProxy"
+import * as Disposition from "@safesync/worker/Disposition"
 import type * as Worker from "@safesync/worker/Worker"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -44,7 +45,12 @@ export const bench = <A, E>(
     Effect.provide(Layer.merge(MysqlServer.database(), RedisLive))
   )
 
+/** The options of a worker of which nothing more is asked. */
+export const plain = { concurrency: 4, inbox: "message-id", onFailure: () => Disposition.stop } as const
+
 export const Payment = Schema.Struct({ account: Schema.Number, pence: Schema.Number })
+
+export const one: typeof Payment.Type = { account: 1, pence: 1 }
 
 /**
  * A stream of payments with a group, and the tables that its handler writes to. At the end the server is asked whether as many
