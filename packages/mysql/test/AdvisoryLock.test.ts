@@ -16,6 +16,7 @@ import {
   balances,
   connectionId,
   defect,
+  holding,
   inDatabase,
   kill,
   outside,
@@ -29,20 +30,7 @@ const lock = (name: string, timeout: number, namespace?: string) =>
   AdvisoryLock.acquireInTransaction(name, { timeout, namespace })
 
 const whileHeld = <A, E, R>(name: string, then: Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const held = yield* Deferred.make<void>()
-    const release = yield* Deferred.make<void>()
-    const holder = yield* Effect.fork(Transaction.run(Effect.gen(function*() {
-      yield* lock(name, 1000)
-      yield* Deferred.succeed(held, undefined)
-      yield* Deferred.await(release)
-    })))
-    yield* Deferred.await(held)
-    const result = yield* then
-    yield* Deferred.succeed(release, undefined)
-    yield* Fiber.join(holder)
-    return result
-  })
+  Effect.flatMap(holding(lock(name, 1000)), ({ release }) => Effect.zipLeft(then, release))
 
 layer(MysqlServer.layer, { excludeTestServices: true })("AdvisoryLock", (it) => {
   it.effect("L11: the wait is timed however it ends, a lock for as long as it is held", () =>

@@ -4,11 +4,20 @@ import type * as MysqlError from "@safesync/mysql/MysqlError"
 import * as RowLock from "@safesync/mysql/RowLock"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { accounts, add, connectionId, crosswise, failure, inDatabase, untilLockWait, waiting } from "./support.js"
+import {
+  accounts,
+  add,
+  connectionId,
+  crosswise,
+  failure,
+  holding,
+  inDatabase,
+  untilLockWait,
+  waiting
+} from "./support.js"
 
 const traceId = "5bd66ef5095369c7b0d1f8f4bd33716a"
 const spanId = "c532cb4098ac3dd2"
@@ -21,18 +30,10 @@ const write = (id: number) =>
 
 /** Account 1 is held by a transaction that wrote it, while `use` runs. */
 const whileHeld = <A, E, R>(use: Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const holder = yield* Deferred.make<number>()
-    const fiber = yield* Effect.fork(Transaction.run(Effect.gen(function*() {
-      yield* write(1)
-      yield* Deferred.succeed(holder, (yield* Transaction.Transaction).connectionId)
-      yield* Effect.never
-    })))
-    const id = yield* Deferred.await(holder)
-    const result = yield* use
-    yield* Fiber.interrupt(fiber)
-    return [id, result] as const
-  })
+  Effect.flatMap(
+    holding(Effect.zipRight(write(1), Effect.map(Transaction.Transaction, ({ connectionId }) => connectionId))),
+    ({ got, release }) => Effect.zipLeft(Effect.map(use, (result) => [got, result] as const), release)
+  )
 
 const holder = (id: number) =>
   expect.objectContaining({

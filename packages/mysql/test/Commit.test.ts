@@ -1,5 +1,4 @@
-import * as Reactivity from "@effect/experimental/Reactivity"
-import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
+import type * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
@@ -8,17 +7,17 @@ import * as RowLock from "@safesync/mysql/RowLock"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import type { TcpProxy } from "@safesync/testkit/TcpProxy"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import {
   accounts,
   add,
+  anotherClient,
   balances,
   defect,
   failure,
+  holding,
   inDatabase,
   outside,
   tag,
@@ -174,17 +173,14 @@ layer(MysqlServer.layer, { excludeTestServices: true })("BEGIN", (it) => {
     inDatabase(Effect.gen(function*() {
       yield* Effect.zipRight(accounts, Inbox.migration)
       const sql = yield* SqlClient
-      const held = yield* Deferred.make<void>()
-      const holder = yield* Effect.fork(Transaction.run(Effect.all([
+      const holder = yield* holding(
         Inbox.once("m", "g")(add(1, 1)),
-        Deferred.succeed(held, undefined),
-        outside(untilLockWait),
-        sql`SELECT SLEEP(0.3)`
-      ], { discard: true })))
-      yield* Deferred.await(held)
+        Effect.zipRight(outside(untilLockWait), sql`SELECT SLEEP(0.3)`)
+      )
+      yield* holder.letGo
       const again = yield* Transaction.run(Inbox.once("m", "g")(add(1, 1)), { controlTimeout: "100 millis" })
       expect(Option.isNone(again)).toBe(true)
-      yield* Fiber.join(holder)
+      yield* holder.release
       expect(yield* balances).toEqual([1, 0, 0])
     })))
 
@@ -242,13 +238,8 @@ layer(MysqlServer.layerOwn(), { excludeTestServices: true, timeout: "3 minutes" 
         yield* accounts
         const sql = yield* SqlClient
         // another connection makes the server read-only between the write and COMMIT
-        const readOnly = (on: number) =>
-          Effect.gen(function*() {
-            const { config } = yield* MysqlClient.MysqlClient
-            const other = yield* MysqlClient.make({ ...config, maxConnections: 1 })
-            yield* other`SET GLOBAL super_read_only = ${other.literal(String(on))}`
-            if (on === 0) yield* other`SET GLOBAL read_only = 0`
-          }).pipe(Effect.scoped, Effect.provide(Reactivity.layer), outside)
+        const other = yield* anotherClient({ maxConnections: 1 })
+        const readOnly = (on: number) => outside(other`SET GLOBAL super_read_only = ${other.literal(String(on))}`)
         const exit = yield* Effect.exit(Transaction.run(Effect.zipRight(add(1, 10), readOnly(1))))
         const refused = yield* Effect.exit(
           Transaction.run(Effect.zipRight(Effect.ignore(balances), add(1, 10)), { accessMode: "read-write" })
@@ -256,6 +247,7 @@ layer(MysqlServer.layerOwn(), { excludeTestServices: true, timeout: "3 minutes" 
         const options = { accessMode: "read-write", isolation: "serializable", lockWaitTimeout: "3 seconds" } as const
         const notBegun = yield* Effect.exit(Effect.scoped(Transaction.make(options)))
         yield* readOnly(0)
+        yield* other`SET GLOBAL read_only = 0`
         // BEGIN's own failure leaves no setting behind that came before it
         expect(tag(notBegun)).toBe("BeginFailed")
         expect(yield* sql`SELECT @@innodb_lock_wait_timeout AS seconds`).toEqual([{ seconds: 50 }])

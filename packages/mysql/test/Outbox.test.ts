@@ -5,13 +5,12 @@ import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
 import * as Outbox from "@safesync/mysql/Outbox"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import { defect, inDatabase, tag, untilLockWait } from "./support.js"
+import { defect, holding, inDatabase, tag, untilLockWait } from "./support.js"
 
 const prepared = Effect.zipRight(Outbox.migration, Outbox.migration)
 
@@ -68,23 +67,14 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Outbox", (it) => {
   it.effect("L25: of one key, nobody can commit a later message while an earlier one is still open", () =>
     inDatabase(Effect.gen(function*() {
       yield* prepared
-      const appended = yield* Deferred.make<void>()
-      const go = yield* Deferred.make<void>()
-      const first = yield* Effect.fork(Transaction.run(
-        append(1, { key: "k" }).pipe(
-          Effect.zipRight(Deferred.succeed(appended, undefined)),
-          Effect.zipRight(Deferred.await(go))
-        )
-      ))
-      yield* Deferred.await(appended)
+      const first = yield* holding(append(1, { key: "k" }))
       const second = yield* Effect.fork(Transaction.run(append(2, { key: "k" })))
       yield* untilLockWait
       // another key, and no key at all, wait for nobody
       yield* Transaction.run(append(3, { key: "l" }))
       yield* Transaction.run(append(4))
       expect((yield* orders).sort()).toEqual([3, 4])
-      yield* Deferred.succeed(go, undefined)
-      yield* Fiber.join(first)
+      yield* first.release
       yield* Fiber.join(second)
       const mine = (yield* all).filter(({ key }) => key === "k")
       expect(mine.map(({ data }) => JSON.parse(data).order)).toEqual([1, 2])
@@ -94,17 +84,11 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Outbox", (it) => {
   it.effect("L25: a message whose transaction commits late is not passed over", () =>
     inDatabase(Effect.gen(function*() {
       yield* prepared
-      const appended = yield* Deferred.make<void>()
-      const go = yield* Deferred.make<void>()
-      const late = yield* Effect.fork(Transaction.run(
-        append(1).pipe(Effect.zipRight(Deferred.succeed(appended, undefined)), Effect.zipRight(Deferred.await(go)))
-      ))
-      yield* Deferred.await(appended)
+      const late = yield* holding(append(1))
       yield* Transaction.run(append(2))
       const before = yield* all
       yield* Outbox.remove(before.map(({ id }) => id))
-      yield* Deferred.succeed(go, undefined)
-      yield* Fiber.join(late)
+      yield* late.release
       expect(before.map(({ data }) => JSON.parse(data).order)).toEqual([2])
       expect(yield* orders).toEqual([1])
       expect(yield* Outbox.backlog).toMatchObject({ messages: 1 })

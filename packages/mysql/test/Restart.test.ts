@@ -1,4 +1,3 @@
-import * as Reactivity from "@effect/experimental/Reactivity"
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
@@ -13,7 +12,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Mysql from "mysql2/promise"
-import { accounts, add, balances, inDatabase, tag, throughProxy } from "./support.js"
+import { accounts, add, anotherClient, balances, inDatabase, tag, throughProxy } from "./support.js"
 
 /** A connection that the server gives this id, once it is as far as that. */
 const withId = (id: number) =>
@@ -39,12 +38,7 @@ const restart = Effect.flatMap(MysqlServer.MysqlServer, ({ control }) => {
 /** Connection ids start anew with the server: one that is high enough is reached by somebody else before we ask. */
 const useUpIds = Effect.forEach(
   Array.from({ length: 12 }),
-  () =>
-    Effect.scoped(Effect.flatMap(MysqlClient.MysqlClient, ({ config }) =>
-      Effect.flatMap(
-        Effect.provide(MysqlClient.make({ ...config, maxConnections: 1 }), Reactivity.layer),
-        (sql) => sql`DO 0`
-      ))),
+  () => Effect.scoped(Effect.flatMap(anotherClient({ maxConnections: 1 }), (sql) => sql`DO 0`)),
   { discard: true }
 )
 

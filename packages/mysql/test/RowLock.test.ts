@@ -5,27 +5,23 @@ import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
 import * as RowLock from "@safesync/mysql/RowLock"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { accounts, add, balances, defect, failure, inDatabase, outside, tag, untilLockWait } from "./support.js"
-
-/** A transaction that runs `lock` and holds what it got until `release` is called. */
-const holding = <A, E, R>(lock: Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const held = yield* Deferred.make<void>()
-    const release = yield* Deferred.make<void>()
-    const fiber = yield* Effect.fork(
-      Transaction.run(
-        Effect.zipRight(Effect.zipRight(lock, Deferred.succeed(held, undefined)), Deferred.await(release))
-      )
-    )
-    yield* Deferred.await(held)
-    return { release: Effect.zipRight(Deferred.succeed(release, undefined), Fiber.join(fiber)) }
-  })
+import {
+  accounts,
+  add,
+  balances,
+  defect,
+  failure,
+  holding,
+  inDatabase,
+  outside,
+  tag,
+  untilLockWait
+} from "./support.js"
 
 layer(MysqlServer.layer, { excludeTestServices: true })("RowLock", (it) => {
   it.effect("L9: read, compute, write under the lock loses no update", () =>

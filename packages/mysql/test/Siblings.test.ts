@@ -15,6 +15,7 @@ import {
   connectionId,
   defect,
   failure,
+  holding,
   inDatabase,
   kill,
   outside,
@@ -30,53 +31,40 @@ const sleep = Effect.flatMap(SqlClient, (sql) => sql`SELECT SLEEP(30)`)
 const left = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.tap(Effect.forkDaemon(Effect.exit(effect)), () => outside(untilLockWait))
 
-/** Holds a row from the moment on at which this returns, until the given effect has been run inside. */
-const holding = <E, R>(id: number, then: Effect.Effect<unknown, E, R>) =>
-  Effect.gen(function*() {
-    const held = yield* Deferred.make<void>()
-    const fiber = yield* Effect.fork(Transaction.run(
-      Effect.zipRight(add(id, 1), Effect.zipRight(Deferred.succeed(held, undefined), then))
-    ))
-    yield* Deferred.await(held)
-    return fiber
-  })
-
 layer(MysqlServer.layer, { excludeTestServices: true })("What other fibers run when the body has ended", (it) => {
   it.effect("L7: a deadlock of it, while COMMIT waits for it: nothing is committed, and the caller is told so", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts
       const sql = yield* SqlClient
-      const ended = yield* Deferred.make<void>()
       // the heavier one of two transactions in a deadlock survives
       const heavy = yield* holding(
-        2,
         Effect.zipRight(
-          sql`INSERT INTO account (id, balance) VALUES (11, 0), (12, 0), (13, 0), (14, 0)`,
-          Effect.zipRight(Deferred.await(ended), add(1, 1))
-        )
+          add(2, 1),
+          sql`INSERT INTO account (id, balance) VALUES (11, 0), (12, 0), (13, 0), (14, 0)`
+        ),
+        add(1, 1)
       )
       const exit = yield* Effect.exit(Transaction.run(Effect.gen(function*() {
         yield* add(1, 10)
         yield* left(add(2, 10))
-        yield* Deferred.succeed(ended, undefined)
+        yield* heavy.letGo
       })))
       expect(failure(exit)).toMatchObject({ _tag: "TransactionAborted", reason: "deadlock" })
-      yield* Fiber.join(heavy)
+      yield* heavy.release
       expect((yield* balances).slice(0, 3)).toEqual([1, 1, 0])
     })))
 
   it.effect("COMMIT waits for it, and takes it along; what comes after the body's end is refused", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts
-      const ended = yield* Deferred.make<void>()
-      const holder = yield* holding(2, Effect.zipRight(Deferred.await(ended), outside(untilLockWait)))
+      const holder = yield* holding(add(2, 1), outside(untilLockWait))
       const [sibling, late] = yield* Transaction.run(Effect.gen(function*() {
         yield* add(1, 1)
         const fibers = [yield* left(Effect.zipRight(add(2, 10), add(3, 1))), yield* left(add(3, 10))] as const
-        yield* Deferred.succeed(ended, undefined)
+        yield* holder.letGo
         return fibers
       }))
-      yield* Fiber.join(holder)
+      yield* holder.release
       expect(String(defect(yield* Fiber.join(sibling)))).toMatch(/scope is closed/)
       expect(tag(yield* Fiber.join(late))).toBe(undefined)
       expect(yield* balances).toEqual([1, 11, 10])

@@ -2,12 +2,14 @@ import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as MysqlError from "@safesync/mysql/MysqlError"
 import * as Transaction from "@safesync/mysql/Transaction"
+import { until } from "@safesync/testkit/Eventually"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Chunk from "effect/Chunk"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as FiberStatus from "effect/FiberStatus"
 import * as Stream from "effect/Stream"
 import {
   accounts,
@@ -16,6 +18,7 @@ import {
   connectionId,
   defect,
   failure,
+  holding,
   inDatabase,
   kill,
   outside,
@@ -99,18 +102,14 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Streams inside a transa
     inDatabase(Effect.gen(function*() {
       yield* accounts
       const sql = yield* SqlClient
-      const held = yield* Deferred.make<void>()
-      const holder = yield* Effect.fork(
-        Transaction.run(Effect.zipRight(add(1, 1), Effect.zipRight(Deferred.succeed(held, undefined), Effect.never)))
-      )
-      yield* Deferred.await(held)
+      const holder = yield* holding(add(1, 1))
       const fiber = yield* Effect.fork(
         Transaction.run(Stream.runDrain(sql`SELECT * FROM account WHERE id = 1 FOR UPDATE`.stream))
       )
       yield* untilLockWait
       yield* Fiber.interrupt(fiber)
       expect(yield* waiting).toBe(0)
-      yield* Fiber.interrupt(holder)
+      yield* holder.release
     })))
 
   it.effect("who writes to the same transaction for each row is not waited for by himself", () =>
@@ -233,15 +232,17 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Streams inside a transa
     inDatabase(Effect.gen(function*() {
       yield* accounts
       const sql = yield* SqlClient
+      const holder = yield* holding(add(2, 1))
       yield* Transaction.run(Effect.gen(function*() {
-        const slow = yield* Effect.fork(sql`SELECT SLEEP(0.2)`)
-        yield* Effect.yieldNow()
-        const queued = yield* Effect.fork(Stream.runDrain(sql`SELECT * FROM nothing`.stream))
-        yield* Effect.yieldNow()
+        const slow = yield* Effect.fork(add(2, 1))
+        yield* outside(untilLockWait)
+        const queued = yield* Effect.fork(Stream.runDrain(sql`UPDATE account SET balance = 7 WHERE id = 3`.stream))
+        yield* until(Fiber.status(queued), FiberStatus.isSuspended)
         yield* Fiber.interrupt(queued)
+        yield* holder.release
         yield* Fiber.join(slow)
         yield* add(1, 1)
       }))
-      expect(yield* balances).toEqual([1, 0, 0])
+      expect(yield* balances).toEqual([1, 2, 0])
     })))
 })

@@ -1,4 +1,3 @@
-import * as Reactivity from "@effect/experimental/Reactivity"
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
@@ -14,11 +13,13 @@ import * as Scope from "effect/Scope"
 import {
   accounts,
   add,
+  anotherClient,
   balances,
   connectionId,
   crosswise,
   defect,
   failure,
+  holding,
   inDatabase,
   kill,
   tag,
@@ -146,12 +147,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Transaction", (it) => {
     inDatabase(
       Effect.gen(function*() {
         yield* accounts
-        const held = yield* Deferred.make<void>()
-        const release = yield* Deferred.make<void>()
-        const holder = yield* Effect.fork(
-          Transaction.run(Effect.zipRight(Deferred.succeed(held, undefined), Deferred.await(release)))
-        )
-        yield* Deferred.await(held)
+        const holder = yield* holding(Effect.void)
         for (let round = 0; round < 3; round++) {
           const [took, result] = yield* Effect.timed(
             Transaction.run(add(1, 1)).pipe(Effect.timeoutOption(Duration.millis(50)))
@@ -159,8 +155,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Transaction", (it) => {
           expect(result._tag).toBe("None")
           expect(Duration.lessThan(took, timesOut(300))).toBe(true)
         }
-        yield* Deferred.succeed(release, undefined)
-        yield* Fiber.join(holder)
+        yield* holder.release
         yield* Transaction.run(add(1, 1))
         expect(yield* balances).toEqual([1, 0, 0])
       }),
@@ -344,13 +339,9 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Transaction", (it) => {
 
   it.effect("a full or absent server is BeginFailed", () =>
     inDatabase(Effect.gen(function*() {
-      const client = yield* MysqlClient.MysqlClient
       const scope = yield* Scope.make()
       const other = yield* Scope.extend(
-        Effect.provide(
-          MysqlClient.make({ ...client.config, poolConfig: { waitForConnections: false }, maxConnections: 1 }),
-          Reactivity.layer
-        ),
+        anotherClient({ poolConfig: { waitForConnections: false }, maxConnections: 1 }),
         scope
       )
       const held = yield* Deferred.make<void>()

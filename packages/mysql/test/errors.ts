@@ -4,13 +4,10 @@ import type { SqlError } from "@effect/sql/SqlError"
 import { expect } from "@effect/vitest"
 import type * as MysqlError from "@safesync/mysql/MysqlError"
 import * as RowLock from "@safesync/mysql/RowLock"
-import * as Transaction from "@safesync/mysql/Transaction"
 import * as Cause from "effect/Cause"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import { failure } from "./support.js"
+import { failure, holding } from "./support.js"
 
 /** The value of a row and of a parameter that no error may tell. */
 export const secret = "s3cret-of-a-row"
@@ -62,16 +59,9 @@ export const tables = Effect.gen(function*() {
 
 /** Row 1 of `customer` is locked by another transaction while `use` runs. */
 export const whileLocked = <A, E, R>(use: Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const held = yield* Deferred.make<void>()
-    const holder = yield* Effect.fork(Transaction.run(Effect.zipRight(
-      RowLock.forUpdate({ table: "customer", where: { id: 1 } }),
-      Effect.zipRight(Deferred.succeed(held, undefined), Effect.never)
-    )))
-    yield* Deferred.await(held)
-    const exit = yield* Effect.exit(use)
-    yield* Fiber.interrupt(holder)
-    return exit
-  })
+  Effect.flatMap(
+    holding(RowLock.forUpdate({ table: "customer", where: { id: 1 } })),
+    ({ release }) => Effect.zipLeft(Effect.exit(use), release)
+  )
 
 export const statement = (text: (sql: SqlClient) => Effect.Effect<unknown, SqlError>) => Effect.flatMap(SqlClient, text)

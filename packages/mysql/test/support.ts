@@ -3,7 +3,7 @@ import * as Mysql2 from "@effect/sql-mysql2/MysqlClient"
 import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import type { SqlClient } from "@effect/sql/SqlClient"
 import { SqlClient as Sql, TransactionConnection } from "@effect/sql/SqlClient"
-import { Transaction } from "@safesync/mysql/Transaction"
+import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as TcpProxy from "@safesync/testkit/TcpProxy"
 import * as Cause from "effect/Cause"
@@ -11,6 +11,7 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type { Scope } from "effect/Scope"
@@ -87,7 +88,7 @@ export const outside = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<
   Effect.mapInputContext(
     effect,
     (context: Context.Context<R>) =>
-      Context.omit(TransactionConnection as never, Transaction as never)(context) as never
+      Context.omit(TransactionConnection as never, Transaction.Transaction as never)(context) as never
   )
 
 /** A client of the test's database with a pool of its own, which no transaction of the fiber's reaches. */
@@ -107,6 +108,28 @@ export const throughProxy = <A, E, R>(use: (proxy: TcpProxy.TcpProxy) => Effect.
       Effect.provideService(Mysql2.MysqlClient, client),
       Effect.provideService(Sql, client)
     )
+  })
+
+/**
+ * A transaction that has done `first` and holds what it took by that until it is let go; then it does `last`, and commits. `got` is
+ * what `first` gave. `letGo` does not wait for its end, `release` does.
+ */
+export const holding = <A, E, R, E2 = never, R2 = never>(
+  first: Effect.Effect<A, E, R>,
+  last: Effect.Effect<unknown, E2, R2> = Effect.void
+) =>
+  Effect.gen(function*() {
+    const held = yield* Deferred.make<A>()
+    const free = yield* Deferred.make<void>()
+    const fiber = yield* Effect.fork(Transaction.run(
+      Effect.zipRight(
+        Effect.flatMap(first, (got) => Deferred.succeed(held, got)),
+        Effect.zipRight(Deferred.await(free), last)
+      )
+    ))
+    const got = yield* Effect.raceFirst(Deferred.await(held), Effect.zipRight(Fiber.join(fiber), Effect.never))
+    const letGo = Deferred.succeed(free, undefined)
+    return { got, letGo, release: Effect.zipRight(letGo, Fiber.join(fiber)) }
   })
 
 /** Opens a transaction around an effect: ours, or that of @effect/sql. */
