@@ -7,7 +7,8 @@ import * as Schema from "effect/Schema"
 import type { TransactionAborted } from "./MysqlError.js"
 
 /**
- * No connection could be had, or BEGIN failed. `reason` says why; nothing was done.
+ * No connection could be had, or BEGIN failed: nothing was done. `cause` is the `MysqlError` that says why. Since BEGIN travels with
+ * the first statement, it is that statement in whose place `Transaction.run` may fail with this.
  *
  * @since 0.1.0
  * @category errors
@@ -21,7 +22,8 @@ export class BeginFailed extends Schema.TaggedError<BeginFailed>("@safesync/mysq
 }
 
 /**
- * The server answered COMMIT with an error and has rolled back: nothing of the transaction was written.
+ * The server answered COMMIT with an error and has rolled back: nothing of the transaction was written. `cause` is the `MysqlError`
+ * that it answered; where that is a `Deadlock`, `Occ.retry` runs the transaction again.
  *
  * @since 0.1.0
  * @category errors
@@ -37,7 +39,8 @@ export class CommitFailed extends Schema.TaggedError<CommitFailed>("@safesync/my
 
 /**
  * COMMIT was sent and its answer never came: the transaction is either there as a whole or not at all. Do not simply
- * run it again unless running it twice is harmless; an inbox makes it so.
+ * run it again unless running it twice is harmless; an inbox makes it so. `cause` is the `MysqlError` of the connection. The option
+ * `commitOracle` of `Transaction.run` finds out which it was.
  *
  * @since 0.1.0
  * @category errors
