@@ -39,6 +39,7 @@ import { Transaction } from "./Transaction.js"
 export class AdvisoryLockTimeout
   extends Schema.TaggedError<AdvisoryLockTimeout>("@safesync/mysql/AdvisoryLockTimeout")("AdvisoryLockTimeout", {
     name: Schema.String,
+    /** The caller's `timeout`, in milliseconds. */
     timeoutMillis: Schema.Number
   })
 {
@@ -102,7 +103,7 @@ export type AdvisoryLockError =
  * @category models
  */
 export interface Options {
-  /** How long to wait for the lock, in milliseconds; 0 does not wait. */
+  /** How long to wait for the lock, to the millisecond; 0 does not wait. A bare number is milliseconds. */
   readonly timeout: Duration.DurationInput
   /** Applications that share a server keep apart by this. Default: the connection's database. */
   readonly namespace?: string | undefined
@@ -143,7 +144,7 @@ export interface AdvisoryLock {
 }
 
 /**
- * Takes the lock for as long as the scope is open. A transaction that is opened inside the scope begins after the lock is
+ * Takes the lock for as long as the scope is open, or fails with `AdvisoryLockTimeout`. A transaction that is opened inside the scope begins after the lock is
  * held, and so sees what its last holder committed, at every isolation level. Inside a transaction use
  * `acquireInTransaction`; calling this there, or inside `sql.withTransaction`, is a defect.
  *
@@ -180,7 +181,11 @@ export const acquire = (
 
 /**
  * Runs an effect while the lock is held. If the connection that holds it dies, the effect is interrupted and the result
- * is `AdvisoryLockLost`; it is the result too when the loss is only noticed at the end.
+ * is `AdvisoryLockLost`; it is the result too when the loss is only noticed at the end. What the effect had committed by then
+ * stays committed.
+ *
+ * Fails with `AdvisoryLockTimeout` when the lock was not granted in time, and `AdvisoryLockDeadlock` when waiting would be a deadlock
+ * among advisory locks: then the effect was not run. A transaction is opened inside of it; inside a transaction it is a defect.
  *
  * @example
  * import * as Effect from "effect/Effect"

@@ -54,7 +54,8 @@ export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Eff
 
 /**
  * Forgets markers that are older than `olderThan`, which must exceed the longest time for which a lost COMMIT is asked
- * about. Deletes in batches, each a transaction of its own, so that no lock is held for long. Returns how many.
+ * about. Deletes in batches, each a transaction of its own, so that no lock is held for long: not to be run inside a
+ * transaction. Returns how many. A failure leaves what earlier batches have deleted deleted.
  *
  * @example
  * import * as Effect from "effect/Effect"

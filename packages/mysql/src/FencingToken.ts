@@ -23,6 +23,7 @@ export interface FencingToken {
   readonly name: string
   /** The server's name of the lock, which holds the namespace too: tokens of one sequence have the same. */
   readonly lock: string
+  /** 1 for the first holder that asked, and one more for each later one. */
   readonly token: number
 }
 
@@ -35,7 +36,9 @@ export interface FencingToken {
 export class FencingTokenStale
   extends Schema.TaggedError<FencingTokenStale>("@safesync/mysql/FencingTokenStale")("FencingTokenStale", {
     name: Schema.String,
+    /** The holder's own. */
     token: Schema.Number,
+    /** The newest that was issued; 0 where there is none, as after the table was emptied. */
     current: Schema.Number
   })
 {
@@ -62,7 +65,8 @@ export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Eff
 
 /**
  * The next token of a lock that is held, written over the lock's own connection: who has lost the lock cannot be issued
- * one. It waits for transactions in which the guard of an earlier token has passed.
+ * one: it fails with `ConnectionLost` or `TransactionAborted`. It waits for transactions in which the guard of an earlier token has
+ * passed. Needs the table of `migration`.
  *
  * @example
  * import * as SqlClient from "@effect/sql/SqlClient"
@@ -99,7 +103,7 @@ export const issue = (
   )
 
 /**
- * Refuses the transaction to a holder whose token is stale. From here to COMMIT no later token can be issued: the
+ * Refuses the transaction to a holder whose token is stale, with `FencingTokenStale`: let that fail the transaction. From here to COMMIT no later token can be issued: the
  * sequence's row is locked in share mode, so a successor waits until this transaction has ended. Where it stands among the
  * transaction's statements does not matter.
  *

@@ -39,7 +39,7 @@ export interface Options {
   /** The table, `schema.table` where it is of another schema. */
   readonly table: string
   readonly values: { readonly [column: string]: where.Value }
-  /** The name of the unique index, `PRIMARY` for the primary key. */
+  /** The name of the unique index (not of its column), `PRIMARY` for the primary key. */
   readonly key: string
 }
 
@@ -47,7 +47,8 @@ export interface Options {
  * Inserts a row, or says that it exists already.
  *
  * `key` is the name of the unique index whose duplicate is expected, `PRIMARY` for the primary key. A duplicate of
- * another index fails with `DuplicateKey`.
+ * another index fails with `DuplicateKey`, a missing parent with `ForeignKeyViolation`, and so on: `MysqlError` has them all. That
+ * the row which is there holds the same values is not looked at.
  *
  * @example
  * import * as IdempotentInsert from "@safesync/mysql/IdempotentInsert"

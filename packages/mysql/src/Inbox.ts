@@ -47,7 +47,9 @@ export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Eff
 
 /**
  * Runs an effect unless this group has processed the message before; then the answer is none and nothing is run.
- * When another transaction is processing the same message right now, this waits until that one has ended.
+ * When another transaction is processing the same message right now, this waits until that one has ended, or fails with
+ * `LockWaitTimeout` (the transaction's `lockWaitTimeout`, by default the server's 50 seconds). A failure of the effect passes as it is.
+ * Needs the table of `migration`.
  *
  * An id of more than 255 bytes is remembered by its SHA-256.
  *
@@ -154,7 +156,8 @@ export const onceMany = (messageIds: Iterable<string>, group: string): Effect.Ef
 
 /**
  * Forgets messages that were processed longer ago than `olderThan`, which must exceed the time for which a message may
- * come again. Deletes in batches, each a transaction of its own, so that no lock is held for long. Returns how many.
+ * come again. Deletes in batches, each a transaction of its own, so that no lock is held for long: not to be run inside a
+ * transaction. Returns how many. A failure leaves what earlier batches have deleted deleted.
  *
  * @example
  * import * as Effect from "effect/Effect"

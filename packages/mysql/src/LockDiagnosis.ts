@@ -60,7 +60,8 @@ export interface Options {
 }
 
 /**
- * The waits for row locks and advisory locks that are going on now, on all databases of the server.
+ * The waits for row locks and advisory locks that are going on now, on all databases of the server. Fails with `StatementFailed`
+ * where the account may not read `performance_schema`, and with `ConnectionLost` where the server did not answer within `timeout`.
  *
  * @example
  * import * as Duration from "effect/Duration"
@@ -109,7 +110,8 @@ export interface Deadlocked {
 
 /**
  * The transactions of the last deadlock that the server has detected since it was started; empty when there was none. The
- * statements are those that closed the circle; one that the server had cut short is absent.
+ * statements are those that closed the circle; one that the server had cut short is absent. Fails as `waits` does; it needs the
+ * privilege PROCESS.
  *
  * @since 0.1.0
  * @category diagnosis

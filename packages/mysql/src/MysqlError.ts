@@ -159,7 +159,7 @@ export class StatementInterrupted
 }
 
 /**
- * 1062: a row with that value of a unique key exists. `key` is the name of the index, `PRIMARY` for the primary key.
+ * 1062, 1586: a row with that value of a unique key exists. `key` is the name of the index, `PRIMARY` for the primary key.
  *
  * @since 0.1.0
  * @category errors
@@ -325,14 +325,20 @@ export const isMysqlError = (u: unknown): u is MysqlError => Predicate.hasProper
 /**
  * Errors after which the same transaction, run again from its start, may well succeed: `Deadlock`, `LockWaitTimeout`,
  * `LockNotAvailable`. A `ConnectionLost` is not among them: of a transaction nothing was committed, but a statement outside of
- * one commits by itself and may have done so before its connection went.
+ * one commits by itself and may have done so before its connection went. What a whole transaction fails with is for
+ * `Occ.isRetryable`: it knows `VersionConflict` and `CommitFailed` too, and not `LockNotAvailable`, which is an answer.
  *
  * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
  * import * as Effect from "effect/Effect"
  * import * as Schedule from "effect/Schedule"
  * import * as MysqlError from "@safesync/mysql/MysqlError"
+ * import * as Transaction from "@safesync/mysql/Transaction"
  *
- * const twice = Effect.retry({ while: MysqlError.isRetryable, schedule: Schedule.recurs(1) })
+ * const settle = Effect.flatMap(SqlClient.SqlClient, (sql) => sql`UPDATE account SET settled = 1 WHERE settled = 0`).pipe(
+ *   Transaction.run(), // inside the retry: each attempt is a transaction of its own
+ *   Effect.retry({ while: MysqlError.isRetryable, schedule: Schedule.jittered(Schedule.recurs(3)) })
+ * )
  *
  * @since 0.1.0
  * @category refinements
@@ -408,7 +414,8 @@ export const fromDriver = (
 }
 
 /**
- * What an `SqlError` of @effect/sql stands for.
+ * What an `SqlError` of @effect/sql stands for. One that stands for a statement that was not sent, because its transaction was over,
+ * is for `refail`, which makes it a `TransactionAborted`.
  *
  * @example
  * import type { SqlError } from "@effect/sql/SqlError"

@@ -60,6 +60,7 @@ export class RowMissing extends Schema.TaggedError<RowMissing>("@safesync/mysql/
  * @category models
  */
 export interface Update<K extends where.Columns, V extends string, S extends where.Columns> {
+  /** The table, `schema.table` where it is of another schema. */
   readonly table: string
   /**
    * The columns that identify one row: of the primary key or a unique index, and not the version's. Where they match several
@@ -122,7 +123,8 @@ export const update = <K extends where.Columns, V extends string, S extends wher
 
 /**
  * The bare primitive: the number of rows that were written, 0 when the version was another one or the row is missing. Whoever
- * ignores it loses updates.
+ * ignores it loses updates. It fails with what a statement fails with, such as `Deadlock` or `LockWaitTimeout`, and never with
+ * `VersionConflict`.
  *
  * @example
  * import * as Effect from "effect/Effect"

@@ -89,13 +89,16 @@ export interface Message<A, I, R> {
   readonly key?: string | undefined
   /** What an inbox recognises the message by, at most 255 bytes. Default: a random UUID. */
   readonly messageId?: string | undefined
+  /** Further fields of the entry, such as a trace context; none may be called `data`, and `key` and `message-id` are the relay's. */
   readonly headers?: Readonly<Record<string, string>> | undefined
 }
 
 /**
  * Writes a message in the open transaction, and returns its id. It is there if and only if the transaction commits.
  *
- * A key, stream or id that is too long is a defect, since shortening it would silently change what it means.
+ * Fails with `ParseError` where the value does not fit the schema, and with what a statement fails with: waiting for the key's
+ * lock it may be `LockWaitTimeout` or `Deadlock`. A key, stream or id that is too long is a defect, since shortening it would silently
+ * change what it means. A stream that does not exist is made by the relay's first entry.
  *
  * @example
  * import * as SqlClient from "@effect/sql/SqlClient"
@@ -173,8 +176,9 @@ export interface Stored {
  */
 export const read = (options: {
   readonly fromSlot: number
-  /** Inclusive. */
+  /** Inclusive, at most `slots - 1`. */
   readonly toSlot: number
+  /** How many messages at most. */
   readonly limit: number
   /** Streams whose messages are left out. */
   readonly except?: ReadonlyArray<string> | undefined

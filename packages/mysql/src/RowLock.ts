@@ -61,7 +61,8 @@ export class MalformedRow extends Schema.TaggedError<MalformedRow>("@safesync/my
 }
 
 /**
- * What a lock can fail with: `LockWaitTimeout`, `LockNotAvailable` and `Deadlock` among others.
+ * What a lock can fail with: `LockWaitTimeout` when it was not granted in time, `LockNotAvailable` with `wait: "nowait"`,
+ * `Deadlock`, after which the transaction is over, and whatever a statement fails with. With a `schema` also `MalformedRow`.
  *
  * @since 0.1.0
  * @category models
@@ -79,6 +80,7 @@ export interface Options<W extends where.Columns> {
   readonly table: string
   /** The columns that identify the row; null means IS NULL. */
   readonly where: where.NonEmpty<W>
+  /** Default: `"wait"`. */
   readonly wait?: Wait | undefined
 }
 
@@ -108,7 +110,7 @@ export interface Undecoded {
 
 /**
  * Locks a row exclusively and returns it as it is under the lock, or none where there is none. More than one matching
- * row are all locked and the first is returned.
+ * row are all locked and the first is returned. What it fails with: `RowLockError`.
  *
  * @example
  * import * as Effect from "effect/Effect"
@@ -139,7 +141,7 @@ export const forUpdate: {
 /**
  * Locks a row against writers, together with other readers, and returns it as it is under the lock, or none. For a row that
  * must stay as it is while another one is written; who is going to write this one takes `forUpdate` at once, since two that
- * share a lock and both want to write are a deadlock.
+ * share a lock and both want to write are a deadlock. What it fails with: `RowLockError`.
  *
  * @example
  * import * as SqlClient from "@effect/sql/SqlClient"
@@ -197,12 +199,14 @@ export interface ManyOptions<K extends string | readonly [string, ...Array<strin
   readonly key: K
   /** Some thousands at most: of tens of thousands the server makes a scan, which locks the whole table. */
   readonly values: ReadonlyArray<Key<K>>
+  /** Default: `"wait"`. With `"skip-locked"` the rows that others hold are missing from the answer. */
   readonly wait?: Wait | undefined
 }
 
 /**
  * Locks several rows by their primary key, in the key's order, so that two transactions that lock the same rows cannot
- * wait for each other. Returns the rows that exist, in that order.
+ * wait for each other. Returns the rows that exist, in that order: it may be fewer than were named. What it fails with:
+ * `RowLockError`.
  *
  * @example
  * import * as RowLock from "@safesync/mysql/RowLock"

@@ -96,6 +96,7 @@ export const Transaction: Context.Tag<Transaction, Transaction> = Context.Generi
 export interface Options {
   /** Default: the server's, which is repeatable read unless it was configured otherwise. */
   readonly isolation?: "read-uncommitted" | "read-committed" | "repeatable-read" | "serializable" | undefined
+  /** In a read-only transaction a write fails with `ReadOnlyServer`. Default: the session's, read-write. */
   readonly accessMode?: "read-write" | "read-only" | undefined
   /**
    * How long each statement may wait for a row lock, `innodb_lock_wait_timeout`: whole seconds, rounded up, at least
@@ -139,6 +140,7 @@ export interface Options {
  * it is, also when ROLLBACK fails. A `Scope` in the body's requirements is closed before COMMIT, and a finalizer that
  * dies leads to ROLLBACK.
  *
+ * Of its own it fails with the `TransactionError`s: `BeginFailed`, `CommitFailed`, `CommitOutcomeUnknown`, `TransactionAborted`.
  * Opening a transaction inside another is a defect: use `savepoint`.
  *
  * @example
@@ -204,8 +206,22 @@ export const run: {
 
 /**
  * The Scope form: BEGIN now, and COMMIT or ROLLBACK when the scope closes, by the scope's Exit. Run effects in it with
- * `provide`. Finalizers cannot fail, so a COMMIT that fails is a defect whose value is the typed error that `run` would
- * fail with.
+ * `provide`. It fails with `BeginFailed` where no connection could be had or BEGIN was refused. Finalizers cannot fail, so a COMMIT
+ * that fails is a defect whose value is the typed error that `run` would fail with. Where `run` will do, use that.
+ *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as Effect from "effect/Effect"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const transfer = (from: number, to: number, pence: number) =>
+ *   Effect.scoped(Effect.gen(function*() {
+ *     const sql = yield* SqlClient.SqlClient
+ *     const transaction = yield* Transaction.make({ isolation: "read-committed" })
+ *     const inside = Transaction.provide(transaction)
+ *     yield* inside(sql`UPDATE account SET balance = balance - ${pence} WHERE id = ${from}`)
+ *     yield* inside(sql`UPDATE account SET balance = balance + ${pence} WHERE id = ${to}`)
+ *   })) // COMMIT
  *
  * @since 0.1.0
  * @category constructors
@@ -236,7 +252,9 @@ export interface Borrowing {
 }
 
 /**
- * Runs an effect inside a transaction that `make` has opened.
+ * Runs an effect inside a transaction that `make` has opened. An `SqlError` comes out as the `MysqlError` that it stands for, or as
+ * `TransactionAborted` where the transaction was over before the statement was sent. It neither commits nor rolls back: that is
+ * for the scope. After the scope is closed it is a defect.
  *
  * @since 0.1.0
  * @category combinators
@@ -270,7 +288,8 @@ export const provide: {
 /**
  * Runs an effect under a savepoint of the open transaction: when it fails, what it wrote is undone and the transaction
  * goes on. Effects that were registered with `afterCommit` inside are dropped too. Locks that it took are kept until
- * the transaction ends, as InnoDB does.
+ * the transaction ends, as InnoDB does. It fails with what the effect fails with, its `SqlError`s as the `MysqlError`s that they
+ * stand for, so that a tag can be caught behind it. After a `Deadlock` the whole transaction is over, whatever is caught.
  *
  * Savepoints nest; they are the transaction's own, so two fibers of one transaction must not use them at a time. If going
  * back to one fails, what the effect wrote is still there: the transaction is over (`TransactionAborted`, reason
@@ -291,7 +310,20 @@ export const savepoint = <A, E, R>(
  * Runs an effect once this transaction has committed, after its connection has gone back to the pool; never when it
  * rolled back or when its outcome is unknown. In the order of registration, by the fiber that closes the transaction,
  * which waits for them, uninterruptibly: keep them short. What they die of is logged. What was registered since a savepoint
- * is dropped when the transaction goes back to it, also by a nested `sql.withTransaction`.
+ * is dropped when the transaction goes back to it, also by a nested `sql.withTransaction`. It is lost if the process dies between
+ * COMMIT and its end: what must not be lost is for `Outbox.append`.
+ *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as Effect from "effect/Effect"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const rename = (id: number, name: string, forget: (id: number) => Effect.Effect<void>) =>
+ *   Effect.gen(function*() {
+ *     const sql = yield* SqlClient.SqlClient
+ *     yield* sql`UPDATE product SET name = ${name} WHERE id = ${id}`
+ *     yield* Transaction.afterCommit(forget(id)) // of a cache that others read
+ *   }).pipe(Transaction.run())
  *
  * @since 0.1.0
  * @category combinators
