@@ -56,6 +56,21 @@ export type WhenLost = "fail" | { readonly recreateFrom: string }
  * - `deadLetterStream` defaults to `{stream}:dead`, or `stream:dead` if the name has a hash tag, so that it lives in the
  *   same slot of a Redis Cluster. A stream whose name holds a `}` and no hash tag, as `a}b`, cannot have one there.
  *
+ * Fails with `InvalidOptions` for an empty name, a `minIdle` of less than a millisecond or of for ever, an id that is none, and a
+ * dead-letter stream that is the stream itself.
+ *
+ * @example
+ * import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ *
+ * const Payment = Schema.Struct({ account: Schema.Int, pence: Schema.Int })
+ *
+ * const billing = Effect.tap(
+ *   ConsumerGroup.make({ stream: "payments", group: "billing", schema: Payment, startId: "0", minIdle: "30 seconds" }),
+ *   ConsumerGroup.create
+ * )
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -94,7 +109,7 @@ export const make = <A, I>(settings: {
 
 /**
  * Creates the group on the server, and its stream if that does not exist. `true`: created; `false`: it was there
- * already, wherever it stands.
+ * already, wherever it stands: then its `startId` changes nothing. Fails with `WrongType` where the key holds something else.
  *
  * @category operations
  * @since 0.1.0
@@ -145,7 +160,8 @@ export interface Info {
 }
 
 /**
- * Asks the server about the group. It changes nothing, and its cost does not grow with the stream or the pending list.
+ * Asks the server about the group. It changes nothing, and its cost does not grow with the stream or the pending list. Fails with
+ * `NoGroup` where the group or its stream is not there.
  *
  * @category operations
  * @since 0.1.0
@@ -181,7 +197,8 @@ export const info = <A>(self: ConsumerGroup<A>): Effect.Effect<Info, RedisError,
  * entries, so both are one atomic step. `true`: it is gone (or was never there); `false`: it has pending entries.
  *
  * With `handTo` its pending entries go to that consumer first, as old as they are and without counting as delivered: it
- * finds them at its next start, and every `Reclaim` once they are stale. Only for a consumer that does not run any more.
+ * finds them at its next start, and every `Reclaim` once they are stale. Only for a consumer that does not run any more. Fails
+ * with `NoGroup` where there is no such group, and `InvalidOptions` for an empty `handTo` or one that is the consumer itself.
  *
  * @category operations
  * @since 0.1.0
@@ -215,7 +232,7 @@ export const removeConsumer = <A>(
  * for `Reclaim` to take over first: whether it has anything left and its removal are one atomic step.
  *
  * A consumer that lives and is removed all the same, since it has been waiting in one read for longer than `idle`, misses
- * nothing: the server knows it again as soon as there is an entry for it.
+ * nothing: the server knows it again as soon as there is an entry for it. Fails with `NoGroup` where there is no such group.
  *
  * @category operations
  * @since 0.1.0

@@ -87,6 +87,9 @@ export const decode = <A>(
  * the header `message-id` keeps the old one, so that an inbox still knows it (`Delivery.messageId`), and the header
  * `for-group` keeps it from the other groups of the stream. The new id, or none if the entry is not there any more.
  *
+ * Without a schema that takes it, it dies again: mend that first. In a cluster both streams must be of one slot (`CommandFailed`,
+ * `CROSSSLOT`).
+ *
  * With `dryRun` nothing is changed, and the answer is what would be sent, name, value, name, value…; `decode` tells whether the
  * group's consumers would take it.
  *
@@ -140,7 +143,8 @@ export const remove = <A>(
 
 /**
  * Throws away the group's entries that have been dead for longer than `olderThan`, by the server's clock, and answers how
- * many there were. It works in bounded steps.
+ * many there were. It works in bounded steps: after a failure what earlier steps have thrown away is gone. `olderThan: 0` throws
+ * all of them away.
  *
  * @category operations
  * @since 0.1.0

@@ -65,7 +65,11 @@ export interface Delivery<out A> extends Pipeable.Pipeable {
  * result, typed: the handler's work is done then, and the entry may be delivered again.
  *
  * The handler runs in a fiber of its own. It is not begun, or interrupted, and `LeaseLost` is the result, if somebody else
- * has taken the entry. After a failure the same delivery may be used once more, for instance by `Effect.retry`.
+ * has taken the entry. After a failure the same delivery may be used once more, for instance by `Effect.retry`; one that is in use,
+ * or settled, is a defect.
+ *
+ * Where the lease is lost while the handler cannot be interrupted (it waits for the answer to its COMMIT, say), the handler goes on to
+ * its end and the result is `LeaseLost` all the same: what it has done is done, the entry has another holder and is handled again.
  *
  * @category brackets
  * @since 0.1.0
@@ -150,7 +154,11 @@ export const scoped = <A>(self: Delivery<A>): Effect.Effect<A, never, Scope.Scop
  * Gives the delivery up and lets the entry be delivered again, with a higher `attempt`, after `delay` at the earliest.
  *
  * The delay is kept by the server in the pending list itself, so it survives this process. It cannot exceed the group's
- * `minIdle`: the entry is aged so that `Reclaim` of any consumer finds it stale when the delay is over.
+ * `minIdle`: the entry is aged so that `Reclaim` of any consumer finds it stale when the delay is over. Without a `Reclaim` it does
+ * not come again.
+ *
+ * Fails with `InvalidOptions` for a longer delay, and with `LeaseLost` where somebody else has taken the entry. A delivery that is
+ * settled already is a defect.
  *
  * @category operations
  * @since 0.1.0
@@ -177,7 +185,8 @@ export const retryAfter: {
 
 /**
  * Gives the delivery up at once: the entry stays pending for its consumer, and is old enough for any other to take it now.
- * If it was not begun, it does not count as an attempt.
+ * If it was not begun, it does not count as an attempt. Fails with `LeaseLost` where somebody else has taken the entry; a delivery that
+ * is settled already is a defect.
  *
  * @category operations
  * @since 0.1.0
@@ -201,7 +210,8 @@ export const minIdle = <A>(self: Delivery<A>): Duration.Duration => Duration.mil
 
 /**
  * Moves the entry to the group's dead-letter stream: its fields as they are, its origin, its attempts and `reason`, in
- * one atomic step with its ack.
+ * one atomic step with its ack. Fails with `LeaseLost` where somebody else has taken the entry; a delivery that is settled already is
+ * a defect. What has been deleted from its stream is only acked.
  *
  * @category operations
  * @since 0.1.0

@@ -14,7 +14,8 @@ import * as Metrics from "./RedisStreamsMetrics.js"
 
 /**
  * Asks the server once and sets the gauges `pending`, `lag`, `entriesRead`, `oldestPending`, `deadLetters` and `gaugesUpdated` of
- * `RedisStreamsMetrics`. It changes nothing on the server, and its cost does not grow with the stream or the pending list.
+ * `RedisStreamsMetrics`. It changes nothing on the server, and its cost does not grow with the stream or the pending list. Fails with
+ * `NoGroup` where there is no such group.
  *
  * @category operations
  * @since 0.1.0

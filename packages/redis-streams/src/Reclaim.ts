@@ -21,7 +21,7 @@ import * as Metrics from "./RedisStreamsMetrics.js"
 
 /**
  * - `consumer`: the name under which stale entries are taken; the same as that of the process's `StreamConsumer`.
- * - `batchSize`: how many entries are taken at a time. Default 64.
+ * - `batchSize`: how many entries are taken at a time, 1 at least. Default 64.
  * - `takeOwn`: whether entries that are pending for `consumer` itself are taken as well, such as those whose handler failed
  *   and was not told what to do. Default true. With false they wait for its next start, or for another consumer.
  * - `malformed`: as for `StreamConsumer.stream`.
@@ -41,7 +41,8 @@ export interface Options {
  * has been idle for the group's `minIdle`. It ends when `every` ends. Deliveries that were not begun when its scope closes
  * are handed back.
  *
- * `reconnect` is as for `StreamConsumer.stream`.
+ * `reconnect` is as for `StreamConsumer.stream`: without it the stream fails when Redis goes away. Fails with `NoGroup` where there is no
+ * such group, and `InvalidOptions` at its start for a name that is empty or a count below 1.
  *
  * @category constructors
  * @since 0.1.0
@@ -95,7 +96,19 @@ export const stream = <A>(
 
 /**
  * Looks through the whole pending list once and takes over every entry that has been idle for the group's `minIdle`, up
- * to `count` of them. Those that were not begun when the scope closes are handed back.
+ * to `count` of them, 1 at least. Those that were not begun when the scope closes are handed back, so use them inside of it.
+ *
+ * @example
+ * import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+ * import * as Delivery from "@safesync/redis-streams/Delivery"
+ * import * as Reclaim from "@safesync/redis-streams/Reclaim"
+ * import * as Effect from "effect/Effect"
+ *
+ * const stale = <A>(group: ConsumerGroup.ConsumerGroup<A>, handle: (value: A) => Effect.Effect<void>) =>
+ *   Effect.scoped(Effect.flatMap(
+ *     Reclaim.once(group, { consumer: "a", count: 10 }),
+ *     Effect.forEach(Delivery.use(handle), { discard: true })
+ *   ))
  *
  * @category constructors
  * @since 0.1.0

@@ -104,12 +104,15 @@ export interface Options extends Timeouts {
  * @since 0.1.0
  */
 export interface Timeouts {
+  /** For the first connection in all, login and readiness included. Default: 5 seconds. */
   readonly connectTimeout?: Duration.DurationInput | undefined
+  /** After so long without an answer the connection is given up. Default: 10 seconds. */
   readonly commandTimeout?: Duration.DurationInput | undefined
 }
 
 /**
- * Connects to one Redis server. A wrong address, a refused login or a server that is too old is a typed error, at once.
+ * Connects to one Redis server. A wrong address, a refused login or a server that is too old is a typed error, at once:
+ * `ConnectFailed`, `LoginRefused`, `ServerTooOld`. Later the shared connection comes back by itself, and commands fail meanwhile.
  *
  * @example
  * import * as Redis from "@safesync/redis-streams/Redis"

@@ -19,7 +19,8 @@ const say = (self: { readonly command: string; readonly detail: string }, hint?:
   `${self.command}: ${self.detail}${hint === undefined ? "" : ` (${hint})`}`
 
 /**
- * A constructor was given a value that can never work, such as an empty name or a block time of zero.
+ * An option has a value that can never work, such as an empty name or a block time of zero. It is no `RedisError`: trying again
+ * does not help.
  *
  * @category errors
  * @since 0.1.0
@@ -80,6 +81,7 @@ export class ServerTooOld extends Schema.TaggedError<ServerTooOld>()("ServerTooO
  */
 export class RedisConnectionLost extends Schema.TaggedError<RedisConnectionLost>()("RedisConnectionLost", {
   ...fields,
+  /** `"not-sent"`: it may be repeated. `"unknown"`: repeating it may do it twice. */
   outcome: Schema.Literal("not-sent", "unknown")
 }) {
   override get message(): string {
@@ -88,7 +90,7 @@ export class RedisConnectionLost extends Schema.TaggedError<RedisConnectionLost>
 }
 
 /**
- * The server did not answer within the command's time. Its connection was given up, and the command may have been
+ * The server did not answer within `commandTimeout` (default 10 seconds). Its connection was given up, and the command may have been
  * carried out.
  *
  * @category errors
@@ -247,8 +249,8 @@ export class LeaseLost extends Schema.TaggedError<LeaseLost>()("LeaseLost", {
 }
 
 /**
- * Everything that an operation of this package can fail with, apart from `InvalidOptions` at construction and
- * `ParseError` on encoding.
+ * Everything that an operation of this package can fail with, apart from `InvalidOptions` where an option can never work and
+ * `ParseError` where a value does not fit its schema.
  *
  * @category models
  * @since 0.1.0
@@ -273,7 +275,8 @@ export type RedisError =
 
 /**
  * Whether the failure is about the connection or the server's state rather than about what was asked: the same
- * command may succeed later. Whether it may be *repeated* is another question, see `RedisConnectionLost.outcome`.
+ * command may succeed later. Whether it may be *repeated* is another question, see `RedisConnectionLost.outcome`. True for
+ * `ConnectFailed`, `RedisConnectionLost`, `RedisTimeout`, `ReadOnlyReplica`, `Loading`, `ClusterDown` and `OutOfMemory`.
  *
  * @category classification
  * @since 0.1.0

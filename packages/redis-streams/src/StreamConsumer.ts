@@ -28,13 +28,14 @@ import * as Metrics from "./RedisStreamsMetrics.js"
 /**
  * - `consumer`: the name under which the server keeps what is pending. One running process per name; a name that is the
  *   same after a restart finds its pending entries at once, any other name's are left to `Reclaim`.
- * - `batchSize`: how many entries are fetched at a time, and so how many are held beyond what was asked for. Default 64.
+ * - `batchSize`: how many entries are fetched at a time, and so how many are held beyond what was asked for; 1 at least. Default 64.
  * - `block`: how long a read may wait on the server. It does not delay the end of the stream. Default 5 seconds.
  * - `malformed`: what happens to an entry that cannot be decoded. `"dead-letter"`, the default: it is moved to the group's
  *   dead-letter stream in one step with its ack, and logged. `"fail"`: the stream fails with `MalformedEntry`, after the
  *   good entries that were fetched with it; the entry stays pending.
  * - `reconnect`: when and how often to go on after a failure of the connection or the server (`RedisError.isTransient`).
- *   Its input is the error. Without it the stream fails with that error.
+ *   Its input is the error. Without it the stream fails with that error. It is for the reading alone: what `Delivery.use` fails with
+ *   meanwhile is for whoever calls it.
  *
  * @category models
  * @since 0.1.0
@@ -49,7 +50,7 @@ export interface Options {
 
 /**
  * The entries of a group as deliveries: first those pending for this consumer, at start and after each reconnect, then
- * new ones. It does not end by itself.
+ * new ones. It does not end by itself. It fails with `NoGroup` where the group is not there, and `InvalidOptions` at its start.
  *
  * Entries are fetched when they are asked for, `batchSize` at a time and in one chunk; there is no reader in the
  * background. When the stream's scope closes, a read that blocks is woken up at once, and deliveries that were not begun

@@ -57,7 +57,7 @@ export interface Decoded<out A> {
 }
 
 /**
- * The codec of one stream.
+ * The codec of one stream. Both ways fail with effect's `ParseError`, whose text quotes the value.
  *
  * @category models
  * @since 0.1.0

@@ -21,7 +21,7 @@ import * as TraceContext from "./TraceContext.js"
 
 /**
  * How a stream is kept from growing without end: each `send` drops the oldest entries beyond so many (`maxLength`), or
- * older than so long by this process's clock (`maxAge`). Unless `exact`, they are dropped when a whole block of them can go,
+ * older than so long by this process's clock (`maxAge`; a bare number is milliseconds). Unless `exact`, they are dropped when a whole block of them can go,
  * which costs nearly nothing.
  *
  * Entries that a consumer group of the stream has not acked yet are kept, whatever their number and age. Before Redis 8.2 a
@@ -50,7 +50,8 @@ export interface StreamProducer<in out A> {
 }
 
 /**
- * Describes a stream to send to. Without `trim` it keeps all entries.
+ * Describes a stream to send to. Without `trim` it keeps all entries. Fails with `InvalidOptions` for an empty name and a bound that is
+ * none.
  *
  * With `traceContext` each entry has the header `traceparent` if it is sent inside of a span and spans are collected, so
  * that whoever handles it can go on with the trace. Not by default: consumers of COTI SafeSync for Python refuse an entry
@@ -82,7 +83,20 @@ export const make = <A, I>(settings: {
 
 /**
  * Sends one value and answers with its entry's id. `RedisConnectionLost` with the outcome `"unknown"` and
- * `RedisTimeout` mean that the entry may be there although its id never came back; it is never sent twice here.
+ * `RedisTimeout` mean that the entry may be there although its id never came back; it is never sent twice here. `OutOfMemory` and
+ * `ParseError` (the value does not fit the schema, or a header is called `data`) mean that nothing was written.
+ *
+ * @example
+ * import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ *
+ * const Payment = Schema.Struct({ account: Schema.Int, pence: Schema.Int })
+ *
+ * const pay = Effect.flatMap(
+ *   StreamProducer.make({ stream: "payments", schema: Payment, trim: { maxAge: "7 days" } }),
+ *   (payments) => StreamProducer.send(payments, { account: 7, pence: 1299 })
+ * )
  *
  * @category operations
  * @since 0.1.0
@@ -125,8 +139,10 @@ export interface Sent {
  * Sends a value unless that has been done under the same `key` before: then nothing is written, and the answer is the entry that is
  * there. So it may be repeated when nobody knows whether it was carried out, by `Effect.retry` or by another process.
  *
- * The server remembers a key for `remember` after its entry was made, in a key of its own beside the stream
- * (`{stream}:sent:key`), written in one atomic step with the entry and replicated with it. It works on every server. `XADD … IDMP`
+ * The server remembers a key for `remember` after its entry was made, which a repetition does not lengthen, in a key of its own beside
+ * the stream (`{stream}:sent:key`), written in one atomic step with the entry and replicated with it. Afterwards the same key makes a
+ * second entry; and sooner where the server evicts keys: a `maxmemory-policy` other than `noeviction` takes those that expire first
+ * (`volatile-…`) or any (`allkeys-…`). It works on every server. `XADD … IDMP`
  * of Redis 8.6 is not used: it forgets all but the newest ids of a producer (100, at most 10,000), whatever their age, and
  * would make a second entry without a word.
  *
@@ -178,7 +194,8 @@ export const sendOnce = <A>(
 
 /**
  * Sends many values in order and answers with their ids in order. They go out in pipelined batches, a bounded number
- * at a time, so `values` may be a long generator. It fails with the first failure; what was sent before it stays sent.
+ * at a time, so `values` may be a long generator. It fails with the first failure; what was sent before it stays sent, and
+ * so may the rest of its batch of 256: how far it got is not told.
  *
  * @category operations
  * @since 0.1.0

@@ -42,7 +42,8 @@ export const consume = (handle: (payment: typeof Payment.Type) => Effect.Effect<
             ? Delivery.retryAfter(delivery, `${2 ** delivery.attempt} seconds`)
             : Delivery.deadLetter(delivery, error.message)
         ),
-        Effect.catchTag("LeaseLost", () => Effect.void) // somebody else has it
+        // Redis is away, or somebody else has it: it stays pending, and comes again.
+        Effect.catchAll((error) => Effect.logWarning("A delivery was not settled", error))
       ))
   })
 
