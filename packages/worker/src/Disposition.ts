@@ -34,12 +34,24 @@ const { DeadLetter, Discard, Retry, Stop } = Data.taggedEnum<Disposition>()
  * comes depends on that stream's `every`. What exceeds the group's `minIdle` is waited for in this process first. With a `key` the
  * whole wait happens here, and needs no `Reclaim`.
  *
+ * A schedule that ends gives up good messages while the database is away, since then every message fails. Give such failures one that
+ * does not end.
+ *
  * @example
  * import * as Disposition from "@safesync/worker/Disposition"
+ * import * as Cause from "effect/Cause"
+ * import * as Option from "effect/Option"
  * import * as Schedule from "effect/Schedule"
  *
  * // after 1, 2, 4, 8 and 16 seconds, then to the dead letters
  * const patiently = Disposition.retry(Schedule.intersect(Schedule.exponential("1 second"), Schedule.recurs(5)))
+ *
+ * // as long as it takes, when it is not the message's fault
+ * const away: ReadonlyArray<string> = ["BeginFailed", "ConnectionLost", "ReadOnlyServer"]
+ * const onFailure = (cause: Cause.Cause<{ readonly _tag: string }>) =>
+ *   Option.exists(Cause.failureOption(cause), ({ _tag }) => away.includes(_tag))
+ *     ? Disposition.retry(Schedule.spaced("10 seconds"))
+ *     : patiently
  *
  * @since 0.1.0
  * @category constructors
@@ -47,7 +59,7 @@ const { DeadLetter, Discard, Retry, Stop } = Data.taggedEnum<Disposition>()
 export const retry = (schedule: Schedule.Schedule<unknown, unknown>): Disposition => Retry({ schedule })
 
 /**
- * To the group's dead-letter stream at once, with the pretty-printed cause.
+ * To the group's dead-letter stream at once, with the pretty-printed cause: the messages of your own errors are in it.
  *
  * @example
  * import * as Disposition from "@safesync/worker/Disposition"

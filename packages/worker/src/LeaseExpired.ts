@@ -12,6 +12,7 @@ import * as Schema from "effect/Schema"
  * @category errors
  */
 export class LeaseExpired extends Schema.TaggedError<LeaseExpired>("@safesync/worker/LeaseExpired")("LeaseExpired", {
+  /** The `lease`, in milliseconds. */
   millis: Schema.Number
 }) {
   override get message() {

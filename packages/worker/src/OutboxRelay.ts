@@ -55,7 +55,7 @@ export interface Options {
   readonly batchSize?: number | undefined
   /**
    * Into how many parts the outbox is divided, on each of which another process may work. Each that is worked on holds a
-   * connection of the pool, and needs a second one now and then. All relays must say the same; stop them all to change it.
+   * connection of its own, beside the pool, and needs one of the pool now and then. All relays must say the same; stop them all to change it.
    * Default: 1.
    */
   readonly partitions?: number | undefined
@@ -74,7 +74,14 @@ export interface Options {
  * Relays until it is interrupted. Several may run, in as many processes: on each partition one of them works at a time, by an
  * advisory lock, and another one takes over when it is gone.
  *
- * It fails with what the servers fail with; nothing is lost by that. `Effect.retry` with a schedule of yours goes on.
+ * It fails with what the servers fail with; nothing is lost by that. `Effect.retry` with a schedule of yours goes on:
+ *
+ * - a `RedisError`: messages could not be published, and are still in the outbox;
+ * - a `MysqlError` or `TransactionAborted`: they could not be read or removed; those that were published are published again;
+ * - `AdvisoryLockLost`: the connection that held its partition is gone; `AdvisoryLockDeadlock` does not come of its own one lock.
+ *
+ * It ends with success when `poll` ends. Needs the tables of `Outbox.migration`; `batchSize` or `partitions` that are no whole number
+ * above 0, or more partitions than `Outbox.slots`, are a defect.
  *
  * @example
  * import * as OutboxRelay from "@safesync/worker/OutboxRelay"

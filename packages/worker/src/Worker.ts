@@ -37,7 +37,10 @@ import type { Status } from "./WorkerStatus.js"
 export interface Worker<out E> {
   /** What it is doing just now, for probes: alive while not `stopped`, ready while `running`. */
   readonly status: Effect.Effect<Status>
-  /** Its end: success when the source has ended and is worked off, or its scope has closed. */
+  /**
+   * Its end: success when the source has ended and is worked off, or its scope has closed; the source's error; or, after
+   * `Disposition.stop`, the cause of the handler's failure. By then it has drained.
+   */
   readonly await: Effect.Effect<void, E>
 }
 
@@ -58,7 +61,11 @@ export type Failure<E> = Exclude<E, SqlError> | MysqlError | TransactionError | 
  * before the worker fails, with the source's error or, after `Disposition.stop`, with the handler's.
  *
  * A handler that failed is settled as `onFailure` says. When that is not possible, or an ack fails after COMMIT, the
- * entry stays pending and is delivered again; the inbox recognises it.
+ * entry stays pending and is delivered again; the inbox recognises it. So neither ends the worker: it is logged, and counted as
+ * `left`.
+ *
+ * It fails with what the source fails with, for instance when Redis goes away and the streams have no `reconnect`; and with a
+ * `Failure` only after `Disposition.stop`. An option that can never work, such as a `concurrency` of 0, is a defect.
  *
  * A message has one of the `concurrency` slots until its transaction has ended. Its ack may still be under way when the slot's next
  * one begins.

@@ -21,18 +21,25 @@ import type { Failure } from "./Worker.js"
 export interface Common<A, E> {
   /**
    * What the inbox remembers a message by, for each stream and group: `"message-id"`, the delivery's own, which a replay
-   * from the dead letters keeps; or an id of the caller's, which also recognises an entry that the producer sent twice.
-   * `"off"`: the handler sees redelivered messages again.
+   * from the dead letters keeps; or an id of the caller's, which also recognises an entry that the producer sent twice. Both need the
+   * table of `Inbox.migration`.
+   *
+   * `"off"`: the handler sees a message again that it has handled, if the process dies between COMMIT and the ack, if the ack fails,
+   * and if the lease is lost while COMMIT is under way. A COMMIT is never interrupted, so in that last case the work is committed, while
+   * its entry has another holder by then: it is not acked here, `onFailure` is not asked, and it is handled again, there and maybe at
+   * this very moment. With the inbox the other holder waits for this transaction, recognises the message and only acks it. So `"off"` is for
+   * handlers that may be repeated, such as those that set a value rather than add to one.
    */
   readonly inbox: "off" | "message-id" | ((value: A, delivery: Delivery.Delivery<A>) => string)
   /**
    * What becomes of a message whose handler or transaction failed, died or interrupted itself: the cause tells which. If it
-   * throws, the worker fails with that defect and the message stays pending.
+   * throws, the worker fails with that defect and the message stays pending. It is not asked about a message whose lease was lost,
+   * nor about an ack that failed: such a message stays pending and is delivered again.
    */
   readonly onFailure: (cause: Cause.Cause<Failure<E>>, delivery: Delivery.Delivery<A>) => Disposition
   /**
    * How many messages may wait in this process, for others of their key or for a retry, before reading pauses: with it
-   * all other keys, until one of those that wait is settled. Default: 1,000.
+   * all other keys, until one of those that wait is settled. A whole number above 0, else a defect. Default: 1,000.
    */
   readonly maxWaiting?: number | undefined
   /**
@@ -66,7 +73,7 @@ export interface Common<A, E> {
  * @category models
  */
 export interface Options<A, E> extends Common<A, E> {
-  /** How many messages are handled at a time by this worker. */
+  /** How many messages are handled at a time by this worker, each with a connection of the pool. A whole number above 0, else a defect. */
   readonly concurrency: number
   /**
    * Messages with the same key are handled one after another, in the order of the stream; also while an earlier one waits
@@ -88,9 +95,9 @@ export interface Options<A, E> extends Common<A, E> {
  * @category models
  */
 export interface BatchOptions<A, E> extends Common<A, E> {
-  /** How many messages at most share a transaction. */
+  /** How many messages at most share a transaction. A whole number above 0, else a defect. */
   readonly size: number
-  /** How long a batch waits for its last message. */
+  /** How long a batch that is not full waits for more, from its first message on; a bare number is milliseconds. */
   readonly within: Duration.DurationInput
   /** How many batches are handled at a time. Default: 1, which keeps the order of the stream. */
   readonly concurrency?: number | undefined
