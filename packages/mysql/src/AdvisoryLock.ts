@@ -144,8 +144,8 @@ export interface AdvisoryLock {
 }
 
 /**
- * Takes the lock for as long as the scope is open, or fails with `AdvisoryLockTimeout`. A transaction that is opened inside the scope begins after the lock is
- * held, and so sees what its last holder committed, at every isolation level. Inside a transaction use
+ * Takes the lock for as long as the scope is open, or fails with `AdvisoryLockTimeout`. A transaction that is opened inside the scope
+ * begins after the lock is held, and so sees what its last holder committed, at every isolation level. Inside a transaction use
  * `acquireInTransaction`; calling this there, or inside `sql.withTransaction`, is a defect.
  *
  * The lock has a connection of its own, which is not one of the pool's: it is opened for the lock and closed after it. Of one

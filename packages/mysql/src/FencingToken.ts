@@ -103,9 +103,9 @@ export const issue = (
   )
 
 /**
- * Refuses the transaction to a holder whose token is stale, with `FencingTokenStale`: let that fail the transaction. From here to COMMIT no later token can be issued: the
- * sequence's row is locked in share mode, so a successor waits until this transaction has ended. Where it stands among the
- * transaction's statements does not matter.
+ * Refuses the transaction to a holder whose token is stale, with `FencingTokenStale`: let that fail the transaction. From here to
+ * COMMIT no later token can be issued: the sequence's row is locked in share mode, so a successor waits until this transaction has
+ * ended. Where it stands among the transaction's statements does not matter.
  *
  * @since 0.1.0
  * @category guards

@@ -38,7 +38,13 @@ export interface Options {
 }
 
 /**
- * Pushes all metrics of the process, cumulative, every so often and once more at the end.
+ * Pushes all metrics of the process, cumulative, every so often and once more at the end. A collector that does not answer fails
+ * nothing.
+ *
+ * @example
+ * import * as Otlp from "@safesync/opentelemetry/Otlp"
+ *
+ * const Metrics = Otlp.metrics({ endpoint: "http://127.0.0.1:4318", serviceName: "billing", every: "30 seconds" })
  *
  * @since 0.1.0
  * @category layers
@@ -55,7 +61,12 @@ export const metrics = (
 
 /**
  * Pushes spans. Effect's tracer is replaced for whatever this layer is provided to, which is what switches the spans of
- * SafeSync on: without a tracer they are not made.
+ * SafeSync on: without a tracer they are not made. A collector that does not answer fails nothing: its spans are dropped.
+ *
+ * @example
+ * import * as Otlp from "@safesync/opentelemetry/Otlp"
+ *
+ * const Traces = Otlp.traces({ endpoint: "http://127.0.0.1:4318", serviceName: "billing", ratio: 0.1 })
  *
  * @since 0.1.0
  * @category layers

@@ -66,7 +66,8 @@ export const text: Effect.Effect<string> = Effect.sync(exposition.text)
 export const contentType: string = "text/plain; version=0.0.4; charset=utf-8"
 
 /**
- * Offers the metrics over HTTP for as long as the scope is open, and says at which port.
+ * Offers the metrics over HTTP for as long as the scope is open, and says at which port. Fails with `EndpointUnavailable` where the port
+ * or address cannot be taken.
  *
  * @example
  * import * as Prometheus from "@safesync/opentelemetry/Prometheus"

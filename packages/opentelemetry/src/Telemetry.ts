@@ -68,7 +68,9 @@ export const config: Config.Config<Options> = Config.suspend(() =>
 
 /**
  * The exporters that the configuration asks for. Provide it to the whole program: the tracer is only there for what it is
- * provided to.
+ * provided to. Fails with a `ConfigError` that names the variable whose value can never work, and with `EndpointUnavailable` where
+ * Prometheus' port is taken. A collector that cannot be reached fails nothing: spans are dropped, and metrics, which are cumulative,
+ * come with the next push.
  *
  * @example
  * import * as Telemetry from "@safesync/opentelemetry/Telemetry"

@@ -21,8 +21,8 @@ import * as TraceContext from "./TraceContext.js"
 
 /**
  * How a stream is kept from growing without end: each `send` drops the oldest entries beyond so many (`maxLength`), or
- * older than so long by this process's clock (`maxAge`; a bare number is milliseconds). Unless `exact`, they are dropped when a whole block of them can go,
- * which costs nearly nothing.
+ * older than so long by this process's clock (`maxAge`; a bare number is milliseconds). Unless `exact`, they are dropped when a whole
+ * block of them can go, which costs nearly nothing.
  *
  * Entries that a consumer group of the stream has not acked yet are kept, whatever their number and age. Before Redis 8.2 a
  * script sees to it, and keeps all that comes after the oldest of them as well. `unacked: "drop"` bounds the stream by all

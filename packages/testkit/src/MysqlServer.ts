@@ -103,7 +103,8 @@ export interface DatabaseOptions
 
 /**
  * A client on a fresh, empty database, whose name is `client.config.database`. At the end the client's pool is closed, what is
- * still connected to the database is killed, and the database is dropped.
+ * still connected to the database is killed, and the database is dropped. Fails with `SqlError` where the login may not create
+ * databases, or the server takes no writes.
  *
  * @since 0.1.0
  * @category layers
@@ -145,8 +146,8 @@ export const database = (
 
 /**
  * Fails with `LeakFound` when something was left behind on a database: a transaction that is still open, or a user-level lock
- * (`GET_LOCK`), or when nothing could be seen, since the server runs with `performance_schema=OFF`. Looks only at connections whose current database is this one, so that other tests may run on the same server. A
- * connection that is just being closed may take the server a moment: it is asked again until `within` is over.
+ * (`GET_LOCK`), or when nothing could be seen, since the server runs with `performance_schema=OFF`. Looks only at connections whose
+ * current database is this one, so that other tests may run on the same server. A connection that is just being closed may take the server a moment: it is asked again until `within` is over.
  *
  * @since 0.1.0
  * @category probes

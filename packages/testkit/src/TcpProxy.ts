@@ -71,7 +71,7 @@ export interface TcpProxy {
   readonly stall: (direction?: Direction) => Effect.Effect<void>
   /** Lets go what was held back, in order. */
   readonly resume: (direction?: Direction) => Effect.Effect<void>
-  /** Every byte arrives this much later, in each direction. */
+  /** Every byte arrives this much later, in each direction, so that a round trip takes twice as long; 0 takes it back. */
   readonly delay: (latency: Duration.DurationInput) => Effect.Effect<void>
   /**
    * Loses a reply: what the first client sends that reaches `point` arrives at the server, and the answer to it does not come back.

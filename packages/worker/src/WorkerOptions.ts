@@ -20,15 +20,15 @@ import type { Failure } from "./Worker.js"
  */
 export interface Common<A, E> {
   /**
-   * What the inbox remembers a message by, for each stream and group: `"message-id"`, the delivery's own, which a replay
-   * from the dead letters keeps; or an id of the caller's, which also recognises an entry that the producer sent twice. Both need the
-   * table of `Inbox.migration`.
+   * What the inbox remembers a message by, for each stream and group (as `Inbox.once(id, "stream/group")`): `"message-id"`, the
+   * delivery's own, which a replay from the dead letters keeps; or an id of the caller's, which also recognises an entry that the
+   * producer sent twice. Both need the table of `Inbox.migration`.
    *
    * `"off"`: the handler sees a message again that it has handled, if the process dies between COMMIT and the ack, if the ack fails,
-   * and if the lease is lost while COMMIT is under way. A COMMIT is never interrupted, so in that last case the work is committed, while
-   * its entry has another holder by then: it is not acked here, `onFailure` is not asked, and it is handled again, there and maybe at
-   * this very moment. With the inbox the other holder waits for this transaction, recognises the message and only acks it. So `"off"` is for
-   * handlers that may be repeated, such as those that set a value rather than add to one.
+   * and if the lease is lost while COMMIT is under way. A COMMIT is never interrupted, so in that last case the work is committed,
+   * while its entry has another holder by then: it is not acked here, `onFailure` is not asked, and it is handled again, there and
+   * maybe at this very moment. With the inbox the other holder waits for this transaction, recognises the message and only acks it.
+   * So `"off"` is for handlers that may be repeated, such as those that set a value rather than add to one.
    */
   readonly inbox: "off" | "message-id" | ((value: A, delivery: Delivery.Delivery<A>) => string)
   /**
