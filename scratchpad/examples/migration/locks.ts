@@ -15,8 +15,8 @@ export const addPieces = (id: number, more: number) =>
   }).pipe(Transaction.run())
 
 /**
- * `with AdvisoryLock(session, key, timeout=10):`, released after COMMIT as there. The names do not exclude each other: Python gives the
- * key to GET_LOCK as it is, and here it is encoded. While both run, lock a row that both of them know.
+ * `with AdvisoryLock(session, key, timeout=10):`, held beyond COMMIT as there, and then released. The names do not exclude each other:
+ * Python gives the key to GET_LOCK as it is, and here it is encoded. While both run, lock a row that both of them know.
  */
 export const importOnce = (day: string) =>
   Effect.gen(function*() {
