@@ -95,7 +95,7 @@ export const once = (messageId: string, group: string) =>
 
 /**
  * `once` for many messages: remembers them all, and answers with the ids of those that this group has not processed before,
- * each once. Their effects belong into the same transaction. Waits as `once` does.
+ * each once. Their effects belong in the same transaction. Waits as `once` does, and fails as it does.
  *
  * One statement where all are new, two where some are known. Known ids are locked until the transaction ends, as new ones
  * are. Ids are inserted in one order everywhere, so that batches which overlap do not wait crosswise. Where several

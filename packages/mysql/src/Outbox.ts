@@ -169,7 +169,8 @@ export interface Stored {
 
 /**
  * The committed messages of these slots, by slot, then in order; for relays. It must not run inside a transaction, whose
- * snapshot could be older than what others have removed meanwhile.
+ * snapshot could be older than what others have removed meanwhile. Fails with `ConnectionLost` or, without the tables of `migration`,
+ * `StatementFailed`.
  *
  * @since 0.1.0
  * @category relaying
@@ -202,7 +203,8 @@ export const read = (options: {
     )))
 
 /**
- * Removes messages that have been published, for relays; in one statement and one transaction of its own.
+ * Removes messages that have been published, by their `id`, for relays; in one statement and one transaction of its own. An id that is
+ * not there is ignored. After a failure they are there still, or gone (`ConnectionLost`): publish what `read` then gives.
  *
  * @example
  * import * as Effect from "effect/Effect"
@@ -231,7 +233,7 @@ export const remove = (
 /**
  * How many messages wait to be published, and for how many seconds the oldest has been waiting; sets the gauges of
  * `MysqlMetrics` to it, so one process that asks now and then is enough to report them: see `report`. Counts the whole table:
- * not for every second.
+ * not for every second. Fails as `read` does, and leaves the gauges as they are then.
  *
  * @since 0.1.0
  * @category relaying

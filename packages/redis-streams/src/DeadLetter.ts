@@ -127,7 +127,8 @@ export const replay: {
     ))
 
 /**
- * Throws one dead entry away. `false`: it was not there any more.
+ * Throws one dead entry away. `false`: it was not there any more, which after a failure (`RedisConnectionLost`, `RedisTimeout`) may be
+ * the work of the first try: it may be repeated.
  *
  * @category operations
  * @since 0.1.0

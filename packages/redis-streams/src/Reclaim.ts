@@ -96,7 +96,8 @@ export const stream = <A>(
 
 /**
  * Looks through the whole pending list once and takes over every entry that has been idle for the group's `minIdle`, up
- * to `count` of them, 1 at least. Those that were not begun when the scope closes are handed back, so use them inside of it.
+ * to `count` of them, 1 at least. Those that were not begun when the scope closes are handed back, so use them inside of it. Fails as
+ * `stream` does, with `InvalidOptions` for a `count` below 1; what had been taken before a failure is handed back then too.
  *
  * @example
  * import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"

@@ -239,7 +239,7 @@ export const sendAll = <A>(
 /**
  * Drops the entries that every consumer group of the stream has acked, and nothing else; without a group it drops
  * nothing. Answers how many. It works in bounded steps, and leaves a few: the newest acked one, and on servers since 6.2
- * those that share a block with one that is kept.
+ * those that share a block with one that is kept. After a failure what earlier steps have dropped is gone; it may be repeated.
  *
  * @category operations
  * @since 0.1.0

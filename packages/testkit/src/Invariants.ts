@@ -211,7 +211,8 @@ export const layer = (
 }
 
 /**
- * Every process adds one to the same row, again and again. Were updates lost?
+ * Every process adds one to the same row, again and again. Were updates lost? That is for `problems` of the verdict to say; it fails
+ * with `InvariantsFailed` only where the suite itself could not be run.
  *
  * @since 0.1.0
  * @category suites
@@ -237,7 +238,7 @@ export const increments = (
 
 /**
  * Every process inserts the same rows, in the same order. Is each there, and has exactly one process been told that it
- * inserted it?
+ * inserted it? Verdict and failures are as those of `increments`.
  *
  * @since 0.1.0
  * @category suites

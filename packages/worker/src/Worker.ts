@@ -251,7 +251,7 @@ export const runBatch = <A, E1, R1, B, E, R>(
   >
 
 /**
- * `runBatch` in the background, as `make` is to `run`.
+ * `runBatch` in the background, as `make` is to `run`: its failures are those of `await`.
  *
  * @since 0.1.0
  * @category constructors
