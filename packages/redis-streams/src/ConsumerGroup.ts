@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
+import * as groupState from "./internal/groupState.js"
 import * as options from "./internal/options.js"
 import * as scripts from "./internal/scripts.js"
 import { beside } from "./internal/slot.js"
@@ -169,22 +170,17 @@ export interface Info {
 export const info = <A>(self: ConsumerGroup<A>): Effect.Effect<Info, RedisError, Redis.Redis> =>
   Effect.gen(function*() {
     const redis = yield* Redis.Redis
-    const [length, groups, consumers, pending] = yield* Effect.all([
+    const [state, length, consumers] = yield* Effect.all([
+      groupState.ask(redis, self),
       redis.command("XLEN", self.stream),
-      redis.command("XINFO", "GROUPS", self.stream),
-      redis.command("XINFO", "CONSUMERS", self.stream, self.group),
-      redis.command("XPENDING", self.stream, self.group, "-", "+", "1")
+      redis.command("XINFO", "CONSUMERS", self.stream, self.group)
     ], { concurrency: "unbounded" })
-    const group = records(groups).find((group) => group.name === self.group)
-    const oldest = (pending as ReadonlyArray<readonly [string, string, number, number]>)[0]
     return {
       length: length as number,
-      lag: typeof group?.lag === "number"
-        ? Option.some(group.lag)
-        : yield* lagOfNone(self, String(group?.["last-delivered-id"])),
-      pending: Number(group?.pending ?? 0),
-      oldestPendingIdle: oldest === undefined ? Option.none() : Option.some(Duration.millis(oldest[2])),
-      consumers: records(consumers).map((consumer) => ({
+      lag: state.lag,
+      pending: state.pending,
+      oldestPendingIdle: Option.map(state.oldest, ({ idleMillis }) => Duration.millis(idleMillis)),
+      consumers: groupState.records(consumers).map((consumer) => ({
         name: String(consumer.name),
         pending: Number(consumer.pending),
         idle: Duration.millis(Number(consumer.idle))
@@ -250,30 +246,7 @@ export const removeIdleConsumers = <A>(
 
 // internal
 
-/** A server that does not count can still tell that nothing follows the last entry that was delivered. */
-const lagOfNone = <A>(
-  { stream }: ConsumerGroup<A>,
-  lastDelivered: string
-): Effect.Effect<Option.Option<number>, RedisError, Redis.Redis> =>
-  Effect.map(
-    Effect.flatMap(Redis.Redis, (redis) => redis.command("XRANGE", stream, lastDelivered, "+", "COUNT", "2")),
-    (entries) =>
-      (entries as ReadonlyArray<readonly [id: string, fields: unknown]>).every(([id]) => id === lastDelivered)
-        ? Option.some(0)
-        : Option.none()
-  )
-
 const position = (option: string, id: string): Effect.Effect<string, InvalidOptions> =>
   id === "$" || /^\d+(-\d+)?$/.test(id)
     ? Effect.succeed(id)
     : options.invalid(option, `must be "0", "$" or an entry id`)
-
-/** Replies that are flat lists of names and values, the RESP2 form of maps. */
-const records = (reply: unknown): Array<Record<string, unknown>> =>
-  (reply as Array<Array<unknown>>).map((flat) => {
-    const record: Record<string, unknown> = {}
-    for (let i = 0; i + 1 < flat.length; i += 2) {
-      record[String(flat[i])] = flat[i + 1]
-    }
-    return record
-  })

@@ -6,8 +6,11 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import type * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type { ConsumerGroup } from "./ConsumerGroup.js"
+import * as groupState from "./internal/groupState.js"
 import * as Redis from "./Redis.js"
 import type { RedisError } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
@@ -23,34 +26,28 @@ import * as Metrics from "./RedisStreamsMetrics.js"
 export const update = <A>(self: ConsumerGroup<A>): Effect.Effect<void, RedisError, Redis.Redis> =>
   Effect.gen(function*() {
     const redis = yield* Redis.Redis
-    const [groups, pending, dead, [seconds, micros]] = (yield* Effect.all([
-      redis.command("XINFO", "GROUPS", self.stream),
-      redis.command("XPENDING", self.stream, self.group, "-", "+", "1"),
+    const [{ entriesRead, lag, oldest, pending }, dead, time] = yield* Effect.all([
+      groupState.ask(redis, self),
       redis.command("XLEN", self.deadLetterStream),
       redis.command("TIME")
-    ], { concurrency: "unbounded" })) as [
-      ReadonlyArray<ReadonlyArray<unknown>>,
-      ReadonlyArray<readonly [id: string, ...unknown: ReadonlyArray<unknown>]>,
-      number,
-      readonly [seconds: string, micros: string]
-    ]
-    const group = groups.find((fields) => field(fields, "name") === self.group)
-    const lag = group === undefined ? undefined : field(group, "lag")
-    const oldest = pending[0]?.[0]
+    ], { concurrency: "unbounded" })
     const labels = Metrics.groupLabels(self.stream, self.group)
     if (labels === undefined) return
+    const set = (gauge: Metric.Metric.Gauge<number>, value: Option.Option<number>) => {
+      if (Option.isSome(value)) gauge.unsafeUpdate(value.value, labels)
+    }
+    set(Metrics.lag, lag)
+    set(Metrics.entriesRead, entriesRead)
+    Metrics.pending.unsafeUpdate(pending, labels)
+    Metrics.oldestPending.unsafeUpdate(
+      Option.match(oldest, {
+        onNone: () => 0,
+        onSome: ({ id }) => Math.max(0, secondsOf(time) - Number.parseInt(id) / 1000)
+      }),
+      labels
+    )
+    Metrics.deadLetters.unsafeUpdate(Number(dead), labels)
     Metrics.gaugesUpdated.unsafeUpdate(Date.now() / 1000, labels)
-    Metrics.pending.unsafeUpdate(group === undefined ? 0 : Number(field(group, "pending")), labels)
-    const read = group === undefined ? undefined : field(group, "entries-read")
-    if (typeof lag === "number") {
-      Metrics.lag.unsafeUpdate(lag, labels)
-    }
-    if (typeof read === "number") {
-      Metrics.entriesRead.unsafeUpdate(read, labels)
-    }
-    const age = oldest === undefined ? 0 : Number(seconds) + Number(micros) / 1e6 - Number.parseInt(oldest) / 1000
-    Metrics.oldestPending.unsafeUpdate(Math.max(age, 0), labels)
-    Metrics.deadLetters.unsafeUpdate(dead, labels)
   })
 
 /**
@@ -92,11 +89,8 @@ export const report = <A>(
 
 // internal
 
-/** From a flat list of names and values, the RESP2 form of a map. */
-const field = (flat: ReadonlyArray<unknown>, name: string): unknown => {
-  for (let i = 0; i + 1 < flat.length; i += 2) {
-    if (flat[i] === name) {
-      return flat[i + 1]
-    }
-  }
+/** The server's clock, which has made the entries' ids, in seconds. */
+const secondsOf = (time: unknown): number => {
+  const [seconds, micros] = time as readonly [seconds: string, micros: string]
+  return Number(seconds) + Number(micros) / 1e6
 }
