@@ -50,7 +50,8 @@ export interface Common<A, E> {
   readonly lease?: Duration.DurationInput | undefined
   /**
    * Options of each transaction. `retry`: run it again, from its start and in a new transaction, after a
-   * `VersionConflict`, `Deadlock` or `LockWaitTimeout`; without it these go to `onFailure` like any other failure.
+   * `VersionConflict`, `Deadlock`, `LockWaitTimeout`, or a `CommitFailed` because of a `Deadlock`; without it, and when it has ended,
+   * these go to `onFailure` like any other failure.
    */
   readonly transaction?:
     | (Transaction.Options & {
