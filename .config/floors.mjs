@@ -18,7 +18,7 @@ export const floors = {
       ...["getLock", "heldLock", "identifier", "lockConnections", "lockName", "lockTimes", "permits", "where"]
         .map((name) => `internal/${name}`)
     ],
-    ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/purge"]
+    ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/purge", "internal/relayWakeups"]
   ],
   "redis-streams": [
     ["RedisError", "RedisStreamsMetrics"],

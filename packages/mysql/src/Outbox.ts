@@ -18,12 +18,13 @@ import * as Client from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { ParseError } from "effect/ParseResult"
-import * as Queue from "effect/Queue"
+import type * as Queue from "effect/Queue"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import * as bytes from "./internal/bytes.js"
+import * as relayWakeups from "./internal/relayWakeups.js"
 import * as MysqlError from "./MysqlError.js"
 import * as MysqlMetrics from "./MysqlMetrics.js"
 import * as Transaction from "./Transaction.js"
@@ -143,7 +144,7 @@ export const append = <A, I, R>(
           transaction.session.write(message.key === undefined ? insert : insertKeyed, [...values, hashed]),
           ({ affectedRows }) =>
             affectedRows === 1
-              ? Effect.as(wakeAfterCommit(transaction), messageId)
+              ? Effect.as(relayWakeups.afterCommit(transaction), messageId)
               : Effect.dieMessage("The table safesync_outbox_slot is not complete: run Outbox.migration")
         )
       })
@@ -301,11 +302,7 @@ export const report = (
  */
 export const committed = (
   client: MysqlClient.MysqlClient
-): Effect.Effect<Queue.Dequeue<void>, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.tap(Queue.sliding<void>(1), (queue) => Effect.sync(() => relaysOf(client).add(queue))),
-    (queue) => Effect.zipRight(Effect.sync(() => relaysOf(client).delete(queue)), Queue.shutdown(queue))
-  )
+): Effect.Effect<Queue.Dequeue<void>, never, Scope.Scope> => relayWakeups.listen(client)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
@@ -327,26 +324,3 @@ const stored = (row: Record<string, any>): Stored => ({
   headers: JSON.parse(String(row["headers"])),
   data: String(row["data"])
 })
-
-const relays = new WeakMap<MysqlClient.MysqlClient, Set<Queue.Queue<void>>>()
-
-const relaysOf = (client: MysqlClient.MysqlClient): Set<Queue.Queue<void>> => {
-  const known = relays.get(client)
-  if (known !== undefined) return known
-  const made = new Set<Queue.Queue<void>>()
-  relays.set(client, made)
-  return made
-}
-
-const wakeAfterCommit = (transaction: Transaction.Transaction): Effect.Effect<void> => {
-  const listening = relays.get(transaction.client)
-  return listening === undefined || listening.size === 0
-    ? Effect.void
-    : Effect.provideService(
-      Transaction.afterCommit(Effect.sync(() => {
-        for (const queue of listening) Queue.unsafeOffer(queue, undefined)
-      })),
-      Transaction.Transaction,
-      transaction
-    )
-}

@@ -69,23 +69,24 @@ export const update = <A>(self: ConsumerGroup<A>): Effect.Effect<void, RedisErro
 export const report = <A>(
   self: ConsumerGroup<A>,
   settings: { readonly every: Schedule.Schedule<unknown> }
-): Effect.Effect<void, never, Redis.Redis> => {
-  let failing = false
-  const once = Effect.matchEffect(update(self), {
-    onSuccess: () => {
-      failing = false
-      return Effect.void
-    },
-    onFailure: (error) => {
-      const first = !failing
-      failing = true
-      return first
-        ? Effect.logWarning(`The gauges of ${self.stream} and ${self.group} cannot be updated: ${error._tag}`)
-        : Effect.void
-    }
+): Effect.Effect<void, never, Redis.Redis> =>
+  Effect.suspend(() => {
+    let failing = false
+    const once = Effect.matchEffect(update(self), {
+      onSuccess: () => {
+        failing = false
+        return Effect.void
+      },
+      onFailure: (error) => {
+        const first = !failing
+        failing = true
+        return first
+          ? Effect.logWarning(`The gauges of ${self.stream} and ${self.group} cannot be updated: ${error._tag}`)
+          : Effect.void
+      }
+    })
+    return Effect.asVoid(Effect.repeat(once, settings.every))
   })
-  return Effect.asVoid(Effect.repeat(once, settings.every))
-}
 
 // internal
 
