@@ -160,8 +160,8 @@ export const readLatency: Metric.Metric.Histogram<number> = Metric.histogram(
 export const pending: Metric.Metric.Gauge<number> = gauge("pending", "Entries delivered to the group and not acked")
 
 /**
- * Entries of the stream that were not yet delivered to the group. Labels: `stream`, `group`. It is not set as long as the
- * server cannot tell (before Redis 7.0, or after entries were deleted).
+ * Entries of the stream that were not yet delivered to the group. Labels: `stream`, `group`. As long as the server cannot tell
+ * (before Redis 7.0, or after entries were deleted) it is 0 when there is none, and else stays as it was, or unset.
  *
  * @category metrics
  * @since 0.1.0
