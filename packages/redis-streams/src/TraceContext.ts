@@ -10,11 +10,13 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as ParseResult from "effect/ParseResult"
 import * as Predicate from "effect/Predicate"
 import * as Tracer from "effect/Tracer"
 import type { Headers } from "./StreamEntry.js"
@@ -101,14 +103,16 @@ export const useSpan = <A, E, R>(
     const parent = given.parent ?? (given.root === true ? undefined : openSpan(fiber))
     return parent?.sampled === false
       ? given.parent === undefined ? body(undefined) : inSpan(body(undefined), given.parent)
-      : Effect.useSpan(name, given, (span) =>
-        inSpan(
-          Effect.tapErrorCause(
-            body(span),
-            (cause) => Effect.sync(() => span.attribute("error.type", errorType(cause)))
-          ),
-          span
-        ))
+      : withoutValues((withheld) =>
+        Effect.useSpan(name, given, (span) =>
+          inSpan(
+            Effect.catchAllCause(body(span), (cause) => {
+              span.attribute("error.type", errorType(cause))
+              return withheld(cause)
+            }),
+            span
+          ))
+      )
   })
 
 /**
@@ -183,6 +187,30 @@ const errorType = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.failureOption(cause)
   if (Option.isNone(error)) return "defect"
   return Predicate.hasProperty(error.value, "_tag") ? String(error.value._tag) : "_OTHER"
+}
+
+/** What a span ends with instead of an error whose text quotes values: they must not leave with it. */
+class ValuesWithheld extends Data.TaggedError("ParseError") {
+  override readonly message = "A value does not fit its schema"
+}
+
+const withoutValues = <A, E, R>(
+  traced: (withheld: (cause: Cause.Cause<E>) => Effect.Effect<never, E | ValuesWithheld>) => Effect.Effect<
+    A,
+    E | ValuesWithheld,
+    R
+  >
+): Effect.Effect<A, E, R> => {
+  let original: Cause.Cause<E> | undefined
+  const withheld = (cause: Cause.Cause<E>) => {
+    if (!Option.exists(Cause.failureOption(cause), ParseResult.isParseError)) return Effect.failCause(cause)
+    original = cause
+    return new ValuesWithheld()
+  }
+  return Effect.catchAllCause(
+    traced(withheld),
+    (cause) => Effect.failCause(original ?? cause as Cause.Cause<E>)
+  )
 }
 
 const native = Context.get(DefaultServices.liveServices, Tracer.Tracer)

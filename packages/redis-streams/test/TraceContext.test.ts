@@ -4,9 +4,10 @@ import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as TraceContext from "@safesync/redis-streams/TraceContext"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as Tracer from "effect/Tracer"
 import { deliveries, freshGroup, Order, order, RedisLive } from "./fixture.js"
-import { recording } from "./recording.js"
+import { type Recorded, recording } from "./recording.js"
 
 layer(RedisLive, { excludeTestServices: true })("TraceContext", (it) => {
   it.effect("a header that nobody can have written is none", () =>
@@ -85,6 +86,23 @@ layer(RedisLive, { excludeTestServices: true })("TraceContext", (it) => {
       assert.deepStrictEqual({ ...first!.headers }, {})
       assert.deepStrictEqual({ ...second!.headers }, { ...TraceContext.toHeaders(unsampled) })
       assert.deepStrictEqual(spans, [])
+    }))
+
+  it.scoped("a value that does not fit its schema is not told to the trace", () =>
+    Effect.gen(function*() {
+      const { spans, tracer } = recording()
+      const { stream } = yield* freshGroup()
+      const producer = yield* StreamProducer.make({
+        stream,
+        schema: Schema.Struct({ name: Schema.NonEmptyString.pipe(Schema.maxLength(3)) })
+      })
+      const refused = yield* Effect.flip(StreamProducer.send(producer, { name: "Miller" })).pipe(
+        Effect.withTracer(tracer)
+      )
+      assert.include(refused.message, "Miller")
+      const [{ attributes, status }] = spans as [Recorded]
+      assert.strictEqual(attributes.get("error.type"), "ParseError")
+      assert.notInclude(String(status._tag === "Ended" && status.exit), "Miller")
     }))
 
   it.scoped("headers are opt-in, since other consumers may refuse them", () =>

@@ -59,6 +59,11 @@ layer(Servers, { excludeTestServices: true })("Worker, its spans", (it) => {
       ])
       const failed = process[1]!.status
       expect(String(failed._tag === "Ended" && failed.exit)).not.toContain("Miller")
+      const transactions = spans.filter(({ name }) => name === "transaction")
+      expect(transactions.map((span) => span.attributes.get("error.type"))).toEqual([undefined, "NoSuchAccount"])
+      expect(transactions.map(({ status }) => String(status._tag === "Ended" && status.exit)).join()).not.toContain(
+        "Miller"
+      )
     })))
 
   it.effect("a batch has one span and one ack; one that was split and lost a message has failed", () =>

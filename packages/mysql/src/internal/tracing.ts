@@ -35,12 +35,29 @@ export const span = <A, E, R>(
       : effect
   )
 
-/** One that has no operation of its own: those of its statements and of COMMIT are inside. */
+/**
+ * One that has no operation of its own: those of its statements and of COMMIT are inside. Of the body's failure it tells the
+ * type alone: its words are the caller's, and may quote what no trace should show.
+ */
 export const transaction = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  span("transaction", "internal", ({ currentContext }) => {
-    const client: MysqlClient | undefined = currentContext.unsafeMap.get(MysqlClientTag.MysqlClient.key)
-    return client === undefined ? { "db.system.name": "mysql" } : server(client)
-  }, effect)
+  Effect.withFiberRuntime<A, E, R>((fiber) => {
+    if (!isRecorded(fiber)) return effect
+    const client: MysqlClient | undefined = fiber.currentContext.unsafeMap.get(MysqlClientTag.MysqlClient.key)
+    let failure: Cause.Cause<E> | undefined
+    const body = Effect.catchAllCause(effect, (cause): Effect.Effect<never, E | BodyFailed> => {
+      failure = cause
+      return Cause.isInterruptedOnly(cause) ? Effect.failCause(cause) : Effect.fail(new BodyFailed(cause))
+    })
+    return Effect.catchAllCause(
+      span(
+        "transaction",
+        "internal",
+        () => client === undefined ? { "db.system.name": "mysql" } : server(client),
+        body
+      ),
+      (cause) => Effect.failCause(failure ?? cause as Cause.Cause<never>)
+    )
+  })
 
 export const operation = (name: string, database: string, table?: string): Attributes => ({
   "db.system.name": "mysql",
@@ -67,19 +84,43 @@ const native = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 const isRecorded = (fiber: Fiber.RuntimeFiber<any, any>): boolean =>
   fiber.currentTracer !== native && fiber.currentContext.unsafeMap.get(Tracer.ParentSpan.key)?.sampled !== false
 
+class BodyFailed extends Error {
+  readonly _tag: string
+  readonly errno: number | undefined
+  constructor(cause: Cause.Cause<unknown>) {
+    const type = errorType(cause)
+    super(type)
+    this._tag = type
+    this.errno = errnoOf(cause)
+  }
+}
+
+/** What COMMIT fails with carries the error. */
+const errorOf = (cause: Cause.Cause<unknown>): unknown => {
+  const failure = Option.getOrUndefined(Cause.failureOption(cause))
+  return Predicate.hasProperty(failure, "error") ? failure.error : failure
+}
+
+const errorType = (cause: Cause.Cause<unknown>): string => {
+  const error = errorOf(cause)
+  return Predicate.hasProperty(error, "_tag")
+    ? String(error._tag)
+    : Cause.isInterruptedOnly(cause)
+    ? "interrupted"
+    : "_OTHER"
+}
+
+const errnoOf = (cause: Cause.Cause<unknown>): number | undefined => {
+  const error = errorOf(cause)
+  return [error, Predicate.hasProperty(error, "cause") ? error.cause : undefined]
+    .map((_) => Predicate.hasProperty(_, "errno") ? _.errno : undefined).find(Predicate.isNumber)
+}
+
 /** https://opentelemetry.io/docs/specs/semconv/database/database-spans/ */
 const told = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
-  const failure = Option.getOrUndefined(Cause.failureOption(cause))
-  // What COMMIT fails with carries the error.
-  const error = Predicate.hasProperty(failure, "error") ? failure.error : failure
-  const errno = [error, Predicate.hasProperty(error, "cause") ? error.cause : undefined]
-    .map((_) => Predicate.hasProperty(_, "errno") ? _.errno : undefined).find(Predicate.isNumber)
+  const errno = errnoOf(cause)
   return Effect.annotateCurrentSpan({
-    "error.type": Predicate.hasProperty(error, "_tag")
-      ? String(error._tag)
-      : Cause.isInterruptedOnly(cause)
-      ? "interrupted"
-      : "_OTHER",
+    "error.type": errorType(cause),
     ...(errno === undefined ? {} : { "db.response.status_code": String(errno) })
   })
 }
