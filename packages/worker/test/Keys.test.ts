@@ -29,7 +29,9 @@ layer(Servers, { excludeTestServices: true })("Worker, by key", (it) => {
       const { group, pending, send } = yield* payments({ minIdle: 300, left: 4 })
       yield* send(...of(1, 13, 1, 2), ...of(2, ...Array.from({ length: 50 }, () => 1)), ...of(1, 3))
       const seen: Array<readonly [pence: number, attempt: number]> = []
-      const worker = yield* Effect.fork(Worker.run(source(group, "a"), (payment, delivery) => {
+      // Without Reclaim, which would take over itself what is not renewed, before anybody else can.
+      const source = StreamConsumer.stream(group, { consumer: "a" })
+      const worker = yield* Effect.fork(Worker.run(source, (payment, delivery) => {
         if (payment.account === 1) seen.push([payment.pence, delivery.attempt])
         return payment.pence === 13 ? refuse("not yet") : credit(payment)
       }, { ...keyed, onFailure: () => Disposition.retry(Schedule.spaced("1 hour")) }))
