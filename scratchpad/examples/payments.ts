@@ -18,7 +18,8 @@ const program = Effect.gen(function*() {
   yield* Worker.run(Stream.merge(news, again), credit, {
     concurrency: 8,
     inbox: "message-id",
-    onFailure: () => Disposition.retry(Schedule.recurs(5)) // then to the dead letters
+    // five times, then to the dead letters; but as long as it takes while the database is away
+    onFailure: (cause) => Disposition.retry(Disposition.isOutage(cause) ? Schedule.spaced("5 seconds") : Schedule.recurs(5))
   })
 })
 

@@ -3,7 +3,11 @@
  *
  * @since 0.1.0
  */
+import * as MysqlError from "@safesync/mysql/MysqlError"
+import * as TransactionError from "@safesync/mysql/TransactionError"
+import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
+import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 
 /**
@@ -34,24 +38,20 @@ const { DeadLetter, Discard, Retry, Stop } = Data.taggedEnum<Disposition>()
  * comes depends on that stream's `every`. What exceeds the group's `minIdle` is waited for in this process first. With a `key` the
  * whole wait happens here, and needs no `Reclaim`.
  *
- * A schedule that ends gives up good messages while the database is away, since then every message fails. Give such failures one that
- * does not end.
+ * A schedule that ends gives up good messages while the database is away, since then every message fails. Give such failures, which
+ * `isOutage` tells, one that does not end. Deliveries during an outage are attempts all the same.
  *
  * @example
  * import * as Disposition from "@safesync/worker/Disposition"
- * import * as Cause from "effect/Cause"
- * import * as Option from "effect/Option"
+ * import type * as Cause from "effect/Cause"
  * import * as Schedule from "effect/Schedule"
  *
  * // after 1, 2, 4, 8 and 16 seconds, then to the dead letters
  * const patiently = Disposition.retry(Schedule.intersect(Schedule.exponential("1 second"), Schedule.recurs(5)))
  *
  * // as long as it takes, when it is not the message's fault
- * const away: ReadonlyArray<string> = ["BeginFailed", "ConnectionLost", "ReadOnlyServer"]
- * const onFailure = (cause: Cause.Cause<{ readonly _tag: string }>) =>
- *   Option.exists(Cause.failureOption(cause), ({ _tag }) => away.includes(_tag))
- *     ? Disposition.retry(Schedule.spaced("10 seconds"))
- *     : patiently
+ * const onFailure = (cause: Cause.Cause<unknown>) =>
+ *   Disposition.isOutage(cause) ? Disposition.retry(Schedule.spaced("10 seconds")) : patiently
  *
  * @since 0.1.0
  * @category constructors
@@ -106,3 +106,20 @@ export const discard: Disposition = Discard()
  * @category constructors
  */
 export const stop: Disposition = Stop()
+
+/**
+ * Whether the failure is that of no message in particular: the database cannot be reached (`BeginFailed`, `ConnectionLost`, a
+ * `TransactionAborted` by a lost connection) or written to (`ReadOnlyServer`), or it is not known what became of COMMIT
+ * (`CommitOutcomeUnknown`, which the inbox finds out when the message comes again). Every other message fails as well then, so
+ * none should be given up for it; nor does `runBatch` look for one of them in halves of its batch.
+ *
+ * @since 0.1.0
+ * @category refinements
+ */
+export const isOutage = (cause: Cause.Cause<unknown>): boolean =>
+  Option.exists(Cause.failureOption(cause), (error) =>
+    error instanceof TransactionError.BeginFailed ||
+    error instanceof TransactionError.CommitOutcomeUnknown ||
+    error instanceof MysqlError.ConnectionLost ||
+    error instanceof MysqlError.ReadOnlyServer ||
+    error instanceof MysqlError.TransactionAborted && error.reason === "connection-lost")

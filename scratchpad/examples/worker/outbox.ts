@@ -34,6 +34,11 @@ export const takeFromStock = Worker.run(
     concurrency: 8,
     inbox: "message-id",
     key: ({ article }) => String(article),
-    onFailure: () => Disposition.retry(Schedule.intersect(Schedule.spaced("1 second"), Schedule.recurs(5)))
+    onFailure: (cause) =>
+      Disposition.retry(
+        Disposition.isOutage(cause)
+          ? Schedule.spaced("10 seconds")
+          : Schedule.intersect(Schedule.spaced("1 second"), Schedule.recurs(5))
+      )
   }
 )

@@ -31,7 +31,10 @@ export const BillingLive = Worker.layer(Billing, deliveries, credit, {
   concurrency: 8,
   inbox: "message-id",
   transaction: { isolation: "read-committed", retry: Schedule.jittered(Schedule.recurs(5)) },
-  onFailure: () => Disposition.retry(Schedule.intersect(Schedule.exponential("1 second"), Schedule.recurs(5))),
+  onFailure: (cause) =>
+    Disposition.isOutage(cause)
+      ? Disposition.retry(Schedule.spaced("10 seconds")) // the database is away: no message is given up for that
+      : Disposition.retry(Schedule.intersect(Schedule.exponential("1 second"), Schedule.recurs(5))),
   drainTimeout: "15 seconds" // less than what the platform gives a process between SIGTERM and SIGKILL
 })
 

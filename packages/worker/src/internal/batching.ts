@@ -10,13 +10,14 @@ import * as Inbox from "@safesync/mysql/Inbox"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as RedisError from "@safesync/redis-streams/RedisError"
 import * as Arr from "effect/Array"
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
+import * as Disposition from "../Disposition.js"
 import type { Failure, Worker } from "../Worker.js"
 import type { BatchOptions } from "../WorkerOptions.js"
 import { Batches } from "./batches.js"
@@ -181,7 +182,7 @@ const handle = <A, E, R>(
     cause: Cause.Cause<Failure<E>>,
     last: () => void
   ): Effect.Effect<void, never, R> => {
-    if (part.length === 1 || !isOfOneMessage(cause)) {
+    if (part.length === 1 || Disposition.isOutage(cause)) {
       return Effect.forEach(part, (turn) => settle(turn, cause), { discard: true })
     }
     const middle = part.length >> 1
@@ -208,12 +209,3 @@ const handle = <A, E, R>(
 
 const lost = ({ id, stream }: Delivery.Delivery<unknown>): RedisError.RedisError =>
   new RedisError.LeaseLost({ command: "Worker.runBatch", detail: "somebody else has taken it", stream, id })
-
-/** Whether a smaller part may succeed: not where the database cannot be reached or written to, nor where the outcome is unknown. */
-const isOfOneMessage = (cause: Cause.Cause<unknown>): boolean => {
-  const error = Cause.failureOption(cause)
-  if (error._tag === "None") return true
-  const { _tag, reason } = error.value as { readonly _tag?: string; readonly reason?: string }
-  return _tag !== "BeginFailed" && _tag !== "ConnectionLost" && _tag !== "ReadOnlyServer" &&
-    _tag !== "CommitOutcomeUnknown" && !(_tag === "TransactionAborted" && reason === "connection-lost")
-}

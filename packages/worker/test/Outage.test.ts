@@ -1,0 +1,56 @@
+import { expect, layer } from "@effect/vitest"
+import * as Disposition from "@safesync/worker/Disposition"
+import * as Worker from "@safesync/worker/Worker"
+import type * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as Schedule from "effect/Schedule"
+import {
+  balance,
+  bench,
+  credit,
+  mysqlBehind,
+  one,
+  payments,
+  plain,
+  refuse,
+  Servers,
+  source,
+  worked
+} from "./fixture.js"
+
+layer(Servers, { excludeTestServices: true })("An outage of the database", (it) => {
+  it.effect("L24: no message is given up for it, however often it was tried; one of its own fault is, all the same", () =>
+    bench(Effect.gen(function*() {
+      const { deadLetters, group, send } = yield* payments()
+      const { behind, proxy } = yield* mysqlBehind
+      const often = Deferred.unsafeMake<void>(FiberId.none)
+      let outages = 0
+      const onFailure = (cause: Cause.Cause<unknown>) => {
+        if (!Disposition.isOutage(cause)) return Disposition.retry(Schedule.recurs(1))
+        if (++outages === 12) Deferred.unsafeDone(often, Effect.void)
+        return Disposition.retry(Schedule.spaced("10 millis"))
+      }
+      yield* proxy.refuse
+      yield* proxy.cut
+      yield* send(one, { account: 2, pence: 1 })
+      const worker = yield* Effect.fork(Effect.provide(
+        Worker.run(
+          source(group, "a"),
+          (payment) => payment.account === 3 ? refuse("no such payment") : credit(payment),
+          { ...plain, onFailure }
+        ),
+        behind
+      ))
+      yield* Deferred.await(often)
+      yield* proxy.accept
+      yield* worked(group)
+      expect([yield* balance(1), yield* balance(2), yield* deadLetters]).toEqual([1, 1, 0])
+      yield* send({ account: 3, pence: 1 })
+      yield* worked(group)
+      expect(yield* deadLetters).toBe(1)
+      yield* Fiber.interrupt(worker)
+    })))
+})
