@@ -16,9 +16,16 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { Capability } from "../src/internal/capabilities.js"
 import type { Lease } from "../src/internal/lease.js"
-import { deliveries, expectNothingLeft, freshGroup, type Order, pendingOf, RedisWithout, until } from "./fixture.js"
-
-const numberOf = (delivery: Delivery.Delivery<Order>) => Delivery.use(delivery, (order) => Effect.succeed(order.number))
+import {
+  deliveries,
+  expectNothingLeft,
+  freshGroup,
+  numberOf,
+  type Order,
+  pendingOf,
+  RedisWithout,
+  until
+} from "./fixture.js"
 
 /** Makes these entries look as if nothing had happened to them for so long. */
 const age = (group: { readonly stream: string; readonly group: string }, ids: ReadonlyArray<string>, millis: number) =>
@@ -221,27 +228,6 @@ for (const [name, without] of ways) {
 }
 
 layer(RedisWithout(), { excludeTestServices: true })("Reclaim", (it) => {
-  for (const whenLost of ["fail", { recreateFrom: "0" }] as const) {
-    it.scoped(`L21: a group that is lost while stale entries are looked for: ${JSON.stringify(whenLost)}`, () =>
-      Effect.gen(function*() {
-        const { group, send, stream } = yield* freshGroup({ whenLost })
-        const redis = yield* Redis.Redis
-        const seen = yield* Deferred.make<void>()
-        yield* send(1)
-        const every = Schedule.tapOutput(Schedule.spaced("5 millis"), () => Deferred.succeed(seen, void 0))
-        const looking = yield* Effect.fork(Stream.runDrain(Reclaim.stream(group, { consumer: "a", every })))
-        yield* Deferred.await(seen)
-        yield* redis.command("XGROUP", "DESTROY", stream, group.group)
-        if (whenLost === "fail") {
-          assert.strictEqual((yield* Effect.flip(Fiber.join(looking)))._tag, "NoGroup")
-          return
-        }
-        yield* until(Effect.either(pendingOf(group)), (pending) => pending._tag === "Right")
-        yield* Fiber.interrupt(looking)
-        assert.strictEqual((yield* deliveries(group, 1))[0]!.value.number, 1)
-      }))
-  }
-
   it.scoped("refuses what can never work", () =>
     Effect.gen(function*() {
       const { group } = yield* freshGroup()

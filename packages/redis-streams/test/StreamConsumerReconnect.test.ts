@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { expectNoReader, freshGroup, RedisLive } from "./fixture.js"
+import { expectNoReader, expectNothingLeft, freshGroup, RedisLive, untilBlocked } from "./fixture.js"
 
 /** Opens what is to be reserved, and then does this with it in its place; counts what was opened, and closed again. */
 const reserving = (redis: Redis.Service, then: (opened: number) => Effect.Effect<never, Loading>) => {
@@ -27,6 +27,20 @@ const reserving = (redis: Redis.Service, then: (opened: number) => Effect.Effect
 const loading = Effect.fail(new Loading({ command: "CLIENT", detail: "not yet" }))
 
 layer(RedisLive, { excludeTestServices: true })("reconnecting", (it) => {
+  it.scoped("L21: a lost connection fails the stream, if no schedule is given", () =>
+    Effect.gen(function*() {
+      const { group } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      const fiber = yield* Effect.fork(
+        Stream.runDrain(StreamConsumer.stream(group, { consumer: "a", block: "1 minute" }))
+      )
+      const [reader] = yield* untilBlocked(group)
+      yield* redis.command("CLIENT", "KILL", "ID", reader!.id)
+      const error = yield* Effect.flip(Fiber.join(fiber))
+      assert.strictEqual(error._tag, "RedisConnectionLost")
+      yield* expectNothingLeft(group)
+    }))
+
   it.scoped("L21: a connection whose reservation fails is closed before the next attempt, and at the end of the stream", () =>
     Effect.gen(function*() {
       const { group } = yield* freshGroup()

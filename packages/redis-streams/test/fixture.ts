@@ -1,12 +1,13 @@
 /** What the tests of this package share: a real server, and a fresh stream with its group for each test. */
 import { assert } from "@effect/vitest"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
-import type * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import { until } from "@safesync/testkit/Eventually"
 import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -25,6 +26,10 @@ export const RedisWithout = (...without: ReadonlyArray<Capability>) =>
   Layer.provide(RedisFromServer, Layer.succeed(Without, new Set(without))).pipe(
     Layer.provideMerge(RedisServer.layer)
   )
+
+/** Another connection than the layer's. */
+export const connect = (options: Redis.Options) =>
+  Effect.map(Layer.build(Redis.layer(options)), Context.get(Redis.Redis))
 
 export const RedisLive = Layer.provideMerge(RedisFromServer, RedisServer.layer)
 
@@ -118,3 +123,7 @@ export const deliveries = <A>(group: ConsumerGroup.ConsumerGroup<A>, count: numb
     }
     return seen
   })
+
+/** Uses a delivery, and answers with what it holds. */
+export const numberOf = (delivery: Delivery.Delivery<Order>) =>
+  Delivery.use(delivery, ({ number }) => Effect.succeed(number))

@@ -1,0 +1,189 @@
+import { assert, describe, layer } from "@effect/vitest"
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as TcpProxy from "@safesync/testkit/TcpProxy"
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { Redis as Client } from "ioredis"
+import * as Net from "node:net"
+import { connect, deliveries, expectNothingLeft, freshGroup, until } from "./fixture.js"
+
+/** What building the layer fails with, and how long that took. */
+const failure = (options: Redis.Options) =>
+  Effect.gen(function*() {
+    const [took, error] = yield* Effect.timed(Effect.flip(Effect.scoped(Layer.build(Redis.layer(options)))))
+    return { error, millis: Duration.toMillis(took) }
+  })
+
+layer(RedisServer.layer, { excludeTestServices: true })("the layers of Redis", (it) => {
+  describe("what is wrong at the start is a typed error at once", () => {
+    it.scoped("nobody listens", () =>
+      Effect.gen(function*() {
+        const { error, millis } = yield* failure({ url: Redacted.make("redis://user:sesame@127.0.0.1:1/0") })
+        assert.strictEqual(error._tag, "ConnectFailed")
+        assert.include(error.message, "127.0.0.1:1")
+        assert.notInclude(error.message, "sesame")
+        assert.isBelow(millis, 500)
+      }))
+
+    it.scoped("no URL at all", () =>
+      Effect.gen(function*() {
+        for (const url of ["", "localhost:6379", "http://127.0.0.1:6379", "redis://", "redis://:sesame@@:x"]) {
+          const { error } = yield* failure({ url: Redacted.make(url) })
+          assert.strictEqual(error._tag, "ConnectFailed")
+          assert.notInclude(error.message, "sesame")
+        }
+      }))
+
+    it.scoped("a time that can never work", () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        for (const name of ["connectTimeout", "commandTimeout"] as const) {
+          for (const time of [0, -1, Duration.infinity]) {
+            const { error } = yield* failure({ url, [name]: time })
+            assert.strictEqual(error._tag, "ConnectFailed")
+            assert.include(error.message, name)
+            const cluster = Redis.layerCluster([url], { [name]: time })
+            assert.include((yield* Effect.flip(Layer.build(Layer.fresh(cluster)))).message, name)
+          }
+        }
+      }))
+
+    it.scoped("something else listens", () =>
+      Effect.gen(function*() {
+        const server = Net.createServer((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")).listen(
+          0,
+          "127.0.0.1"
+        )
+        yield* Effect.addFinalizer(() => Effect.sync(() => server.close()))
+        yield* Effect.async<void>((resume) => void server.once("listening", () => resume(Effect.void)))
+        const { port } = server.address() as Net.AddressInfo
+        const { error, millis } = yield* failure({ url: Redacted.make(`redis://127.0.0.1:${port}`) })
+        assert.strictEqual(error._tag, "ConnectFailed")
+        assert.isBelow(millis, 1000)
+      }))
+
+    it.scoped("somebody listens and does not answer", () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        const proxy = yield* TcpProxy.make(url)
+        yield* proxy.stall()
+        const { error, millis } = yield* failure({ url: proxy.through(url), connectTimeout: "300 millis" })
+        assert.strictEqual(error._tag, "ConnectFailed")
+        assert.isBelow(millis, 600)
+      }))
+
+    it.scoped("a database that does not exist", () =>
+      Effect.gen(function*() {
+        const url = new URL(Redacted.value((yield* RedisServer.RedisServer).url))
+        url.pathname = "/99999"
+        const { error } = yield* failure({ url: Redacted.make(url.href) })
+        assert.strictEqual(error._tag, "CommandFailed")
+        assert.include(error.message, "DB index")
+      }))
+
+    it.scoped("the login is refused, or missing", () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        const bare = Redacted.value(url).replace("redis://", "")
+        yield* Effect.scoped(
+          Effect.flatMap(connect({ url }), (redis) => redis.command("CONFIG", "SET", "requirepass", "open-sesame"))
+        )
+        for (const login of ["", ":wrong-sesame@", "nobody:wrong-sesame@"]) {
+          const { error, millis } = yield* failure({ url: Redacted.make(`redis://${login}${bare}`) })
+          assert.strictEqual(error._tag, "LoginRefused")
+          assert.notInclude(error.message, "sesame")
+          assert.isBelow(millis, 1000)
+        }
+        yield* connect({ url: Redacted.make(`redis://:open-sesame@${bare}`) })
+      }).pipe(Effect.provide(RedisServer.layerOwn())))
+
+    it.scoped("the server is too old", () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        const { error } = yield* failure({ url })
+        assert.strictEqual(error._tag, "ServerTooOld")
+      }).pipe(Effect.provide(RedisServer.layerOwn({ args: ["--rename-command", "XREADGROUP", ""] }))))
+  })
+
+  describe("TLS", () => {
+    it.scoped("a consumer works over TLS, with a server whose certificate is trusted", () =>
+      Effect.gen(function*() {
+        const { ca, url } = yield* RedisServer.RedisServer
+        const tls = { ca: Option.getOrThrow(ca) }
+        yield* Effect.gen(function*() {
+          const { group, send } = yield* freshGroup()
+          yield* send(3)
+          const held = yield* deliveries(group, 3)
+          yield* Effect.forEach(held, (delivery) => Delivery.use(delivery, () => Effect.void))
+          yield* expectNothingLeft(group)
+        }).pipe(Effect.scoped, Effect.provide(Redis.layer({ url, tls })))
+
+        // Nobody who cannot tell who answers is connected, nor anybody who believes to speak TLS and does not.
+        const { error } = yield* failure({ url })
+        assert.strictEqual(error._tag, "ConnectFailed")
+        assert.include(error.message, "self-signed")
+        const elsewhere = yield* failure({ url, tls: { ...tls, servername: "redis.example" } })
+        assert.strictEqual(elsewhere.error._tag, "ConnectFailed")
+        assert.include(elsewhere.error.message, "redis.example")
+        const plain = Redacted.make(Redacted.value(url).replace("rediss:", "redis:"))
+        const careless = yield* failure({ url: plain, tls })
+        assert.strictEqual(careless.error._tag, "ConnectFailed")
+        assert.include(careless.error.message, "rediss://")
+        assert.strictEqual((yield* failure({ url: plain, connectTimeout: "1 second" })).error._tag, "ConnectFailed")
+      }).pipe(Effect.provide(RedisServer.layerOwn({ tls: true }))))
+
+    it.scoped("a cluster is connected to with TLS as well", () =>
+      Effect.gen(function*() {
+        const { ca, url } = yield* RedisServer.RedisServer
+        const tls = { ca: Option.getOrThrow(ca) }
+        yield* Effect.gen(function*() {
+          const redis = yield* Redis.Redis
+          // Every slot on one node, and what it announces of itself.
+          const slots = Array.from({ length: 16_384 }, (_, slot) => String(slot))
+          yield* redis.command("CLUSTER", "ADDSLOTS", ...slots)
+          yield* until(redis.command("CLUSTER", "INFO"), (info) => /cluster_state:ok/.test(String(info)))
+        }).pipe(Effect.scoped, Effect.provide(Redis.layer({ url, tls })))
+        yield* Effect.gen(function*() {
+          const { group, send } = yield* freshGroup()
+          yield* send(2)
+          const held = yield* deliveries(group, 2)
+          yield* Effect.forEach(held, (delivery) => Delivery.use(delivery, () => Effect.void))
+          yield* expectNothingLeft(group)
+        }).pipe(Effect.scoped, Effect.provide(Redis.layerCluster([url], { tls })))
+        const distrust = yield* Effect.flip(Layer.build(Layer.fresh(Redis.layerCluster([url]))))
+        assert.strictEqual(distrust._tag, "ConnectFailed")
+      }).pipe(Effect.provide(RedisServer.layerOwn({
+        tls: true,
+        args: [...["--cluster-enabled", "yes", "--tls-cluster", "yes"], ...["--cluster-announce-ip", "127.0.0.1"]]
+      }))))
+  })
+
+  it.scoped("layerConfig takes its options from the configuration", () =>
+    Effect.gen(function*() {
+      const { url } = yield* RedisServer.RedisServer
+      const redis = yield* Layer.build(Redis.layerConfig({ url: Config.redacted("REDIS_URL") })).pipe(
+        Effect.map(Context.get(Redis.Redis)),
+        Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["REDIS_URL", Redacted.value(url)]])))
+      )
+      assert.strictEqual(yield* redis.command("PING"), "PONG")
+    }))
+
+  it.scoped("layerFrom refuses a client that would send things twice", () =>
+    Effect.gen(function*() {
+      const { url } = yield* RedisServer.RedisServer
+      const careless = Redis.layerFrom(() => new Client(Redacted.value(url), { lazyConnect: true }))
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(careless)))
+      assert.strictEqual(error._tag, "ConnectFailed")
+      assert.include(error.message, "autoResendUnfulfilledCommands")
+      const careful = Redis.layerFrom((required) => new Client(Redacted.value(url), required))
+      yield* Layer.build(careful)
+    }))
+})

@@ -1,0 +1,152 @@
+import { assert, layer } from "@effect/vitest"
+import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Reclaim from "@safesync/redis-streams/Reclaim"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as TcpProxy from "@safesync/testkit/TcpProxy"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import {
+  deliveries,
+  expectNoReader,
+  expectNothingLeft,
+  freshGroup,
+  numberOf,
+  type Order,
+  order,
+  pendingOf,
+  RedisLive,
+  until,
+  untilBlocked
+} from "./fixture.js"
+
+layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
+  const take = (group: ConsumerGroup.ConsumerGroup<Order>, consumer: string, block?: Duration.DurationInput) =>
+    Effect.map(
+      StreamConsumer.next(group, { consumer, block }),
+      Option.map(({ attempt, value }) => [value.number, attempt])
+    )
+
+  it.scoped("next is the next new entry; without block it does not wait for one", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      yield* send(2)
+      const handled: Array<number> = []
+      const one = Effect.scoped(Effect.gen(function*() {
+        const found = yield* StreamConsumer.next(group, { consumer: "a" })
+        if (Option.isSome(found)) {
+          handled.push(yield* numberOf(found.value))
+        }
+        return Option.isSome(found)
+      }))
+      assert.deepStrictEqual(yield* Effect.all([one, one, one]), [true, true, false])
+      assert.deepStrictEqual(handled, [1, 2])
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("next waits for as long as block says, and takes what comes", () =>
+    Effect.gen(function*() {
+      const { group, producer } = yield* freshGroup()
+      assert.deepStrictEqual(yield* take(group, "a", "20 millis"), Option.none())
+      const waiting = yield* Effect.fork(take(group, "a", "1 minute"))
+      yield* untilBlocked(group)
+      yield* StreamProducer.send(producer, order(1))
+      assert.deepStrictEqual(yield* Fiber.join(waiting), Option.some([1, 1]))
+    }))
+
+  it.scoped("L20: a next that waits stops at once", () =>
+    Effect.gen(function*() {
+      const { group } = yield* freshGroup()
+      const waiting = yield* Effect.fork(Effect.scoped(take(group, "a", "1 minute")))
+      yield* untilBlocked(group)
+      const [took] = yield* Effect.timed(Fiber.interrupt(waiting))
+      assert.isBelow(Duration.toMillis(took), 1000)
+      yield* expectNoReader(group)
+    }))
+
+  it.scoped("L15, L20: a delivery of next that was not begun is handed back with its scope", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "1 hour" })
+      yield* send(1)
+      assert.deepStrictEqual(yield* Effect.scoped(take(group, "a")), Option.some([1, 1]))
+      const [delivery] = yield* Reclaim.once(group, { consumer: "b", count: 1 })
+      assert.strictEqual(yield* numberOf(delivery!), 1)
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("L16: what is pending for the consumer comes before what is new, each once", () =>
+    Effect.gen(function*() {
+      const { group, producer, send } = yield* freshGroup()
+      const { url } = yield* RedisServer.RedisServer
+      yield* send(3)
+      // An earlier life of the consumer, which has failed with all of them.
+      yield* Effect.flatMap(
+        deliveries(group, 3),
+        Effect.forEach((delivery) => Effect.exit(Delivery.use(delivery, () => Effect.fail("later"))))
+      ).pipe(Effect.scoped, Effect.provide(Redis.layer({ url })))
+      yield* StreamProducer.send(producer, order(4))
+      const seen = yield* Effect.all(Array.from({ length: 5 }, () => take(group, "a")))
+      assert.deepStrictEqual(seen, [[1, 2], [2, 2], [3, 2], [4, 1]].map(Option.some).concat(Option.none() as never))
+    }))
+
+  it.scoped("L16, L21: after a call that failed, what it may have lost comes first", () =>
+    Effect.gen(function*() {
+      const { group, producer, send } = yield* freshGroup()
+      const { url } = yield* RedisServer.RedisServer
+      const proxy = yield* TcpProxy.make(url)
+      yield* Effect.gen(function*() {
+        const redis = yield* Redis.Redis
+        assert.deepStrictEqual(yield* take(group, "a"), Option.none())
+        const [id] = yield* send(2)
+        yield* proxy.loseReplies("XREADGROUP")
+        assert.strictEqual((yield* Effect.flip(take(group, "a")))._tag, "RedisConnectionLost")
+        yield* until(Effect.either(redis.command("PING")), Either.isRight)
+        assert.deepStrictEqual((yield* pendingOf(group)).map(({ id }) => id), [id])
+        const held = yield* Effect.all([take(group, "a"), take(group, "a")])
+        assert.deepStrictEqual(held, [Option.some([1, 2]), Option.some([2, 1])])
+        // Nor is what is held here given out again after another failure.
+        yield* StreamProducer.send(producer, order(3))
+        yield* proxy.loseReplies("XREADGROUP")
+        yield* Effect.flip(take(group, "a"))
+        yield* until(Effect.either(redis.command("PING")), Either.isRight)
+        assert.deepStrictEqual(yield* take(group, "a"), Option.some([3, 2]))
+        assert.deepStrictEqual((yield* pendingOf(group)).map(({ attempts }) => attempts), [2, 1, 2])
+      }).pipe(Effect.scoped, Effect.provide(Redis.layer({ url: proxy.through(url) })))
+    }))
+
+  it.scoped("L17: an entry that cannot be decoded is dealt with, and the next one is found behind it", () =>
+    Effect.gen(function*() {
+      const { group, producer, stream } = yield* freshGroup()
+      const redis = yield* Redis.Redis
+      yield* redis.command("XADD", stream, "*", "data", "{")
+      yield* StreamProducer.send(producer, order(1))
+      assert.deepStrictEqual(yield* take(group, "a"), Option.some([1, 1]))
+      assert.strictEqual(yield* redis.command("XLEN", group.deadLetterStream), 1)
+      const bad = yield* redis.command("XADD", stream, "*", "data", "{")
+      yield* StreamProducer.send(producer, order(2))
+      const strict = StreamConsumer.next(group, { consumer: "a", malformed: "fail" })
+      assert.strictEqual((yield* Effect.flip(strict))._tag, "MalformedEntry")
+      assert.strictEqual(Option.getOrThrow(yield* strict).value.number, 2)
+      assert.include((yield* pendingOf(group)).map(({ id }) => id), bad)
+    }))
+
+  it.scoped("next refuses what can never work, and says that there is no group", () =>
+    Effect.gen(function*() {
+      const { group } = yield* freshGroup()
+      const refusal = (settings: Parameters<typeof StreamConsumer.next>[1]) =>
+        Effect.map(
+          Effect.flip(StreamConsumer.next(group, settings)),
+          (error) => error._tag === "InvalidOptions" ? error.option : error._tag
+        )
+      assert.strictEqual(yield* refusal({ consumer: " " }), "consumer")
+      assert.strictEqual(yield* refusal({ consumer: "a", block: 0 }), "block")
+      const never = StreamConsumer.next({ ...group, group: "never" }, { consumer: "a" })
+      assert.strictEqual((yield* Effect.flip(never))._tag, "NoGroup")
+    }))
+})
