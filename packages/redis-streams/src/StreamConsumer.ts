@@ -212,10 +212,10 @@ export const next = <A>(
       })
       return Effect.zipRight(read, orElse(fromOwn))
     })
-    // What arrived and is no delivery has been dealt with: it was undecodable, or for another group.
+    // What came and is no delivery has been dealt with: it was undecodable, for another group, or runs here already.
     const fromNew: Found = Effect.flatMap(
       reads.readNewNow(fetched, 1),
-      () => fetched.hasMore ? orElse(fromNew) : wait
+      (found) => found ? orElse(fromNew) : wait
     )
     const wait: Found = Effect.suspend(() => {
       const left = Math.ceil(deadline - performance.now())

@@ -48,12 +48,20 @@ export const readNew = <A>(
     )
   })
 
-/** The same without waiting, and so on the connection that all share. Not a script: before 6.0 none may read. */
-export const readNewNow = <A>(session: Session<A>, count: number): Effect.Effect<void, RedisError> =>
+/**
+ * The same without waiting, and so on the connection that all share. Not a script: before 6.0 none may read. Answers whether the
+ * server had something; what runs in this process already arrives in a group that was created again, and is no delivery.
+ */
+export const readNewNow = <A>(session: Session<A>, count: number): Effect.Effect<boolean, RedisError> =>
   Effect.suspend(() => {
     const sent = performance.now()
+    let found = false
     const read = session.holder.redis.read("XREADGROUP", ...readArgs(session, count))
-    return measured(session, session.finishing(Effect.map(read, (reply) => session.arriveNew(reply, sent))), sent)
+    const arrive = (reply: unknown) => {
+      found = reply !== null
+      session.arriveNew(reply, sent)
+    }
+    return Effect.map(measured(session, session.finishing(Effect.map(read, arrive)), sent), () => found)
   })
 
 // internal
