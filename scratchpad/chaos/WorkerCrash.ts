@@ -15,6 +15,7 @@ import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import type { TcpProxy } from "@safesync/testkit/TcpProxy"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
@@ -145,6 +146,17 @@ const run = (settings: Settings, cells: ReadonlyArray<Cell>) =>
       Effect.map(ConsumerGroup.info(group), ({ lag, pending }) => Option.contains(lag, 0) && pending === 0),
       () => Effect.succeed(false)
     )
+    /** Every worker asks for messages: one that is still connecting gets none, and does not come to its point. */
+    const reading = Effect.catchAll(
+      Effect.map(
+        ConsumerGroup.info(group),
+        ({ consumers }) =>
+          hands.every((_, i) =>
+            consumers.some(({ idle, name }) => name === `worker-${i + 1}` && Duration.lessThan(idle, "1 second"))
+          )
+      ),
+      () => Effect.succeed(false)
+    )
     const audit = onFreshConnection(Effect.flatMap(SqlClient, (sql) =>
       sql<{ total: number; distinct: number; pence: string; balance: string }>`
         SELECT COUNT(*) AS total, COUNT(DISTINCT number) AS \`distinct\`, SUM(pence) AS pence,
@@ -176,6 +188,7 @@ const run = (settings: Settings, cells: ReadonlyArray<Cell>) =>
       Effect.gen(function*() {
         yield* Effect.forEach(hands, (hand) =>
           hand.alive() ? Effect.void : hand.start, { concurrency: "unbounded" })
+        yield* ServerState.within(within, reading, (yes) => yes)
         const struck = yield* Effect.forEach(together, (cell, i) => fault(round, cell, hands[(round + i) % workers]!))
         yield* Effect.all(struck, { concurrency: "unbounded" })
         const over = yield* ServerState.within(within, settled, (yes) => yes)
