@@ -90,6 +90,9 @@ layer(MysqlServer.layer, { excludeTestServices: true })("blockerDetails", (it) =
   it.effect("Deadlock names the other transaction, by its statement and span; so does TransactionAborted's cause", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts
+      const sql = yield* SqlClient
+      // Opens the connection on which it asks: a deadlock is told within a bound that has little room for that.
+      yield* Transaction.run(sql`SELECT SLEEP(0.12)`, { blockerDetails: true })
       const ids: Array<number> = []
       const exits = yield* crosswise(Transaction.run({ blockerDetails: true }), (other) =>
         Effect.gen(function*() {
