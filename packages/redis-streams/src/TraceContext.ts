@@ -95,24 +95,27 @@ export const useSpan = <A, E, R>(
   options: () => Tracer.SpanOptions,
   body: (span: Tracer.Span | undefined) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
-  Effect.withFiberRuntime((fiber) => {
+  Effect.withFiberRuntime<A, E, R>((fiber) => {
     if (!isCollected(fiber)) {
       return body(undefined)
     }
     const given = { captureStackTrace: false, ...options() }
     const parent = given.parent ?? (given.root === true ? undefined : openSpan(fiber))
-    return parent?.sampled === false
-      ? given.parent === undefined ? body(undefined) : inSpan(body(undefined), given.parent)
-      : withoutValues((withheld) =>
-        Effect.useSpan(name, given, (span) =>
-          inSpan(
-            Effect.catchAllCause(body(span), (cause) => {
-              span.attribute("error.type", errorType(cause))
-              return withheld(cause)
-            }),
-            span
-          ))
-      )
+    if (parent?.sampled === false) {
+      return given.parent === undefined ? body(undefined) : inSpan(body(undefined), given.parent)
+    }
+    let withheld: Cause.Cause<E> | undefined
+    const traced = Effect.useSpan(name, given, (span) =>
+      inSpan(
+        Effect.catchAllCause(body(span), (cause): Effect.Effect<never, E | ValuesWithheld> => {
+          span.attribute("error.type", errorType(cause))
+          if (!Option.exists(Cause.failureOption(cause), ParseResult.isParseError)) return Effect.failCause(cause)
+          withheld = cause
+          return new ValuesWithheld()
+        }),
+        span
+      ))
+    return Effect.catchAllCause(traced, (cause) => Effect.failCause(withheld ?? cause as Cause.Cause<E>))
   })
 
 /**
@@ -192,25 +195,6 @@ const errorType = (cause: Cause.Cause<unknown>): string => {
 /** What a span ends with instead of an error whose text quotes values: they must not leave with it. */
 class ValuesWithheld extends Data.TaggedError("ParseError") {
   override readonly message = "A value does not fit its schema"
-}
-
-const withoutValues = <A, E, R>(
-  traced: (withheld: (cause: Cause.Cause<E>) => Effect.Effect<never, E | ValuesWithheld>) => Effect.Effect<
-    A,
-    E | ValuesWithheld,
-    R
-  >
-): Effect.Effect<A, E, R> => {
-  let original: Cause.Cause<E> | undefined
-  const withheld = (cause: Cause.Cause<E>) => {
-    if (!Option.exists(Cause.failureOption(cause), ParseResult.isParseError)) return Effect.failCause(cause)
-    original = cause
-    return new ValuesWithheld()
-  }
-  return Effect.catchAllCause(
-    traced(withheld),
-    (cause) => Effect.failCause(original ?? cause as Cause.Cause<E>)
-  )
 }
 
 const native = Context.get(DefaultServices.liveServices, Tracer.Tracer)

@@ -26,6 +26,19 @@ import {
   untilBlocked
 } from "./fixture.js"
 
+/** Refuses to create a group twice; `left` is below zero once it has been asked again. */
+const refusingTwice = (redis: Redis.Service) => {
+  let left = 2
+  const service: Redis.Service = {
+    ...redis,
+    command: (...command) =>
+      command[0] === "XGROUP" && left-- > 0
+        ? Effect.fail(new Loading({ command: "XGROUP", detail: "not yet" }))
+        : redis.command(...command)
+  }
+  return { service, left: () => left }
+}
+
 layer(RedisLive, { excludeTestServices: true })("a lost group", (it) => {
   it.scoped("L21: a group that is lost is NoGroup, also under a read that blocks", () =>
     Effect.gen(function*() {
@@ -84,25 +97,18 @@ layer(RedisLive, { excludeTestServices: true })("a lost group", (it) => {
       const { group, send, stream } = yield* freshGroup({ whenLost: { recreateFrom: "0" } })
       const redis = yield* Redis.Redis
       yield* send(1)
-      let refusals = 2
-      const refusing: Redis.Service = {
-        ...redis,
-        command: (...command) =>
-          command[0] === "XGROUP" && refusals-- > 0
-            ? Effect.fail(new Loading({ command: "XGROUP", detail: "not yet" }))
-            : redis.command(...command)
-      }
+      const refusing = refusingTwice(redis)
       const seen: Array<number> = []
       yield* StreamConsumer.stream(group, { consumer: "a", reconnect: Schedule.spaced("1 millis") }).pipe(
         Stream.mapEffect(numberOf),
         Stream.runForEach((number) => Effect.sync(() => seen.push(number))),
-        Effect.provideService(Redis.Redis, refusing),
+        Effect.provideService(Redis.Redis, refusing.service),
         Effect.forkScoped
       )
       yield* until(Effect.sync(() => seen.length), (length) => length === 1)
       yield* redis.command("XGROUP", "DESTROY", stream, group.group)
       yield* until(Effect.sync(() => seen.length), (length) => length === 2)
-      assert.isBelow(refusals, 0)
+      assert.isBelow(refusing.left(), 0)
     }))
 
   for (const whenLost of ["fail", { recreateFrom: "0" }] as const) {
@@ -131,30 +137,23 @@ layer(RedisLive, { excludeTestServices: true })("a lost group", (it) => {
       const { group, send, stream } = yield* freshGroup({ whenLost: { recreateFrom: "0" } })
       const redis = yield* Redis.Redis
       const looked = yield* Deferred.make<void>()
-      let refusals = 2
-      const refusing: Redis.Service = {
-        ...redis,
-        command: (...command) =>
-          command[0] === "XGROUP" && refusals-- > 0
-            ? Effect.fail(new Loading({ command: "XGROUP", detail: "not yet" }))
-            : redis.command(...command)
-      }
+      const refusing = refusingTwice(redis)
       const reclaiming = yield* Reclaim.stream(group, {
         consumer: "b",
         every: Schedule.tapOutput(Schedule.spaced("5 millis"), () => Deferred.succeed(looked, undefined)),
         reconnect: Schedule.spaced("1 millis")
       }).pipe(
-        Stream.mapEffect((delivery) => Delivery.use(delivery, ({ number }) => Effect.succeed(number))),
+        Stream.mapEffect(numberOf),
         Stream.take(2),
         Stream.runCollect,
-        Effect.provideService(Redis.Redis, refusing),
+        Effect.provideService(Redis.Redis, refusing.service),
         Effect.fork
       )
       yield* Deferred.await(looked)
       // The stream goes, and its group with it.
       yield* redis.command("DEL", stream)
       yield* until(Effect.either(ConsumerGroup.info(group)), (info) => info._tag === "Right")
-      assert.isBelow(refusals, 0)
+      assert.isBelow(refusing.left(), 0)
       const recreated = Metric.taggedWithLabels(Metrics.groupsRecreated, Metrics.labels(stream))
       assert.strictEqual((yield* Metric.value(recreated)).count, 1)
       yield* send(3)

@@ -1,14 +1,12 @@
 /** What is on the wire, in both directions, as COTI SafeSync for Python writes and reads it: `json.dumps` in the field `data`. */
 import { assert, describe, layer } from "@effect/vitest"
-import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamEntry from "@safesync/redis-streams/StreamEntry"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { isUtf8 } from "node:buffer"
-import * as crypto from "node:crypto"
-import { deliveries, expectNothingLeft, freshGroup, Order, order, RedisLive } from "./fixture.js"
+import { deliveries, expectNothingLeft, freshGroup, freshStream, Order, order, RedisLive } from "./fixture.js"
 import { recording } from "./recording.js"
 
 const Message = Schema.Struct({
@@ -52,15 +50,7 @@ const byPython = [
   String.raw`"names": {"\u043a\u043b\u044e\u0447": "\u0437\u043d\u0430\u0447\u0435\u043d\u0438\u0435"}}`
 ].join("")
 
-/** A stream of such messages, with a group. */
-const freshMessages = Effect.gen(function*() {
-  const stream = `test:${crypto.randomUUID()}`
-  const group = yield* ConsumerGroup.make({ stream, group: "g", schema: Message, startId: "0", minIdle: "1 minute" })
-  yield* ConsumerGroup.create(group)
-  const redis = yield* Redis.Redis
-  yield* Effect.addFinalizer(() => Effect.orDie(redis.command("DEL", stream, group.deadLetterStream)))
-  return { group, redis, stream, producer: yield* StreamProducer.make({ stream, schema: Message }) }
-})
+const freshMessages = freshStream(Message)
 
 /** The fields of every entry, as bytes. */
 const rawOf = (stream: string) =>

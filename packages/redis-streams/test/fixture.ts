@@ -43,7 +43,8 @@ export const order = (number: number) => new Order({ number })
 export const orders = (count: number) => Array.from({ length: count }, (_, i) => order(i + 1))
 
 /** A stream and a group of its own, created on the server, deleted at the end. */
-export const freshGroup = (
+export const freshStream = <A, I>(
+  schema: Schema.Schema<A, I>,
   settings: {
     readonly minIdle?: Duration.DurationInput
     readonly startId?: string
@@ -55,20 +56,27 @@ export const freshGroup = (
     const group = yield* ConsumerGroup.make({
       stream,
       group: "billing",
-      schema: Order,
+      schema,
       startId: settings.startId ?? "0",
       minIdle: settings.minIdle ?? "1 minute",
       whenLost: settings.whenLost
     })
-    const producer = yield* StreamProducer.make({ stream, schema: Order })
+    const producer = yield* StreamProducer.make({ stream, schema })
     yield* ConsumerGroup.create(group)
     const redis = yield* Redis.Redis
     // Runs last: every stream of the test is closed by then.
     yield* Effect.addFinalizer(() =>
       Effect.orDie(Effect.zipRight(redis.command("DEL", stream, group.deadLetterStream), expectNoReader(group)))
     )
-    return { group, producer, stream, send: (count: number) => StreamProducer.sendAll(producer, orders(count)) }
+    return { group, producer, redis, stream }
   })
+
+/** The same, of orders. */
+export const freshGroup = (settings?: Parameters<typeof freshStream>[1]) =>
+  Effect.map(freshStream(Order, settings), (fresh) => ({
+    ...fresh,
+    send: (count: number) => StreamProducer.sendAll(fresh.producer, orders(count))
+  }))
 
 /** What is pending at the server, by entry: owner, delivery count. */
 export const pendingOf = (group: { readonly stream: string; readonly group: string }) =>

@@ -55,13 +55,8 @@ export const readNew = <A>(
 export const readNewNow = <A>(session: Session<A>, count: number): Effect.Effect<boolean, RedisError> =>
   Effect.suspend(() => {
     const sent = performance.now()
-    let found = false
     const read = session.holder.redis.read("XREADGROUP", ...readArgs(session, count))
-    const arrive = (reply: unknown) => {
-      found = reply !== null
-      session.arriveNew(reply, sent)
-    }
-    return Effect.map(measured(session, session.finishing(Effect.map(read, arrive)), sent), () => found)
+    return measured(session, session.finishing(Effect.map(read, (reply) => session.arriveNew(reply, sent))), sent)
   })
 
 // internal
@@ -78,12 +73,12 @@ const readArgs = <A>({ holder }: Session<A>, count: number, ...block: ReadonlyAr
   ">"
 ]
 
-const measured = <A>(
+const measured = <A, B>(
   session: Session<A>,
-  read: Effect.Effect<void, RedisError>,
+  read: Effect.Effect<B, RedisError>,
   start: number
-): Effect.Effect<void, RedisError> =>
-  Effect.flatMap(read, () => {
+): Effect.Effect<B, RedisError> =>
+  Effect.tap(read, () => {
     const count = session.arrivedCount
     if (count === 0) {
       return Effect.void

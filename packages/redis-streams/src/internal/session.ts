@@ -57,12 +57,13 @@ export class Session<in out A> {
     this.arrived.push(arrival.make(id, attempt, fields, freshAt))
   }
 
-  /** The reply of XREADGROUP for one stream, strings as bytes. */
-  arriveNew(reply: unknown, freshAt: number): void {
-    const stream = (reply as ReadonlyArray<readonly [Buffer, ReadonlyArray<Entry>]> | null)?.[0]
-    for (const [id, fields] of stream?.[1] ?? []) {
+  /** The reply of XREADGROUP for one stream, strings as bytes. Answers whether there was something in it. */
+  arriveNew(reply: unknown, freshAt: number): boolean {
+    const entries = (reply as ReadonlyArray<readonly [Buffer, ReadonlyArray<Entry>]> | null)?.[0]?.[1] ?? []
+    for (const [id, fields] of entries) {
       this.arrive(id, 1, fields, freshAt)
     }
+    return entries.length > 0
   }
 
   /** What a script has taken. Entries that were deleted while they were pending are reported, and gone. */
@@ -80,7 +81,9 @@ export class Session<in out A> {
   readonly deliver: Effect.Effect<Chunk.Chunk<Delivery<A>>, RedisError> = Effect.suspend(() => {
     const rest: Array<Arrival> = []
     for (const raw of this.arrived) {
-      const decoded = raw.isText && !this.isForOthers(raw) ? arrival.decodeNow(this.group.entry, raw) : undefined
+      const decoded = raw.isText && !arrival.isForOthers(raw, this.holder.group)
+        ? arrival.decodeNow(this.group.entry, raw)
+        : undefined
       if (decoded?._tag === "Right") {
         this.makeReady(raw, decoded.right)
       } else {
@@ -135,17 +138,13 @@ export class Session<in out A> {
     this.ready.push(new Lease(this.holder, raw.id, raw.count, decoded.value, decoded.headers, raw.freshAt))
   }
 
-  private isForOthers(raw: Arrival): boolean {
-    return arrival.isForOthers(raw, this.holder.group)
-  }
-
   /** An entry that is for others, undecodable, or whose schema is asynchronous. */
   private readonly settle = (raw: Arrival): Effect.Effect<void, RedisError> => {
-    const { inFlight, stream } = this.holder
+    const { group, inFlight, stream } = this.holder
     const settled = () => {
       this.arrived = this.arrived.filter((other) => other !== raw)
     }
-    if (this.isForOthers(raw)) {
+    if (arrival.isForOthers(raw, group)) {
       return Effect.map(inFlight.acks.ack([raw.id]), settled)
     }
     return Effect.matchEffect(arrival.decode(this.group.entry, raw), {
