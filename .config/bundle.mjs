@@ -7,8 +7,7 @@ import { fileURLToPath } from "node:url"
 const programs = {
   demo: ["main", "worker"],
   chaos: ["workerCrashEntry"],
-  examples: ["payments", "paymentsSetup", "migration/worker", "worker/recovery"],
-  packaging: []
+  examples: ["payments", "paymentsSetup", "migration/worker", "worker/recovery"]
 }
 
 /** Effect is bundled with us. Everything else is found in node_modules when it is needed. */
@@ -36,7 +35,7 @@ const bundle = (folder) =>
   })
 
 export const setup = async ({ name }) => {
-  await bundle(name)
+  if (name in programs) await bundle(name)
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await Promise.all(process.argv.slice(2).map(bundle))

@@ -121,10 +121,8 @@ const run = (settings: Settings, cells: ReadonlyArray<Cell>) =>
     const database = new URL(Redacted.value(mysql.url))
     database.pathname = `/${config.database}`
     const urls = { mysql: Redacted.make(database.href), redis: redis.url }
-    const hands = yield* Effect.forEach(
-      Array.from({ length: workers }),
-      (_, i) => Process.make(`worker-${i + 1}`, stream, urls)
-    )
+    const names = Array.from({ length: workers }, (_, i) => `worker-${i + 1}`)
+    const hands = yield* Effect.forEach(names, (name) => Process.make(name, stream, urls))
     yield* Effect.forEach(hands, ({ start }) => start, { concurrency: "unbounded" })
 
     const failures: Array<string> = []
@@ -151,8 +149,8 @@ const run = (settings: Settings, cells: ReadonlyArray<Cell>) =>
       Effect.map(
         ConsumerGroup.info(group),
         ({ consumers }) =>
-          hands.every((_, i) =>
-            consumers.some(({ idle, name }) => name === `worker-${i + 1}` && Duration.lessThan(idle, "1 second"))
+          names.every((worker) =>
+            consumers.some(({ idle, name }) => name === worker && Duration.lessThan(idle, "1 second"))
           )
       ),
       () => Effect.succeed(false)
