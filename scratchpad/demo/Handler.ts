@@ -64,9 +64,9 @@ export const apply = (
   line: InvoiceLine.InvoiceLine
 ): Effect.Effect<void, HandlerError, Transaction | SqlClient.SqlClient> =>
   Effect.gen(function*() {
-    yield* writeLedger(line)
-    yield* updateFigures(line)
-    yield* openInvoice(line)
+    const found = yield* look(line)
+    yield* updateFigures(line, found)
+    if (!found.is_open) yield* openInvoice(line)
     yield* takeFromStock(line)
     yield* addToInvoice(line)
     yield* chargeAccount(line)
@@ -74,47 +74,46 @@ export const apply = (
 
 // internal
 
-const writeLedger = (line: InvoiceLine.InvoiceLine) =>
-  Effect.flatMap(
-    SqlClient.SqlClient,
-    (sql) =>
-      sql`INSERT INTO ledger (line, invoice_no, stock_code, account, quantity, unit_price, amount) VALUES (
-      ${line.line}, ${line.invoiceNo}, ${line.stockCode}, ${InvoiceLine.account(line)}, ${line.quantity},
-      ${BigDecimal.format(line.unitPrice)}, ${BigDecimal.format(InvoiceLine.amount(line))})`
-  )
+interface Found {
+  readonly version: number
+  readonly line_count: number
+  readonly sold: number
+  readonly returned: number
+  readonly revenue: string
+  readonly highest_price: string
+  /** 1 where the invoice has its header. */
+  readonly is_open: 0 | 1
+}
+
+/** All that is read without a lock: what another transaction may have changed by the time that it is used. */
+const look = (line: InvoiceLine.InvoiceLine) =>
+  Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    const [found] = yield* sql<Found>`SELECT version, line_count, sold, returned, revenue, highest_price,
+        EXISTS (SELECT * FROM invoice WHERE invoice_no = ${line.invoiceNo}) AS is_open
+      FROM product_figures WHERE stock_code = ${line.stockCode}`
+    return found ?? (yield* new ReferenceMissing({ table: "product_figures" }))
+  })
 
 /**
  * Optimistic: no lock while the new figures are computed; if another line of the product is faster, the transaction is run
  * again by the worker's schedule.
  */
-const updateFigures = (line: InvoiceLine.InvoiceLine) =>
-  Effect.gen(function*() {
-    const sql = yield* SqlClient.SqlClient
-    const [figures] = yield* sql<{
-      readonly version: number
-      readonly line_count: number
-      readonly sold: number
-      readonly returned: number
-      readonly revenue: string
-      readonly highest_price: string
-    }>`SELECT version, line_count, sold, returned, revenue, highest_price
-      FROM product_figures WHERE stock_code = ${line.stockCode}`
-    if (figures === undefined) return yield* new ReferenceMissing({ table: "product_figures" })
-    yield* Occ.update({
-      table: "product_figures",
-      key: { stock_code: line.stockCode },
-      version: { column: "version", expected: figures.version },
-      set: {
-        line_count: figures.line_count + 1,
-        sold: figures.sold + Math.max(line.quantity, 0),
-        returned: figures.returned + Math.max(-line.quantity, 0),
-        revenue: plus(figures.revenue, InvoiceLine.amount(line)),
-        highest_price: BigDecimal.format(BigDecimal.max(decimal(figures.highest_price), line.unitPrice))
-      }
-    })
+const updateFigures = (line: InvoiceLine.InvoiceLine, found: Found) =>
+  Occ.update({
+    table: "product_figures",
+    key: { stock_code: line.stockCode },
+    version: { column: "version", expected: found.version },
+    set: {
+      line_count: found.line_count + 1,
+      sold: found.sold + Math.max(line.quantity, 0),
+      returned: found.returned + Math.max(-line.quantity, 0),
+      revenue: plus(found.revenue, InvoiceLine.amount(line)),
+      highest_price: BigDecimal.format(BigDecimal.max(decimal(found.highest_price), line.unitPrice))
+    }
   })
 
-/** The first line of an invoice to arrive writes its header. */
+/** Of the lines that find no header, the first writes it, and those that come at the same moment do nothing. */
 const openInvoice = (line: InvoiceLine.InvoiceLine) =>
   IdempotentInsert.insert({
     table: "invoice",

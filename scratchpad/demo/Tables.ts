@@ -13,8 +13,8 @@ import { type Books, openingStock } from "./Sequential.js"
 /**
  * Creates the tables in an empty database.
  *
- * The ledger has no unique key on `line`: the audit must be able to see a line that was applied twice. Codes are compared
- * as they are written, in upper or lower case, which the server's default collation would not do.
+ * Products, accounts and invoices count their lines: so the audit sees a line that was applied twice. Codes are compared as
+ * they are written, in upper or lower case, which the server's default collation would not do.
  *
  * @since 0.1.0
  * @category migrations
@@ -22,16 +22,6 @@ import { type Books, openingStock } from "./Sequential.js"
 export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect.gen(function*() {
   const sql = yield* SqlClient.SqlClient
   const statements = [
-    `CREATE TABLE ledger (
-      id BIGINT AUTO_INCREMENT PRIMARY KEY,
-      line INT NOT NULL,
-      invoice_no VARCHAR(13) NOT NULL,
-      stock_code VARCHAR(20) NOT NULL,
-      account VARCHAR(20) NOT NULL,
-      quantity INT NOT NULL,
-      unit_price DECIMAL(15, 4) NOT NULL,
-      amount DECIMAL(24, 4) NOT NULL
-    )`,
     `CREATE TABLE product_figures (
       stock_code VARCHAR(20) PRIMARY KEY,
       version INT NOT NULL,

@@ -194,7 +194,7 @@ const watch = (
           )
         }
       }
-      yield* Effect.sleep("100 millis")
+      yield* Effect.sleep("250 millis")
     }
   })
 

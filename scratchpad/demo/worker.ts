@@ -69,7 +69,7 @@ const program = Effect.gen(function*() {
   yield* Effect.gen(function*() {
     const group = yield* Messages.consumerGroup(stream)
     const report = Effect.flatMap(counters(stream), tell)
-    yield* Effect.forkScoped(Effect.repeat(report, Schedule.spaced("100 millis")))
+    yield* Effect.forkScoped(Effect.repeat(report, Schedule.spaced("250 millis")))
     if (metricsPort !== undefined) {
       yield* Prometheus.listen({ port: metricsPort })
       yield* Effect.forkScoped(GroupMetrics.report(group, { every: Schedule.spaced("1 second") }))
@@ -84,7 +84,7 @@ const program = Effect.gen(function*() {
         concurrency,
         // The line, not the entry: a line that was sent twice is two entries.
         inbox: (line) => String(line.line),
-        transaction: { isolation: "read-committed", lockWaitTimeout: "20 seconds", retry: patiently },
+        transaction: { isolation: "read-committed", retry: patiently },
         onFailure: (cause) =>
           Option.exists(Cause.failureOption(cause), mayPass)
             ? Disposition.retry(Schedule.intersect(Schedule.spaced("500 millis"), Schedule.recurs(20)))
