@@ -21,6 +21,7 @@ import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import type { Outcome, Scenario, Settings } from "./Scenario.js"
 import * as Seeded from "./Seeded.js"
 import * as ServerState from "./ServerState.js"
@@ -131,14 +132,15 @@ const run = (settings: Settings, cells: ReadonlyArray<Cell>) =>
     let done = 0
     let sprung = 0
 
-    const send = (random: Seeded.Seeded) => {
-      const payments = Array.from({ length: messages }, () => {
-        const payment = { number: ++sent, account: random.between(0, accounts - 1), pence: random.between(1, 999) }
-        pence += payment.pence
-        return payment
+    const send = (random: Seeded.Seeded) =>
+      Effect.suspend(() => {
+        const payments = Array.from({ length: messages }, () => {
+          const payment = { number: ++sent, account: random.between(0, accounts - 1), pence: random.between(1, 999) }
+          pence += payment.pence
+          return payment
+        })
+        return StreamProducer.sendAll(producer, payments)
       })
-      return StreamProducer.sendAll(producer, payments)
-    }
 
     const settled = Effect.catchAll(
       Effect.map(ConsumerGroup.info(group), ({ lag, pending }) => Option.contains(lag, 0) && pending === 0),
@@ -160,25 +162,19 @@ const run = (settings: Settings, cells: ReadonlyArray<Cell>) =>
         SELECT COUNT(*) AS total, COUNT(DISTINCT number) AS \`distinct\`, SUM(pence) AS pence,
           (SELECT SUM(balance) FROM account) AS balance FROM ledger`))
 
-    /** One fault: armed on one worker, then struck when that worker has come to its point. */
-    const fault = (round: number, cell: Cell, hand: Process.Hand) =>
+    /** Sets a trap at the cell's point of the worker. A trap that has not sprung must not do so in a later step. */
+    const arm = (cell: Cell, hand: Process.Hand) =>
       Effect.gen(function*() {
         const { bytes, side } = points[cell.point]
-        const proxy = hand[side]
-        // A worker that gets none of the messages does not come to its point; the trap must not spring in a later step.
         const trap = { armed: true }
         const comes = (piece: Uint8Array) =>
           trap.armed && Buffer.from(piece.buffer, piece.byteOffset, piece.length).includes(bytes)
-        const reached = yield* cell.when === "before" ? hold(proxy, comes) : proxy.loseReplies(comes, "hang")
-        yield* send(Seeded.make(settings.seed, round, cell.point, cell.when, cell.fault))
-        return Effect.gen(function*() {
-          if (Option.isSome(yield* Effect.timeoutOption(reached, "20 seconds"))) {
-            sprung++
-          }
+        const reached = yield* cell.when === "before" ? hold(hand[side], comes) : hand[side].loseReplies(comes, "hang")
+        const sprung = Effect.map(Effect.timeoutOption(reached, "20 seconds"), (yes) => {
           trap.armed = false
-          yield* strike(cell, hand, servers)
-          done++
+          return Option.isSome(yes)
         })
+        return { cell, hand, sprung }
       })
 
     /** Several faults at a time, each on a worker of its own; one worker has none. */
@@ -187,8 +183,20 @@ const run = (settings: Settings, cells: ReadonlyArray<Cell>) =>
         yield* Effect.forEach(hands, (hand) =>
           hand.alive() ? Effect.void : hand.start, { concurrency: "unbounded" })
         yield* ServerState.within(within, reading, (yes) => yes)
-        const struck = yield* Effect.forEach(together, (cell, i) => fault(round, cell, hands[(round + i) % workers]!))
-        yield* Effect.all(struck, { concurrency: "unbounded" })
+        const traps = yield* Effect.forEach(together, (cell, i) => arm(cell, hands[(round + i) % workers]!))
+        const random = Seeded.make(settings.seed, round, ...together.map((_) => `${_.fault} ${_.when} ${_.point}`))
+        // Nothing is struck before all of them are at their points, so that the servers hear of every message. Which worker
+        // gets one is theirs to say: there is more until each has come by.
+        const reached = yield* Effect.raceFirst(
+          Effect.forEach(traps, ({ sprung }) => sprung, { concurrency: "unbounded" }),
+          Effect.zipRight(
+            Effect.repeat(Effect.uninterruptible(send(random)), Schedule.spaced("250 millis")),
+            Effect.never
+          )
+        )
+        sprung += reached.filter((yes) => yes).length
+        yield* Effect.forEach(traps, ({ cell, hand }) => strike(cell, hand, servers), { concurrency: "unbounded" })
+        done += traps.length
         const over = yield* ServerState.within(within, settled, (yes) => yes)
         const what = `round ${round + 1}, ${together.map((_) => `${_.fault} ${_.when} ${_.point}`).join("; ")}`
         if (!over) {
