@@ -61,14 +61,15 @@ export class LoginRefused extends Schema.TaggedError<LoginRefused>()("LoginRefus
 }
 
 /**
- * The server does not know a command that is needed. Redis Streams with consumer groups need Redis 5.0.
+ * The server does not know a command that is needed, or an option of it. Redis Streams with consumer groups need Redis 5.0,
+ * `sendIdempotent` Redis 8.6.
  *
  * @category errors
  * @since 0.1.0
  */
 export class ServerTooOld extends Schema.TaggedError<ServerTooOld>()("ServerTooOld", fields) {
   override get message(): string {
-    return say(this, "Redis 5.0 or newer, or Valkey, is needed")
+    return say(this, `${this.command === "XADD" ? "Redis 8.6 or newer" : "Redis 5.0 or newer, or Valkey,"} is needed`)
   }
 }
 

@@ -14,7 +14,7 @@ import { beside } from "./internal/slot.js"
 import { type Trimming, trimming } from "./internal/trimming.js"
 import * as upkeep from "./internal/upkeep.js"
 import * as Redis from "./Redis.js"
-import type { InvalidOptions, RedisError } from "./RedisError.js"
+import { type InvalidOptions, type RedisError, ServerTooOld } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
 import * as StreamEntry from "./StreamEntry.js"
 import * as TraceContext from "./TraceContext.js"
@@ -142,9 +142,7 @@ export interface Sent {
  * The server remembers a key for `remember` after its entry was made, which a repetition does not lengthen, in a key of its own beside
  * the stream (`{stream}:sent:key`), written in one atomic step with the entry and replicated with it. Afterwards the same key makes a
  * second entry; and sooner where the server evicts keys: a `maxmemory-policy` other than `noeviction` takes those that expire first
- * (`volatile-…`) or any (`allkeys-…`). It works on every server. `XADD … IDMP`
- * of Redis 8.6 is not used: it forgets all but the newest ids of a producer (100, at most 10,000), whatever their age, and
- * would make a second entry without a word.
+ * (`volatile-…`) or any (`allkeys-…`). It works on every server; `sendIdempotent` leaves the remembering to those that can do it.
  *
  * A key says what the message is: if another value is sent under it, the first stays. What holds beyond `remember`, and for what
  * reaches the stream in other ways, is for the consumer's inbox.
@@ -190,6 +188,57 @@ export const sendOnce = <A>(
         yield* trimAfterwards(redis, self, trim)
       }
       return { id, isNew: known === 0 }
+    }))
+
+/**
+ * Sends a value by `XADD … IDMP`: the first entry that a producer sends under `idempotentId` stays the only one, and its id is the
+ * answer to every repetition, as long as the server remembers it. It costs no key and no script, and forgets sooner than
+ * `sendOnce`: all but the newest ids of each producer (100, at most 10,000), and those that are older than a while (100
+ * seconds, at most a day). `XCFGSET` sets both for a stream, and forgets all. What is in the append-only file outlives a restart.
+ *
+ * So it is for a producer that repeats at once what it has no answer to: `producerId` is that of one process, which has no more on
+ * its way than the server remembers. Another value under the same id is not sent, and nothing tells. Fails with `ServerTooOld` where
+ * the server cannot do it (before Redis 8.6, Valkey), and with `InvalidOptions` for an empty id; then nothing was sent.
+ *
+ * @example
+ * import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
+ * import * as Effect from "effect/Effect"
+ *
+ * const paid = (producer: StreamProducer.StreamProducer<number>, invoice: string, pence: number) =>
+ *   StreamProducer.sendIdempotent(producer, pence, { producerId: "till-7", idempotentId: invoice }).pipe(
+ *     Effect.retry({ times: 1, while: (error) => error._tag === "RedisConnectionLost" || error._tag === "RedisTimeout" })
+ *   )
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const sendIdempotent = <A>(
+  self: StreamProducer<A>,
+  value: A,
+  settings: {
+    readonly producerId: string
+    readonly idempotentId: string
+    readonly headers?: StreamEntry.Headers | undefined
+  }
+): Effect.Effect<string, RedisError | ParseError | InvalidOptions, Redis.Redis> =>
+  sending(self, (span) =>
+    Effect.gen(function*() {
+      const redis = yield* Redis.Redis
+      const producerId = yield* options.nonEmpty("producerId", settings.producerId)
+      const idempotentId = yield* options.nonEmpty("idempotentId", settings.idempotentId)
+      const fields = yield* encode(self, value, settings.headers)
+      if (!(yield* redis.capabilities).has("idempotent-add")) {
+        return yield* new ServerTooOld({ command: "XADD", detail: "the server does not know its option IDMP" })
+      }
+      const trim = yield* trimming(redis, self.trim)
+      const id = (yield* redis.command(
+        "XADD",
+        ...[self.stream, "IDMP", producerId, idempotentId, ...trim.options, "*", ...fields]
+      )) as string
+      Metrics.messagesSent.unsafeUpdate(1, Metrics.labels(self.stream))
+      span?.attribute("messaging.message.id", id)
+      yield* trimAfterwards(redis, self, trim)
+      return id
     }))
 
 /**

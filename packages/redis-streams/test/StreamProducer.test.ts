@@ -191,6 +191,48 @@ layer(RedisLive, { excludeTestServices: true })("StreamProducer", (it) => {
       }))
   })
 
+  describe("sendIdempotent", () => {
+    it.scoped("a repetition after a lost reply is the first entry where the server has IDMP, and refused where it has not", () =>
+      Effect.gen(function*() {
+        const { producer, stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        const { url } = yield* RedisServer.RedisServer
+        const proxy = yield* TcpProxy.make(url)
+        const send = (number: number, settings: { readonly producerId: string; readonly idempotentId: string }) =>
+          StreamProducer.sendIdempotent({ ...producer, trim: { maxLength: 1000 } }, order(number), settings)
+        if (!(yield* redis.capabilities).has("idempotent-add")) {
+          const refused = yield* Effect.flip(send(1, { producerId: "p", idempotentId: "1" }))
+          assert.strictEqual(refused._tag, "ServerTooOld")
+          assert.include(refused.message, "Redis 8.6")
+          assert.deepStrictEqual(yield* numbersOf(stream), [])
+          return
+        }
+        yield* proxy.loseReplies("XADD")
+        const lost = yield* send(1, { producerId: "p", idempotentId: "1" }).pipe(
+          Effect.flip,
+          Effect.provide(Layer.fresh(Redis.layer({ url: proxy.through(url) })))
+        )
+        assert.strictEqual(lost._tag === "RedisConnectionLost" && lost.outcome, "unknown")
+        const sent = [
+          yield* send(1, { producerId: "p", idempotentId: "1" }),
+          yield* send(2, { producerId: "p", idempotentId: "2" }),
+          yield* send(3, { producerId: "q", idempotentId: "1" })
+        ]
+        const entries = (yield* redis.command("XRANGE", stream, "-", "+")) as ReadonlyArray<[id: string]>
+        assert.deepStrictEqual(entries.map(([id]) => id), sent)
+      }))
+
+    it.scoped("an empty id is refused before anything is sent", () =>
+      Effect.gen(function*() {
+        const { producer, stream } = yield* freshGroup()
+        for (const settings of [{ producerId: "", idempotentId: "1" }, { producerId: "p", idempotentId: "" }]) {
+          const refused = yield* Effect.flip(StreamProducer.sendIdempotent(producer, order(1), settings))
+          assert.strictEqual(refused._tag, "InvalidOptions")
+        }
+        assert.deepStrictEqual(yield* numbersOf(stream), [])
+      }))
+  })
+
   it.scoped("what the server refuses is a typed error", () =>
     Effect.gen(function*() {
       const { producer, stream } = yield* freshGroup()

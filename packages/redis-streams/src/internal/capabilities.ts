@@ -16,6 +16,8 @@ export type Capability =
   | "trim-min-id"
   /** XADD … ACKED (8.2). */
   | "trim-acked"
+  /** XADD … IDMP (8.6). */
+  | "idempotent-add"
 
 export type Capabilities = ReadonlySet<Capability>
 
@@ -92,9 +94,9 @@ const ofOne = (
   server: Connection["servers"][number],
   onRefusal: Effect.Effect<void>
 ): Effect.Effect<Set<Capability>, RedisError> =>
-  connection.ask(server, "COMMAND", ["INFO", "XREADGROUP", "XAUTOCLAIM", "XACKDEL"]).pipe(
+  connection.ask(server, "COMMAND", ["INFO", "XREADGROUP", "XAUTOCLAIM", "XACKDEL", "XCFGSET"]).pipe(
     Effect.flatMap((reply) => {
-      const [readGroup, autoClaim, ackDel] = reply as ReadonlyArray<ReadonlyArray<unknown> | null>
+      const [readGroup, autoClaim, ackDel, configure] = reply as ReadonlyArray<ReadonlyArray<unknown> | null>
       const found = new Set<Capability>()
       if (readGroup === null) {
         return Effect.fail(new ServerTooOld({ command: "XREADGROUP", detail: "the server has no consumer groups" }))
@@ -111,6 +113,10 @@ const ofOne = (
       if (ackDel) {
         // It came together with the options that say what trimming does with entries that a group still needs.
         found.add("trim-acked")
+      }
+      if (configure) {
+        // It says for how long and how many of the ids of IDMP are remembered, and came with it.
+        found.add("idempotent-add")
       }
       return Effect.succeed(found)
     }),
