@@ -57,7 +57,18 @@ export class MysqlServer extends Context.Tag("@safesync/testkit/MysqlServer")<My
 }>() {}
 
 /**
- * The server named by `SAFESYNC_MYSQL_URL`; without one, a server of our own (see `layerOwn`).
+ * What a server of our own is started with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface OwnOptions {
+  /** Arguments for mysqld, such as `--innodb-lock-wait-timeout=5`. */
+  readonly args?: ReadonlyArray<string> | undefined
+}
+
+/**
+ * The server named by `SAFESYNC_MYSQL_URL`; without one, a server of our own (see `layerOwn`), to which the options apply.
  *
  * A URL that is given and cannot be used (malformed, nobody there, login refused, MySQL before 8.0, MariaDB) is a failure: nothing
  * else is tried.
@@ -65,16 +76,25 @@ export class MysqlServer extends Context.Tag("@safesync/testkit/MysqlServer")<My
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<MysqlServer, ServerUnavailable> = Layer.scoped(
-  MysqlServer,
-  Effect.flatMap(
-    ServerUrl.given(urlVariable),
-    Option.match({
-      onNone: () => own([]),
-      onSome: (url) => Find.first("MySQL", [{ name: urlVariable, find: byUrl(url) }])
-    })
+export const layerWith = (options: OwnOptions): Layer.Layer<MysqlServer, ServerUnavailable> =>
+  Layer.scoped(
+    MysqlServer,
+    Effect.flatMap(
+      ServerUrl.given(urlVariable),
+      Option.match({
+        onNone: () => own(options),
+        onSome: (url) => Find.first("MySQL", [{ name: urlVariable, find: byUrl(url) }])
+      })
+    )
   )
-)
+
+/**
+ * `layerWith` without options.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<MysqlServer, ServerUnavailable> = layerWith({})
 
 /**
  * A server of its own, which a test may kill, stop and pause. What works first is taken: a `mysqld` of this machine, a Docker
@@ -86,10 +106,8 @@ export const layer: Layer.Layer<MysqlServer, ServerUnavailable> = Layer.scoped(
  * @since 0.1.0
  * @category layers
  */
-export const layerOwn = (options?: {
-  /** Arguments for mysqld, such as `--innodb-lock-wait-timeout=5`. */
-  readonly args?: ReadonlyArray<string> | undefined
-}): Layer.Layer<MysqlServer, ServerUnavailable> => Layer.scoped(MysqlServer, own(options?.args ?? []))
+export const layerOwn = (options: OwnOptions = {}): Layer.Layer<MysqlServer, ServerUnavailable> =>
+  Layer.scoped(MysqlServer, own(options))
 
 /**
  * Options of a client on a fresh database: those of `MysqlClient`, except for where the server is.
@@ -248,7 +266,7 @@ const debian: Debian.DebianServer = {
   keep: ["usr/share/mysql"]
 }
 
-const own = (args: ReadonlyArray<string>): Effect.Effect<Find.Found, ServerUnavailable, Scope.Scope> => {
+const own = ({ args = [] }: OwnOptions): Effect.Effect<Find.Found, ServerUnavailable, Scope.Scope> => {
   const started = (origin: Find.Found["origin"]) =>
   (
     { port, control }: { readonly port: number; readonly control: ServerControl }
