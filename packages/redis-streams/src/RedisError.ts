@@ -67,9 +67,13 @@ export class LoginRefused extends Schema.TaggedError<LoginRefused>()("LoginRefus
  * @category errors
  * @since 0.1.0
  */
-export class ServerTooOld extends Schema.TaggedError<ServerTooOld>()("ServerTooOld", fields) {
+export class ServerTooOld extends Schema.TaggedError<ServerTooOld>()("ServerTooOld", {
+  ...fields,
+  /** What is needed, where that is more than consumer groups are. */
+  needs: Schema.optional(Schema.String)
+}) {
   override get message(): string {
-    return say(this, `${this.command === "XADD" ? "Redis 8.6 or newer" : "Redis 5.0 or newer, or Valkey,"} is needed`)
+    return say(this, `${this.needs ?? "Redis 5.0 or newer, or Valkey,"} is needed`)
   }
 }
 

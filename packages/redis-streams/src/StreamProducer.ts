@@ -228,7 +228,11 @@ export const sendIdempotent = <A>(
       const idempotentId = yield* options.nonEmpty("idempotentId", settings.idempotentId)
       const fields = yield* encode(self, value, settings.headers)
       if (!(yield* redis.capabilities).has("idempotent-add")) {
-        return yield* new ServerTooOld({ command: "XADD", detail: "the server does not know its option IDMP" })
+        return yield* new ServerTooOld({
+          command: "XADD",
+          detail: "the server does not know its option IDMP",
+          needs: "Redis 8.6 or newer"
+        })
       }
       const trim = yield* trimming(redis, self.trim)
       const id = (yield* redis.command(
