@@ -29,7 +29,7 @@ export const floors = {
     ],
     [
       ...["ConsumerGroup", "Delivery", "StreamEntry", "TraceContext"],
-      ...["arrival", "deadEntry", "groupState", "lease", "renewal", "slot", "upkeep", "withoutValues"].map((name) => `internal/${name}`)
+      ...["arrival", "deadEntry", "groupState", "lease", "release", "renewal", "slot", "upkeep", "withoutValues"].map((name) => `internal/${name}`)
     ],
     [
       ...["DeadLetter", "GroupMetrics", "Reclaim", "StreamConsumer", "StreamProducer"],

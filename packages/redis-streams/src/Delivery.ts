@@ -32,6 +32,7 @@ import type * as Scope from "effect/Scope"
 import * as deadEntry from "./internal/deadEntry.js"
 import { end, type Lease, parked } from "./internal/lease.js"
 import * as options from "./internal/options.js"
+import { givenBack } from "./internal/release.js"
 import * as scripts from "./internal/scripts.js"
 import type { InvalidOptions, RedisError } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
@@ -184,21 +185,22 @@ export const retryAfter: {
 })
 
 /**
- * Gives the delivery up at once: the entry stays pending for its consumer, and is old enough for any other to take it now.
- * If it was not begun, it does not count as an attempt. Fails with `LeaseLost` where somebody else has taken the entry; a delivery that
- * is settled already is a defect.
+ * Gives the delivery up at once: any consumer's `Reclaim` can take the entry now. Where the server has XNACK (Redis 8.8) it is
+ * nobody's, and the next read of any `StreamConsumer` brings it; elsewhere it stays pending for its consumer, aged. If it was not
+ * begun, it does not count as an attempt. Fails with `LeaseLost` where somebody else has taken the entry; a delivery that is
+ * settled already is a defect.
  *
  * @category operations
  * @since 0.1.0
  */
 export const handBack = <A>(self: Delivery<A>): Effect.Effect<void, RedisError> =>
-  settling(self, "Delivery.handBack", (lease) =>
-    lease.hold(
-      "Delivery.handBack",
-      lease.consumer,
-      String(lease.holder.minIdle),
-      lease.state === "fetched" ? lease.count - 1 : lease.count
-    ))
+  settling(
+    self,
+    "Delivery.handBack",
+    (lease) =>
+      Effect.flatMap(givenBack(lease.holder), ([owner, idle]) =>
+        lease.hold("Delivery.handBack", owner, idle, lease.state === "fetched" ? lease.count - 1 : lease.count))
+  )
 
 /**
  * The `minIdle` of the delivery's group: the lease of a delivery, and the longest delay of `retryAfter`.

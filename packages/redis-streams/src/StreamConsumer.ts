@@ -54,7 +54,8 @@ export interface Options {
  *
  * Entries are fetched when they are asked for, `batchSize` at a time and in one chunk; there is no reader in the
  * background. When the stream's scope closes, a read that blocks is woken up at once, and deliveries that were not begun
- * are handed back, aged so that another consumer's `Reclaim` can take them at once, and not counted as attempts. Deliveries
+ * are handed back, and not counted as attempts: where the server has XNACK (Redis 8.8) the next read of any consumer brings
+ * them, before what is new; elsewhere they are aged, so that another's `Reclaim` can take them at once. Deliveries
  * that were begun are not touched: their `use` goes on and acks for as long as the Redis layer lives. While Redis is
  * silent this takes three seconds at most: one for a reply that is on its way, two to hand back.
  *

@@ -91,16 +91,18 @@ layer(RedisLive, { excludeTestServices: true })("ConsumerGroup", (it) => {
 
   it.scoped("removeConsumer hands over first, if asked", () =>
     Effect.gen(function*() {
-      const { group, send } = yield* freshGroup()
+      const { group, redis, send, stream } = yield* freshGroup()
       const ids = yield* send(1200)
-      yield* Effect.scoped(deliveries(group, 1200))
+      // Read by a process that was killed a minute ago.
+      yield* redis.command("XREADGROUP", "GROUP", "billing", "a", "STREAMS", stream, ">")
+      yield* redis.command("XCLAIM", stream, "billing", "a", "0", ...ids, "IDLE", "60000", "JUSTID")
       assert.isTrue(yield* ConsumerGroup.removeConsumer(group, "a", { handTo: "b" }))
       const pending = yield* pendingOf(group)
       assert.deepStrictEqual(
         pending.map(({ attempts, consumer, id }) => [id, consumer, attempts]),
-        ids.map((id) => [id, "b", 0])
+        ids.map((id) => [id, "b", 1])
       )
-      // They were handed back when their stream closed, without having been tried, and are still that old.
+      // They are still that old.
       assert.isAtLeast(pending[0]!.idle, 60_000)
       const taken = yield* deliveries(group, 1200, "b")
       yield* Effect.forEach(taken, (delivery) => Delivery.use(delivery, () => Effect.void), {

@@ -17,7 +17,8 @@ import { step } from "./history/Step.js"
 const ways: ReadonlyArray<readonly [string, ReadonlyArray<Capability>]> = [
   ["", []],
   [", without XAUTOCLAIM and XTRIM MINID", ["auto-claim", "trim-min-id"]],
-  [", without XPENDING … IDLE", ["auto-claim", "pending-idle"]]
+  [", without XPENDING … IDLE", ["auto-claim", "pending-idle"]],
+  [", without XNACK", ["release"]]
 ]
 
 /** Trimming drops whole blocks: small ones, so that there is something to drop. */

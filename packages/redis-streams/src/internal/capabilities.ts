@@ -16,8 +16,12 @@ export type Capability =
   | "trim-min-id"
   /** XADD … ACKED (8.2). */
   | "trim-acked"
+  /** XREADGROUP … CLAIM (8.4). */
+  | "claiming-read"
   /** XADD … IDMP (8.6). */
   | "idempotent-add"
+  /** XNACK (8.8), if what it leaves without an owner is also given to whoever reads. */
+  | "release"
 
 export type Capabilities = ReadonlySet<Capability>
 
@@ -94,9 +98,9 @@ const ofOne = (
   server: Connection["servers"][number],
   onRefusal: Effect.Effect<void>
 ): Effect.Effect<Set<Capability>, RedisError> =>
-  connection.ask(server, "COMMAND", ["INFO", "XREADGROUP", "XAUTOCLAIM", "XACKDEL", "XCFGSET"]).pipe(
+  connection.ask(server, "COMMAND", ["INFO", "XREADGROUP", "XAUTOCLAIM", "XACKDEL", "XCFGSET", "XNACK"]).pipe(
     Effect.flatMap((reply) => {
-      const [readGroup, autoClaim, ackDel, configure] = reply as ReadonlyArray<ReadonlyArray<unknown> | null>
+      const [readGroup, autoClaim, ackDel, configure, nack] = reply as ReadonlyArray<ReadonlyArray<unknown> | null>
       const found = new Set<Capability>()
       if (readGroup === null) {
         return Effect.fail(new ServerTooOld({ command: "XREADGROUP", detail: "the server has no consumer groups" }))
@@ -118,8 +122,28 @@ const ofOne = (
         // It says for how long and how many of the ids of IDMP are remembered, and came with it.
         found.add("idempotent-add")
       }
-      return Effect.succeed(found)
+      return Effect.map(ackDel ? claims(connection, server) : Effect.succeed(false), (claims) => {
+        if (claims) {
+          found.add("claiming-read")
+          if (nack) found.add("release")
+        }
+        return found
+      })
     }),
     // A user who may not ask gets the ways that work everywhere.
     Effect.catchTag("NoPermission", () => Effect.as(onRefusal, new Set<Capability>()))
+  )
+
+/** No command came together with this option of XREADGROUP, but the server describes it to those who may ask. */
+const claims = (
+  connection: Connection,
+  server: Connection["servers"][number]
+): Effect.Effect<boolean, RedisError> =>
+  connection.ask(server, "COMMAND", ["DOCS", "XREADGROUP"]).pipe(
+    Effect.map((reply) => JSON.stringify(reply).includes(`"token","CLAIM"`)),
+    Effect.catchTags({
+      CommandFailed: () => Effect.succeed(false),
+      NoPermission: () => Effect.succeed(false),
+      ServerTooOld: () => Effect.succeed(false)
+    })
   )

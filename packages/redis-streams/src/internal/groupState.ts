@@ -11,7 +11,7 @@ export interface GroupState {
   readonly entriesRead: Option.Option<number>
   /** Entries delivered and not acked. */
   readonly pending: number
-  /** The pending entry with the lowest id; `idleMillis` since it was last delivered or renewed. */
+  /** The pending entry with the lowest id; `idleMillis` since it was last delivered or renewed, 0 if it is nobody's (XNACK). */
   readonly oldest: Option.Option<{ readonly id: string; readonly idleMillis: number }>
 }
 
@@ -34,7 +34,7 @@ export const ask = (
         lag,
         entriesRead: typeof known?.["entries-read"] === "number" ? Option.some(known["entries-read"]) : Option.none(),
         pending: Number(known?.pending ?? 0),
-        oldest: first === undefined ? Option.none() : Option.some({ id: first[0], idleMillis: first[2] })
+        oldest: first === undefined ? Option.none() : Option.some({ id: first[0], idleMillis: Math.max(first[2], 0) })
       }))
     }
   )

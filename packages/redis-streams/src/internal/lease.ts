@@ -8,7 +8,7 @@
  * running  | yes       | `use` or the scope of `scoped` is open            | ended, settled, lost
  * ended    | yes       | its ack is on its way, or the entry is deleted    | settled, released
  * released | no        | pending at the server, and anybody's to reclaim   | asked, settled
- * handed   | no        | its stream closed before it was begun: aged       | asked, if nobody has taken it
+ * handed   | no        | its stream closed before it was begun: given back | asked, if nobody has taken it
  * settled  | no        | acked, dead-lettered or parked for its retry      | none
  * lost     | no        | somebody else holds it                            | none
  *

@@ -1,9 +1,11 @@
-/** The two reads of a consumer: what is pending for it, and what is new. */
+/** The two reads of a consumer: what is pending for it; and what is new, after what was given back where the server tells. */
 import * as Effect from "effect/Effect"
 import type { RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
 import * as TraceContext from "../TraceContext.js"
 import type { Blocking } from "./blocking.js"
+import type { Capabilities } from "./capabilities.js"
+import { claimOption } from "./release.js"
 import * as scripts from "./scripts.js"
 import type { Session } from "./session.js"
 
@@ -38,14 +40,11 @@ export const readNew = <A>(
   block: number,
   alive: () => number
 ): Effect.Effect<void, RedisError> =>
-  Effect.suspend(() => {
+  Effect.flatMap(session.holder.redis.capabilities, (able) => {
     const sent = performance.now()
     const arrive = (reply: unknown) => session.arriveNew(reply, Math.max(sent, alive()))
-    return measured(
-      session,
-      blocking.read("XREADGROUP", readArgs(session, count, "BLOCK", String(block)), block, arrive),
-      sent
-    )
+    const args = readArgs(session, able, count, "BLOCK", String(block))
+    return measured(session, blocking.read("XREADGROUP", args, block, arrive), sent)
   })
 
 /**
@@ -53,21 +52,27 @@ export const readNew = <A>(
  * server had something; what runs in this process already arrives in a group that was created again, and is no delivery.
  */
 export const readNewNow = <A>(session: Session<A>, count: number): Effect.Effect<boolean, RedisError> =>
-  Effect.suspend(() => {
+  Effect.flatMap(session.holder.redis.capabilities, (able) => {
     const sent = performance.now()
-    const read = session.holder.redis.read("XREADGROUP", ...readArgs(session, count))
+    const read = session.holder.redis.read("XREADGROUP", ...readArgs(session, able, count))
     return measured(session, session.finishing(Effect.map(read, (reply) => session.arriveNew(reply, sent))), sent)
   })
 
 // internal
 
-const readArgs = <A>({ holder }: Session<A>, count: number, ...block: ReadonlyArray<string>): ReadonlyArray<string> => [
+const readArgs = <A>(
+  { holder }: Session<A>,
+  able: Capabilities,
+  count: number,
+  ...block: ReadonlyArray<string>
+): ReadonlyArray<string> => [
   "GROUP",
   holder.group,
   holder.consumer,
   "COUNT",
   String(count),
   ...block,
+  ...claimOption(able),
   "STREAMS",
   holder.stream,
   ">"
@@ -85,7 +90,8 @@ const measured = <A, B>(
     }
     const { consumer, group, labels, stream } = session.holder
     const millis = performance.now() - start
-    Metrics.messagesRead.unsafeUpdate(count, labels)
+    Metrics.messagesRead.unsafeUpdate(count - session.claimedCount, labels)
+    Metrics.messagesClaimed.unsafeUpdate(session.claimedCount, labels)
     Metrics.readLatency.unsafeUpdate(millis / 1000, labels)
     return TraceContext.record(
       `receive ${stream}`,

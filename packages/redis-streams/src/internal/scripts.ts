@@ -3,8 +3,8 @@
  * stream. Who holds a delivery is told by consumer *and* delivery count ("fence"): the count grows whenever an entry is
  * delivered or claimed, and stays when its idle time is only set (`JUSTID`). What was not begun gives its count back.
  *
- * XNACK (Redis 8.8), which gives an entry and its count back, is not used: it does not ask who holds the entry, and what
- * it leaves without an owner is not found by the name of one.
+ * XNACK (Redis 8.8) leaves an entry without an owner; XPENDING then tells an idle time of -1. It does not ask who held the
+ * entry, so `hold` does.
  */
 import * as crypto from "node:crypto"
 
@@ -31,6 +31,13 @@ export const script = (name: string, lua: string): Script => ({
 })
 
 /**
+ * `capped(count)`: XNACK FATAL sets a delivery count to 2^63 - 1, of which a script's reply makes a negative number. Here
+ * and there it is 2^53 - 1 then, the greatest that JavaScript can count to.
+ */
+const capped = `
+local function capped(count) return math.min(count, ${Number.MAX_SAFE_INTEGER}) end`
+
+/**
  * The next page of what is pending for one consumer, delivered to it again.
  *
  * KEYS stream; ARGV group, consumer, first id, count, ids that are in flight in the caller's process and stay untouched.
@@ -38,7 +45,7 @@ export const script = (name: string, lua: string): Script => ({
  */
 export const takeOwn = script(
   "takeOwn",
-  `
+  `${capped}
 local key, group, consumer, count = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[4])
 local inFlight = {}
 for i = 5, #ARGV do inFlight[ARGV[i]] = true end
@@ -49,7 +56,7 @@ for _, p in ipairs(redis.call('XPENDING', key, group, ARGV[3], '+', count + #ARG
   if not inFlight[last] then
     local claimed = redis.call('XCLAIM', key, group, consumer, 0, last)[1]
     if claimed and claimed[2] then
-      entries[#entries + 1] = { last, p[4] + 1, claimed[2] }
+      entries[#entries + 1] = { last, capped(p[4] + 1), claimed[2] }
     else
       redis.call('XACK', key, group, last)
       deleted[#deleted + 1] = last
@@ -67,12 +74,12 @@ return { last, entries, deleted }`
  */
 export const takeStale = script(
   "takeStale",
-  `
+  `${capped}
 local key, group = KEYS[1], ARGV[1]
 local reply = redis.call('XAUTOCLAIM', key, group, ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5])
 local entries = {}
 for _, e in ipairs(reply[2]) do
-  entries[#entries + 1] = { e[1], redis.call('XPENDING', key, group, e[1], e[1], 1)[1][4], e[2] }
+  entries[#entries + 1] = { e[1], capped(redis.call('XPENDING', key, group, e[1], e[1], 1)[1][4]), e[2] }
 end
 return { reply[1], entries, reply[3] or {} }`
 )
@@ -87,7 +94,7 @@ return { reply[1], entries, reply[3] or {} }`
  */
 export const takeStaleByScan = script(
   "takeStaleByScan",
-  `
+  `${capped}
 local key, group, minIdle, count = KEYS[1], ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
 local window, pending = count, nil
 if ARGV[6] == 'IDLE' then
@@ -99,11 +106,11 @@ end
 local cursor, entries, deleted = '0-0', {}, {}
 if #pending == window then cursor = pending[#pending][1] end
 for _, p in ipairs(pending) do
-  if p[3] >= minIdle and p[2] ~= ARGV[7] then
+  if p[3] < 0 or p[3] >= minIdle and p[2] ~= ARGV[7] then
     local id = p[1]
     local claimed = redis.call('XCLAIM', key, group, ARGV[2], 0, id)[1]
     if claimed and claimed[2] then
-      entries[#entries + 1] = { id, p[4] + 1, claimed[2] }
+      entries[#entries + 1] = { id, capped(p[4] + 1), claimed[2] }
     else
       redis.call('XACK', key, group, id)
       deleted[#deleted + 1] = id
@@ -124,23 +131,29 @@ export type NotHeld = readonly [
   deleted: ReadonlyArray<string>
 ]
 
-/** `isHeld(p, consumer, fence)`: a holder that has given a count back may not know yet that it has. */
-const isHeld = `
+/**
+ * `isHeld(p, consumer, fence)`: a holder that has given a count back may not know yet that it has. What has no owner, and
+ * has not been delivered since, is still for the one who held it.
+ */
+const isHeld = `${capped}
 local function isHeld(p, consumer, fence)
-  return p[2] == consumer and (p[4] == tonumber(fence) or p[4] == tonumber(fence) - 1)
+  local count = capped(p[4])
+  return (p[2] == consumer or p[3] < 0) and (count == tonumber(fence) or count == tonumber(fence) - 1)
 end`
 
 /**
  * Sets owner, idle time and delivery count of those deliveries that the consumer still holds.
  *
- * KEYS stream; ARGV group, consumer, new owner, idle time or "" to leave it, then id, fence and new count of each.
+ * KEYS stream; ARGV group, consumer, new owner or "" for nobody (by XNACK), idle time or "" to leave it, then id, fence and
+ * new count of each.
  * Answers [[ids that somebody else holds], [ids that are not pending], [ids whose entry is deleted]].
  */
 export const hold = script(
   "hold",
   `${isHeld}
 local key, group = KEYS[1], ARGV[1]
-local taken, gone, deleted = {}, {}, {}
+local owner = ARGV[3] == '' and ARGV[2] or ARGV[3]
+local taken, gone, deleted, released = {}, {}, {}, {}
 for i = 5, #ARGV, 3 do
   local id = ARGV[i]
   local p = redis.call('XPENDING', key, group, id, id, 1)[1]
@@ -150,13 +163,16 @@ for i = 5, #ARGV, 3 do
     taken[#taken + 1] = id
   else
     local idle = ARGV[4] == '' and p[3] or ARGV[4]
-    local claimed = redis.call('XCLAIM', key, group, ARGV[3], 0, id, 'IDLE', idle, 'RETRYCOUNT', ARGV[i + 2], 'JUSTID')
+    local claimed = redis.call('XCLAIM', key, group, owner, 0, id, 'IDLE', idle, 'RETRYCOUNT', ARGV[i + 2], 'JUSTID')
     if #claimed == 0 then
       redis.call('XACK', key, group, id)
       deleted[#deleted + 1] = id
+    elseif ARGV[3] == '' then
+      released[#released + 1] = id
     end
   end
 end
+if #released > 0 then redis.call('XNACK', key, group, 'FAIL', 'IDS', #released, unpack(released)) end
 return { taken, gone, deleted }`
 )
 

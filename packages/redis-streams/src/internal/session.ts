@@ -17,15 +17,19 @@ import type { Arrival, Undecodable } from "./arrival.js"
 import * as deadEntry from "./deadEntry.js"
 import { type Holder, Lease, parked } from "./lease.js"
 import * as options from "./options.js"
+import { givenBack } from "./release.js"
 import * as scripts from "./scripts.js"
 
 export type Malformed = "dead-letter" | "fail"
 
-type Entry = readonly [id: Buffer, fields: ReadonlyArray<Buffer>]
+/** With CLAIM, also for how long it was pending before, and how often it had been delivered. */
+type Entry = readonly [id: Buffer, fields: ReadonlyArray<Buffer>, idle?: number, deliveries?: number]
 
 export class Session<in out A> {
   private arrived: Array<Arrival> = []
   private ready: Array<Lease<A>> = []
+  /** How many of those that the last read has brought had been pending before. */
+  claimedCount = 0
 
   constructor(
     readonly holder: Holder,
@@ -43,7 +47,8 @@ export class Session<in out A> {
     return this.arrived.length > 0 || this.ready.length > 0
   }
 
-  private arrive(bytes: Buffer, attempt: number, fields: ReadonlyArray<Buffer>, freshAt: number): void {
+  /** Answers whether it is one more. */
+  private arrive(bytes: Buffer, attempt: number, fields: ReadonlyArray<Buffer>, freshAt: number): boolean {
     const id = bytes.toString("latin1")
     const held = this.holder.inFlight.get(id)
     if (held?.state === "fetched") {
@@ -52,16 +57,19 @@ export class Session<in out A> {
     } else if (held !== undefined) {
       // The server has counted a delivery of what this process holds already.
       held.fence = attempt
-      return
+      return false
     }
     this.arrived.push(arrival.make(id, attempt, fields, freshAt))
+    return true
   }
 
   /** The reply of XREADGROUP for one stream, strings as bytes. Answers whether there was something in it. */
   arriveNew(reply: unknown, freshAt: number): boolean {
     const entries = (reply as ReadonlyArray<readonly [Buffer, ReadonlyArray<Entry>]> | null)?.[0]?.[1] ?? []
-    for (const [id, fields] of entries) {
-      this.arrive(id, 1, fields, freshAt)
+    this.claimedCount = 0
+    for (const [id, fields, idle = 0, deliveries = 0] of entries) {
+      const isMore = this.arrive(id, Math.min(deliveries + 1, Number.MAX_SAFE_INTEGER), fields, freshAt)
+      if (isMore && idle > 0) this.claimedCount++
     }
     return entries.length > 0
   }
@@ -180,11 +188,11 @@ export class Session<in out A> {
   }
 
   /**
-   * Everything that was fetched and not begun is made old enough for any consumer to take it at once, and does not count
-   * as delivered.
+   * Everything that was fetched and not begun is given back, for any consumer to take at once, and does not count as
+   * delivered.
    */
   readonly handBack: Effect.Effect<void> = Effect.suspend(() => {
-    const { consumer, group, inFlight, labels, minIdle, redis, stream } = this.holder
+    const { consumer, group, inFlight, labels, redis, stream } = this.holder
     this.holder.closed = true
     const entries: Array<Arrival | Lease<unknown>> = this.arrived
     this.arrived = []
@@ -199,13 +207,13 @@ export class Session<in out A> {
     for (const entry of entries) {
       if (entry instanceof Lease) entry.leave("handed")
     }
-    const page = (entries: ReadonlyArray<Arrival | Lease<unknown>>) =>
+    const page = (owner: string, idle: string, entries: ReadonlyArray<Arrival | Lease<unknown>>) =>
       Effect.map(
         redis.script(scripts.hold, [stream], [
           group,
           consumer,
-          consumer,
-          String(minIdle),
+          owner,
+          idle,
           ...entries.flatMap((entry) => [
             entry.id,
             String(entry instanceof Lease ? entry.fence : entry.count),
@@ -220,20 +228,21 @@ export class Session<in out A> {
           Metrics.messagesHandedBack.unsafeUpdate(entries.length - notHeld.size, labels)
         }
       )
-    return Effect.forEach(
-      Chunk.chunksOf(Chunk.unsafeFromArray(entries), scripts.pageSize),
-      (entries) => page(Chunk.toReadonlyArray(entries)),
-      { discard: true }
-    ).pipe(
-      Effect.interruptible,
-      Effect.timeout(handBackTimeout),
-      Effect.catchAll((error) =>
-        Effect.logWarning(
-          `${entries.length} entries of ${stream} could not be handed back and stay pending for ${consumer}`,
-          error._tag
+    return Effect.flatMap(givenBack(this.holder), ([owner, idle]) =>
+      Effect.forEach(
+        Chunk.chunksOf(Chunk.unsafeFromArray(entries), scripts.pageSize),
+        (entries) => page(owner, idle, Chunk.toReadonlyArray(entries)),
+        { discard: true }
+      )).pipe(
+        Effect.interruptible,
+        Effect.timeout(handBackTimeout),
+        Effect.catchAll((error) =>
+          Effect.logWarning(
+            `${entries.length} entries of ${stream} could not be handed back and stay pending for ${consumer}`,
+            error._tag
+          )
         )
       )
-    )
   })
 
   private bury(raw: Arrival, why: Undecodable): Effect.Effect<void, RedisError> {

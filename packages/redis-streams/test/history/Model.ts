@@ -41,10 +41,15 @@ export interface Handler {
 }
 
 interface Pending {
+  /** Nobody, if it was given back by XNACK. */
   owner: string
   attempts: number
   stale: boolean
+  /** The order in which nobody's entries were given back. */
+  released?: number
 }
+
+export const nobody = ""
 
 export class Model {
   /** Ids, in order: the n-th order is in the n-th entry. */
@@ -61,6 +66,10 @@ export class Model {
   /** How many entries the group has passed, and which is the last that it has given out. */
   private passed = 0
   private last = -1
+  private releases = 0
+
+  /** Whether what is handed back is nobody's, and the next read brings it. */
+  constructor(readonly hasRelease: boolean) {}
 
   add(isBad: boolean): string {
     const id = `${this.entries.length + 1}-0`
@@ -107,9 +116,10 @@ export class Model {
 
   /** Whether a read would bring this process something new, now or from the beginning. */
   hasNew(process: Process, from = this.passed): boolean {
-    return this.there.some((id) =>
-      this.indexOf(id) >= from && !this.bad.has(id) && this.inFlight(process, id)?.state !== "running"
-    )
+    return this.released.length > 0 ||
+      this.there.some((id) =>
+        this.indexOf(id) >= from && !this.bad.has(id) && this.inFlight(process, id)?.state !== "running"
+      )
   }
 
   takeOwn(id: string): void {
@@ -118,10 +128,22 @@ export class Model {
     entry.stale = false
   }
 
-  /** The next batch of new entries that brings deliveries. */
+  /** What is nobody's, in the order in which it comes. */
+  private get released(): ReadonlyArray<string> {
+    return this.alive.filter(([, { owner }]) => owner === nobody)
+      .sort(([, a], [, b]) => a.released! - b.released!)
+      .map(([id]) => id)
+  }
+
+  /** The next batch of entries that brings deliveries: those that were given back, and then new ones. */
   takeNew(process: Process, count: number): ReadonlyArray<string> {
     for (;;) {
-      const batch: Array<string> = []
+      const again = this.released.slice(0, count)
+      for (const id of again) {
+        const entry = this.pending.get(id)!
+        Object.assign(entry, { owner: process.name, attempts: entry.attempts + 1, stale: false })
+      }
+      const batch: Array<string> = [...again]
       while (this.passed < this.entries.length && batch.length < count) {
         const id = this.entries[this.passed++]!
         if (!this.deleted.has(id)) batch.push(id)
@@ -129,8 +151,10 @@ export class Model {
       if (batch.length === 0) {
         return []
       }
-      this.last = this.indexOf(batch.at(-1)!)
-      const given = batch.filter((id) => this.giveNew(process, id))
+      this.last = Math.max(this.last, ...batch.map((id) => this.indexOf(id)))
+      const given = batch.filter((id, i) =>
+        i < again.length ? this.arrives(process, id, this.pending.get(id)!.attempts) : this.giveNew(process, id)
+      )
       if (given.length > 0) {
         return given
       }
@@ -158,7 +182,8 @@ export class Model {
 
   stillHolds({ delivery, fence, process }: Held): boolean {
     const entry = this.pending.get(delivery.id)
-    return entry?.owner === process.name && (entry.attempts === fence || entry.attempts === fence - 1)
+    return (entry?.owner === process.name || entry?.owner === nobody) &&
+      (entry.attempts === fence || entry.attempts === fence - 1)
   }
 
   /** Whether this process has the entry in another delivery. */
@@ -169,7 +194,8 @@ export class Model {
 
   /** It was asked for again, which made it young and counts. */
   asked(held: Held): void {
-    Object.assign(this.pending.get(held.delivery.id)!, { attempts: held.delivery.attempt, stale: false })
+    const { delivery, process } = held
+    Object.assign(this.pending.get(delivery.id)!, { owner: process.name, attempts: delivery.attempt, stale: false })
     held.fence = held.delivery.attempt
   }
 
@@ -178,7 +204,9 @@ export class Model {
     held.state = "handed"
     if (!this.isLost && this.stillHolds(held)) {
       held.fence = held.delivery.attempt - 1
-      Object.assign(this.pending.get(held.delivery.id)!, { attempts: held.fence, stale: true })
+      const entry = this.pending.get(held.delivery.id)!
+      Object.assign(entry, { attempts: held.fence, stale: true })
+      if (this.hasRelease) Object.assign(entry, { owner: nobody, released: this.releases++ })
     }
   }
 

@@ -18,7 +18,7 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { freshGroup, type Order, pendingOf, RedisFromServer } from "../fixture.js"
-import { type Failure, type Held, Model, type Process } from "./Model.js"
+import { type Failure, type Held, Model, nobody, type Process } from "./Model.js"
 import type { Step } from "./Step.js"
 
 const batchSize = 3
@@ -28,7 +28,7 @@ export const run = (steps: ReadonlyArray<Step>) =>
     const { group, producer, stream } = yield* freshGroup({ minIdle: "1 hour", whenLost: { recreateFrom: "0" } })
     const redis = yield* Redis.Redis
     const scope = yield* Effect.scope
-    const model = new Model()
+    const model = new Model((yield* redis.capabilities).has("release"))
     const { processes } = model
 
     const start = (name: string) =>
@@ -312,7 +312,7 @@ export const run = (steps: ReadonlyArray<Step>) =>
           case "age": {
             const { alive } = model
             const chosen = alive[step.which % alive.length]
-            if (chosen !== undefined && !model.isLost) {
+            if (chosen !== undefined && !model.isLost && chosen[1].owner !== nobody) {
               const [id, entry] = chosen
               entry.stale = true
               const idle = String(2 * 3_600_000)
@@ -405,6 +405,7 @@ export const run = (steps: ReadonlyArray<Step>) =>
     if (left.length > 0) {
       yield* redis.command("XCLAIM", stream, group.group, "x", "0", ...left, "IDLE", "7200000", "JUSTID")
     }
+    model.pending.clear()
     const finish = (delivery: Delivery.Delivery<Order>) =>
       Effect.map(Delivery.use(delivery, () => Effect.void), () => model.done.add(delivery.id))
     const last = yield* start("z")
