@@ -68,8 +68,7 @@ export const apply = (
     yield* updateFigures(line, found)
     if (!found.is_open) yield* openInvoice(line)
     yield* takeFromStock(line)
-    yield* addToInvoice(line)
-    yield* chargeAccount(line)
+    yield* bill(line)
   })
 
 // internal
@@ -135,34 +134,29 @@ const takeFromStock = (line: InvoiceLine.InvoiceLine) =>
 /**
  * The invoice's totals are rows of two tables which the first line creates. There is no row yet that could be locked, and
  * the tax is rounded on the sum, so that it cannot be added up line by line: the lock is on the invoice's name.
+ *
+ * The account is there, and is locked as a row: from the read on nobody changes it before the write. What was read under
+ * the two locks is written by one statement, since all other lines of the invoice wait for its end.
  */
-const addToInvoice = (line: InvoiceLine.InvoiceLine) =>
+const bill = (line: InvoiceLine.InvoiceLine) =>
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
-    yield* AdvisoryLock.acquireInTransaction(`invoice/${line.invoiceNo}`, { timeout: "20 seconds" })
-    const [before] = yield* sql<{ readonly net: string; readonly vat: string }>`
-      SELECT net, vat FROM invoice_total JOIN invoice_tax USING (invoice_no) WHERE invoice_no = ${line.invoiceNo}`
-    const net = plus(before?.net ?? "0", InvoiceLine.amount(line))
-    if (before === undefined) {
-      yield* sql`INSERT INTO invoice_total (invoice_no, line_count, pieces, net)
-        VALUES (${line.invoiceNo}, 1, ${line.quantity}, ${net})`
-      yield* sql`INSERT INTO invoice_tax (invoice_no, vat) VALUES (${line.invoiceNo}, ${vat(net)})`
-    } else {
-      yield* sql`UPDATE invoice_total JOIN invoice_tax USING (invoice_no)
-        SET line_count = line_count + 1, pieces = pieces + ${line.quantity}, net = ${net}, vat = ${vat(net)}
-        WHERE invoice_no = ${line.invoiceNo}`
-    }
-  })
-
-/** Pessimistic: the row is locked from the read on, so nobody changes it before the write. */
-const chargeAccount = (line: InvoiceLine.InvoiceLine) =>
-  Effect.gen(function*() {
-    const sql = yield* SqlClient.SqlClient
+    const { invoiceNo, quantity } = line
     const account = InvoiceLine.account(line)
-    const row = yield* RowLock.forUpdate({ table: "account", where: { account } })
-    if (Option.isNone(row)) return yield* new ReferenceMissing({ table: "account" })
-    const balance = plus(String(row.value["balance"]), InvoiceLine.amount(line))
-    yield* sql`UPDATE account SET line_count = line_count + 1, balance = ${balance} WHERE account = ${account}`
+    yield* AdvisoryLock.acquireInTransaction(`invoice/${invoiceNo}`, { timeout: "20 seconds" })
+    const [total] = yield* sql<{ readonly net: string }>`SELECT net FROM invoice_total WHERE invoice_no = ${invoiceNo}`
+    if (total === undefined) {
+      yield* sql`INSERT INTO invoice_total (invoice_no, line_count, pieces, net) VALUES (${invoiceNo}, 0, 0, 0)`
+      yield* sql`INSERT INTO invoice_tax (invoice_no, vat) VALUES (${invoiceNo}, 0)`
+    }
+    const customer = yield* RowLock.forUpdate({ table: "account", where: { account } })
+    if (Option.isNone(customer)) return yield* new ReferenceMissing({ table: "account" })
+    const net = plus(total?.net ?? "0", InvoiceLine.amount(line))
+    const balance = plus(String(customer.value["balance"]), InvoiceLine.amount(line))
+    yield* sql`UPDATE invoice_total AS total JOIN invoice_tax USING (invoice_no) JOIN account AS customer
+      SET total.line_count = total.line_count + 1, pieces = pieces + ${quantity}, net = ${net}, vat = ${vat(net)},
+        customer.line_count = customer.line_count + 1, balance = ${balance}
+      WHERE invoice_no = ${invoiceNo} AND account = ${account}`
   })
 
 const decimal = BigDecimal.unsafeFromString

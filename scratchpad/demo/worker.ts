@@ -82,6 +82,8 @@ const program = Effect.gen(function*() {
       Handler.apply,
       {
         concurrency,
+        // They would wait for each other at the invoice's lock, each with a connection. Those of other workers still do.
+        key: (line) => line.invoiceNo,
         // The line, not the entry: a line that was sent twice is two entries.
         inbox: (line) => String(line.line),
         transaction: { isolation: "read-committed", retry: patiently },
