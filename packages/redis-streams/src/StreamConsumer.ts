@@ -21,6 +21,7 @@ import * as options from "./internal/options.js"
 import { pulse } from "./internal/pulse.js"
 import * as reads from "./internal/reads.js"
 import * as session from "./internal/session.js"
+import * as Reclaim from "./Reclaim.js"
 import * as Redis from "./Redis.js"
 import { type InvalidOptions, isTransient, MalformedEntry, type RedisError } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
@@ -36,6 +37,11 @@ import * as Metrics from "./RedisStreamsMetrics.js"
  * - `reconnect`: when and how often to go on after a failure of the connection or the server (`RedisError.isTransient`).
  *   Its input is the error. Without it the stream fails with that error. It is for the reading alone: what `Delivery.use` fails with
  *   meanwhile is for whoever calls it.
+ * - `reclaim`: also takes over what has been idle for the group's `minIdle`, whoever's it was, as a `Reclaim.stream` of the same
+ *   consumer with this `every` does, which ends when `every` ends. Where the server can (`XREADGROUP … CLAIM`, Redis 8.4) each read
+ *   takes what is stale before what is new, and one that waits is woken up when an entry gets stale; what is aged meanwhile, such
+ *   as by `Delivery.retryAfter`, it finds when `block` is over. The passes go on there as well: a read does not see deleted entries.
+ *   Not by default. With it, up to one batch of each kind is fetched before it is asked for.
  *
  * @category models
  * @since 0.1.0
@@ -46,6 +52,7 @@ export interface Options {
   readonly block?: Duration.DurationInput | undefined
   readonly malformed?: "dead-letter" | "fail" | undefined
   readonly reconnect?: Schedule.Schedule<unknown, RedisError> | undefined
+  readonly reclaim?: { readonly every: Schedule.Schedule<unknown> } | undefined
 }
 
 /**
@@ -66,11 +73,99 @@ export const stream = <A>(
   group: ConsumerGroup<A>,
   settings: Options
 ): Stream.Stream<Delivery<A>, RedisError | InvalidOptions, Redis.Redis> =>
+  settings.reclaim === undefined
+    ? reading(group, settings)
+    : Stream.merge(reading(group, settings), Reclaim.stream(group, { ...settings, every: settings.reclaim.every }))
+
+/**
+ * One delivery, or none: the next entry that is pending for this consumer, and once those have been seen, the next new one. It is
+ * `stream` for those who want to ask for each entry themselves. Its own pending entries come first at the first call
+ * with a `Redis` layer, and again after a call that failed.
+ *
+ * Without `block` it does not wait: none means that nothing is there now. With `block` it waits for so long on the server,
+ * over a connection of its own; interrupted, it stops waiting at once.
+ *
+ * The scope is there for the same reason as with `Reclaim.once`: a delivery that was not begun when it closes is handed back.
+ *
+ * @example
+ * import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+ * import * as Delivery from "@safesync/redis-streams/Delivery"
+ * import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+ * import * as Effect from "effect/Effect"
+ * import * as Option from "effect/Option"
+ *
+ * const one = <A>(group: ConsumerGroup.ConsumerGroup<A>, handle: (value: A) => Effect.Effect<void>) =>
+ *   StreamConsumer.next(group, { consumer: "a", block: "10 seconds" }).pipe(
+ *     Effect.flatMap(Option.match({ onNone: () => Effect.void, onSome: Delivery.use(handle) })),
+ *     Effect.scoped
+ *   )
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const next = <A>(
+  group: ConsumerGroup<A>,
+  settings: Pick<Options, "consumer" | "block" | "malformed">
+): Effect.Effect<Option.Option<Delivery<A>>, RedisError | InvalidOptions, Redis.Redis | Scope.Scope> =>
+  Effect.gen(function*() {
+    const redis = yield* Redis.Redis
+    const block = settings.block === undefined ? 0 : yield* options.millis("block", settings.block)
+    const fetched = yield* session.make(redis, group, settings.consumer, settings.malformed)
+    yield* Effect.addFinalizer(() => fetched.handBack)
+    const { inFlight } = fetched.holder
+    const deadline = performance.now() + block
+
+    type Found = Effect.Effect<Option.Option<Delivery<A>>, RedisError>
+    const delivered = Effect.map(fetched.deliver, Chunk.head)
+    const orElse = (rest: Found): Found =>
+      Effect.flatMap(delivered, (delivery) => Option.isSome(delivery) ? Effect.succeed(delivery) : rest)
+
+    const fromOwn: Found = Effect.suspend(() => {
+      if (inFlight.own === undefined) {
+        return fromNew
+      }
+      const read = Effect.map(reads.readOwn(fetched, inFlight.own, 1), (next) => {
+        inFlight.own = next
+      })
+      return Effect.zipRight(read, orElse(fromOwn))
+    })
+    // What came and is no delivery has been dealt with: it was undecodable, for another group, or runs here already.
+    const fromNew: Found = Effect.flatMap(
+      reads.readNewNow(fetched, 1),
+      (found) => found ? orElse(fromNew) : wait
+    )
+    const wait: Found = Effect.suspend(() => {
+      const left = Math.ceil(deadline - performance.now())
+      if (left < 1) {
+        return Effect.succeedNone
+      }
+      const read = Effect.flatMap(
+        reserve(fetched),
+        (blocking) => reads.readNew(fetched, blocking, 1, left, () => -Infinity)
+      )
+      return Effect.zipRight(Effect.scoped(read), orElse(fromNew))
+    })
+    return yield* Effect.onError(fromOwn, (cause) =>
+      Effect.sync(() => {
+        if (!(Cause.squash(cause) instanceof MalformedEntry)) {
+          // Something may have been delivered that did not arrive.
+          inFlight.own = "-"
+        }
+      }))
+  })
+
+// internal
+
+const reading = <A>(
+  group: ConsumerGroup<A>,
+  settings: Options
+): Stream.Stream<Delivery<A>, RedisError | InvalidOptions, Redis.Redis> =>
   Stream.unwrapScoped(Effect.gen(function*() {
     const redis = yield* Redis.Redis
     const batchSize = yield* options.count("batchSize", settings.batchSize ?? 64)
     const block = yield* options.millis("block", settings.block ?? Duration.seconds(5))
     const fetched = yield* session.make(redis, group, settings.consumer, settings.malformed)
+    fetched.reclaims = settings.reclaim !== undefined
     const schedule = yield* Schedule.driver(settings.reconnect ?? Schedule.stop)
     const scope = yield* Effect.scope
     // Added before the connection, so run after it is closed: a read that still brings something has come back by then.
@@ -160,85 +255,6 @@ export const stream = <A>(
       Effect.matchEffect(next, { onFailure: recover, onSuccess: (chunk) => Effect.as(recovered, chunk) })
     )
   }))
-
-/**
- * One delivery, or none: the next entry that is pending for this consumer, and once those have been seen, the next new one. It is
- * `stream` for those who want to ask for each entry themselves. Its own pending entries come first at the first call
- * with a `Redis` layer, and again after a call that failed.
- *
- * Without `block` it does not wait: none means that nothing is there now. With `block` it waits for so long on the server,
- * over a connection of its own; interrupted, it stops waiting at once.
- *
- * The scope is there for the same reason as with `Reclaim.once`: a delivery that was not begun when it closes is handed back.
- *
- * @example
- * import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
- * import * as Delivery from "@safesync/redis-streams/Delivery"
- * import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
- * import * as Effect from "effect/Effect"
- * import * as Option from "effect/Option"
- *
- * const one = <A>(group: ConsumerGroup.ConsumerGroup<A>, handle: (value: A) => Effect.Effect<void>) =>
- *   StreamConsumer.next(group, { consumer: "a", block: "10 seconds" }).pipe(
- *     Effect.flatMap(Option.match({ onNone: () => Effect.void, onSome: Delivery.use(handle) })),
- *     Effect.scoped
- *   )
- *
- * @category constructors
- * @since 0.1.0
- */
-export const next = <A>(
-  group: ConsumerGroup<A>,
-  settings: Pick<Options, "consumer" | "block" | "malformed">
-): Effect.Effect<Option.Option<Delivery<A>>, RedisError | InvalidOptions, Redis.Redis | Scope.Scope> =>
-  Effect.gen(function*() {
-    const redis = yield* Redis.Redis
-    const block = settings.block === undefined ? 0 : yield* options.millis("block", settings.block)
-    const fetched = yield* session.make(redis, group, settings.consumer, settings.malformed)
-    yield* Effect.addFinalizer(() => fetched.handBack)
-    const { inFlight } = fetched.holder
-    const deadline = performance.now() + block
-
-    type Found = Effect.Effect<Option.Option<Delivery<A>>, RedisError>
-    const delivered = Effect.map(fetched.deliver, Chunk.head)
-    const orElse = (rest: Found): Found =>
-      Effect.flatMap(delivered, (delivery) => Option.isSome(delivery) ? Effect.succeed(delivery) : rest)
-
-    const fromOwn: Found = Effect.suspend(() => {
-      if (inFlight.own === undefined) {
-        return fromNew
-      }
-      const read = Effect.map(reads.readOwn(fetched, inFlight.own, 1), (next) => {
-        inFlight.own = next
-      })
-      return Effect.zipRight(read, orElse(fromOwn))
-    })
-    // What came and is no delivery has been dealt with: it was undecodable, for another group, or runs here already.
-    const fromNew: Found = Effect.flatMap(
-      reads.readNewNow(fetched, 1),
-      (found) => found ? orElse(fromNew) : wait
-    )
-    const wait: Found = Effect.suspend(() => {
-      const left = Math.ceil(deadline - performance.now())
-      if (left < 1) {
-        return Effect.succeedNone
-      }
-      const read = Effect.flatMap(
-        reserve(fetched),
-        (blocking) => reads.readNew(fetched, blocking, 1, left, () => -Infinity)
-      )
-      return Effect.zipRight(Effect.scoped(read), orElse(fromNew))
-    })
-    return yield* Effect.onError(fromOwn, (cause) =>
-      Effect.sync(() => {
-        if (!(Cause.squash(cause) instanceof MalformedEntry)) {
-          // Something may have been delivered that did not arrive.
-          inFlight.own = "-"
-        }
-      }))
-  })
-
-// internal
 
 const reserve = <A>({ holder }: session.Session<A>): Effect.Effect<Blocking, RedisError, Scope.Scope> =>
   holder.redis.reserve(holder.stream, `safesync:${holder.stream}:${holder.group}:${holder.consumer}`)

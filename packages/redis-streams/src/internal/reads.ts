@@ -61,7 +61,7 @@ export const readNewNow = <A>(session: Session<A>, count: number): Effect.Effect
 // internal
 
 const readArgs = <A>(
-  { holder }: Session<A>,
+  { holder, reclaims }: Session<A>,
   able: Capabilities,
   count: number,
   ...block: ReadonlyArray<string>
@@ -72,7 +72,7 @@ const readArgs = <A>(
   "COUNT",
   String(count),
   ...block,
-  ...claimOption(able),
+  ...claimOption(able, reclaims ? holder.minIdle : undefined),
   "STREAMS",
   holder.stream,
   ">"

@@ -13,9 +13,13 @@ export const givenBack = (
 ): Effect.Effect<readonly [owner: string, idle: string], RedisError> =>
   Effect.map(redis.capabilities, (able) => able.has("release") ? [nobody, "0"] : [consumer, String(minIdle)])
 
-/** What XREADGROUP is told, so that it brings what was given back. */
-export const claimOption = (able: Capabilities): ReadonlyArray<string> =>
-  able.has("release") ? ["CLAIM", onlyReleased] : []
+/** What XREADGROUP is told, so that it brings what was given back, and what has been idle for so many milliseconds, if that is wanted. */
+export const claimOption = (able: Capabilities, minIdle: number | undefined): ReadonlyArray<string> =>
+  minIdle !== undefined && able.has("claiming-read")
+    ? ["CLAIM", String(minIdle)]
+    : able.has("release")
+    ? ["CLAIM", onlyReleased]
+    : []
 
 // internal
 

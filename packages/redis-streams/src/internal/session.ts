@@ -30,6 +30,8 @@ export class Session<in out A> {
   private ready: Array<Lease<A>> = []
   /** How many of those that the last read has brought had been pending before. */
   claimedCount = 0
+  /** Whether its reads take over what is stale, where the server can. */
+  reclaims = false
 
   constructor(
     readonly holder: Holder,
