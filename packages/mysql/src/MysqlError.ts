@@ -257,9 +257,17 @@ export class StatementFailed
 {
   readonly [TypeId]: TypeId = TypeId
   override get message() {
-    return describe("The statement failed", this)
+    return describe("The statement failed", this, this.errno === 1146 ? creatorOf(this.detail) : undefined)
   }
 }
+
+/** A table of this package's own that is not there: the guide's migrations were not run, or in another database. */
+const creatorOf = (detail: string | undefined): string | undefined => {
+  const name = /\bsafesync_(inbox|outbox|commit|fencing_token)/.exec(detail ?? "")?.[1]
+  return name === undefined ? undefined : `${owners[name as keyof typeof owners]}.migration creates it`
+}
+
+const owners = { inbox: "Inbox", outbox: "Outbox", commit: "CommitOracle", fencing_token: "FencingToken" } as const
 
 /**
  * All that a statement can fail with, by what a caller does about it.

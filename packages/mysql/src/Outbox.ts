@@ -287,7 +287,7 @@ export const report = (
       onFailure: (error) => {
         const first = !failing
         failing = true
-        return first ? Effect.logWarning(`The gauges of the outbox cannot be updated: ${error._tag}`) : Effect.void
+        return first ? Effect.logWarning(`The gauges of the outbox cannot be updated: ${error.message}`) : Effect.void
       }
     })
     return Effect.asVoid(Effect.repeat(once, settings.every))

@@ -117,6 +117,16 @@ describe("MysqlError, without a server", () => {
     )
   })
 
+  it("a table of this package's own that is missing: the hint names what creates it", () => {
+    const missing = (table: string) =>
+      MysqlError.fromDriver(Object.assign(new Error(`Table 'shop.${table}' doesn't exist`), { errno: 1146 })).message
+    expect(missing("safesync_inbox")).toContain("Hint: Inbox.migration creates it")
+    expect(missing("safesync_outbox_slot")).toContain("Hint: Outbox.migration creates it")
+    expect(missing("safesync_commit")).toContain("Hint: CommitOracle.migration creates it")
+    expect(missing("safesync_fencing_token")).toContain("Hint: FencingToken.migration creates it")
+    expect(missing("account")).not.toContain("Hint")
+  })
+
   it("names of indexes and constraints are read from the right, whatever the values are", () => {
     const key = (message: string) => MysqlError.fromDriver({ errno: 1062, message })
     expect(key("Duplicate entry 'a' for key 'b.c' for key 't.the key'")).toMatchObject({ key: "the key" })

@@ -7,6 +7,7 @@ import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -97,7 +98,15 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Outbox", (it) => {
   it.effect("the gauges are kept up to date, also after a time without a table", () =>
     inDatabase(Effect.gen(function*() {
       const gauge = () => MysqlMetrics.outboxBacklog.unsafeValue([]).value
-      yield* Outbox.report({ every: Schedule.recurs(2) })
+      const said: Array<string> = []
+      const logger = Logger.make(({ message }) => {
+        said.push(String(message))
+      })
+      yield* Effect.provide(
+        Outbox.report({ every: Schedule.recurs(2) }),
+        Logger.replace(Logger.defaultLogger, logger)
+      )
+      expect(said).toEqual([expect.stringMatching(/^The gauges of the outbox .* Hint: Outbox\.migration creates it/)])
       yield* prepared
       yield* Transaction.run(Effect.all([append(1), append(2), append(3)]))
       yield* Outbox.report({ every: Schedule.stop })

@@ -81,7 +81,7 @@ export const report = <A>(
         const first = !failing
         failing = true
         return first
-          ? Effect.logWarning(`The gauges of ${self.stream} and ${self.group} cannot be updated: ${error._tag}`)
+          ? Effect.logWarning(`The gauges of ${self.stream} and ${self.group} cannot be updated: ${error.message}`)
           : Effect.void
       }
     })
