@@ -44,7 +44,7 @@ export class InvalidOptions extends Schema.TaggedError<InvalidOptions>()("Invali
  */
 export class ConnectFailed extends Schema.TaggedError<ConnectFailed>()("ConnectFailed", fields) {
   override get message(): string {
-    return say(this, "is the URL right, and is Redis running there?")
+    return say(this, "is the URL right, redis:// or rediss:// included, and is Redis running there?")
   }
 }
 
