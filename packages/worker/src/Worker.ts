@@ -149,6 +149,7 @@ export const make = <A, E1, R1, B, E, R>(
   options: Options<A, E>
 ): Effect.Effect<Worker<E1 | Failure<E>>, never, R1 | Environment<R> | Scope.Scope> =>
   Effect.gen(function*() {
+    yield* intake.requireWords(options)
     const concurrency = yield* intake.requireCount("concurrency", options.concurrency)
     const maxWaiting = yield* intake.requireCount("maxWaiting", options.maxWaiting ?? 1_000)
     const state = new State()

@@ -1,3 +1,4 @@
+import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
 import * as Redis from "@safesync/redis-streams/Redis"
@@ -10,6 +11,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
@@ -82,6 +84,61 @@ layer(Servers, { excludeTestServices: true })("Worker, what goes wrong", (it) =>
       yield* until(balance(1), (n) => n === 1)
       expect(yield* pending).toBe(1)
       yield* Fiber.interrupt(next)
+    })))
+
+  it.effect("L24: an answer of onFailure that is no Disposition is told as what it is", () =>
+    bench(Effect.gen(function*() {
+      const { group, pending, send } = yield* payments({ left: 1 })
+      yield* send(one)
+      for (const answer of [undefined, Effect.succeed(Disposition.discard)] as ReadonlyArray<unknown>) {
+        const exit = yield* Effect.exit(
+          Worker.run(source(group, "a"), () => Effect.fail("no"), { ...plain, onFailure: () => answer as never })
+        )
+        expect(Exit.isFailure(exit) && Cause.pretty(exit.cause)).toContain("onFailure must answer with a Disposition")
+      }
+      expect(yield* pending).toBe(1)
+    })))
+
+  it.effect("an inbox or an onFailure that can never work is a defect at once, not each message's failure", () =>
+    bench(Effect.gen(function*() {
+      const refused = (options: object) =>
+        Effect.forEach([
+          Worker.run(Stream.empty, () => Effect.void, { ...plain, ...options }),
+          Worker.runBatch(Stream.empty, () => Effect.void, { ...plain, size: 1, within: 1, ...options })
+        ], (worker) => Effect.map(Effect.exit(worker), (exit) => Exit.isFailure(exit) && Cause.pretty(exit.cause)))
+      const both = (text: string) => [expect.stringContaining(text), expect.stringContaining(text)]
+      expect(yield* refused({ inbox: "messageid" })).toEqual(
+        both("inbox must be \"message-id\", \"off\" or a function, not messageid")
+      )
+      expect(yield* refused({ inbox: undefined })).toEqual(both("not undefined"))
+      expect(yield* refused({ onFailure: undefined })).toEqual(both("onFailure must be a function"))
+    })))
+
+  it.effect("L24: what goes to the dead letters is logged, with the text of MySQL's errors and the type of others alone", () =>
+    bench(Effect.gen(function*() {
+      const { group, send } = yield* payments()
+      const said: Array<Readonly<Record<string, unknown>>> = []
+      const logger = Logger.make(({ annotations, message }) => {
+        if (String(message) === "A message has gone to the dead letters") said.push(Object.fromEntries(annotations))
+      })
+      const [first, second] = yield* send({ account: 1, pence: 1 }, { account: 2, pence: 1 })
+      const worker = yield* Effect.fork(
+        Worker.run(source(group, "a"), ({ account }) =>
+          account === 1
+            ? Effect.flatMap(SqlClient, (sql) => sql`UPDATE nowhere SET n = 1`)
+            : Effect.fail(new TypeError("with a value")), {
+          ...plain,
+          concurrency: 1,
+          onFailure: () => Disposition.deadLetter
+        }).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+      )
+      yield* worked(group)
+      yield* Fiber.interrupt(worker)
+      const where = { stream: group.stream, group: group.group, attempt: 1 }
+      expect(said).toEqual([
+        { ...where, id: first, error: expect.stringMatching(/1146 .*nowhere' doesn't exist/) },
+        { ...where, id: second, error: "TypeError" }
+      ])
     })))
 
   it.effect("L24: dead letters hold the pretty-printed cause and the attempts", () =>

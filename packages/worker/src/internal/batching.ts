@@ -38,6 +38,7 @@ export const make = <A, E1, R1, B, E, R>(
   options: BatchOptions<A, E>
 ): Effect.Effect<Worker<E1 | Failure<E>>, never, R1 | transacted.Environment<R> | Scope.Scope> =>
   Effect.gen(function*() {
+    yield* intake.requireWords(options)
     const size = yield* intake.requireCount("size", options.size)
     const concurrency = yield* intake.requireCount("concurrency", options.concurrency ?? 1)
     const maxWaiting = yield* intake.requireCount("maxWaiting", options.maxWaiting ?? 1_000)

@@ -21,3 +21,15 @@ export const left = (delivery: Delivery<unknown>, error: Error): Effect.Effect<v
       Effect.annotateLogs({ stream: delivery.stream, group: delivery.group, id: delivery.id })
     )
   })
+
+/** Nobody may be looking at the dead letters: what is given up is said where somebody looks. The metric counts it as well. */
+export const deadLettered = (delivery: Delivery<unknown>, error: string): Effect.Effect<void> =>
+  Effect.logWarning("A message has gone to the dead letters").pipe(
+    Effect.annotateLogs({
+      stream: delivery.stream,
+      group: delivery.group,
+      id: delivery.id,
+      attempt: delivery.attempt,
+      error
+    })
+  )

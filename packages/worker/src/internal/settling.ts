@@ -3,6 +3,7 @@
  *
  * @internal
  */
+import * as MysqlError from "@safesync/mysql/MysqlError"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as RedisError from "@safesync/redis-streams/RedisError"
 import * as Cause from "effect/Cause"
@@ -51,7 +52,12 @@ export const settling = <A, E>(
   /** A worker that has no word on a message stops, and the message stays as it is. */
   const decide = (delivery: Delivery.Delivery<A>, cause: Cause.Cause<Failure<E>>): Disposition => {
     try {
-      return onFailure(cause, delivery)
+      const disposition = onFailure(cause, delivery)
+      // Without types it may be anything, and an Effect in the first place.
+      if (!Object.hasOwn(names, String(disposition?._tag))) {
+        throw new Error("Worker: onFailure must answer with a Disposition, and at once, not with an Effect")
+      }
+      return disposition
     } catch (defect) {
       state.running.delete(delivery)
       throw defect
@@ -62,9 +68,17 @@ export const settling = <A, E>(
     const { delivery } = turn
     state.failed(cause)
     const disposition = decide(delivery, cause)
-    turn.failed = { type: typeOf(cause), disposition: names[disposition._tag] }
+    const type = typeOf(cause)
+    turn.failed = { type, disposition: names[disposition._tag] }
     const deadLetter = Effect.suspend(() =>
-      settled(turn, "dead_letter", Delivery.deadLetter(delivery, Cause.pretty(cause)))
+      settled(
+        turn,
+        "dead_letter",
+        Effect.zipRight(
+          Delivery.deadLetter(delivery, Cause.pretty(cause)),
+          Settled.deadLettered(delivery, describe(cause) ?? type)
+        )
+      )
     )
     const finish = Effect.suspend(() => {
       state.running.delete(delivery)
@@ -122,6 +136,12 @@ const typeOf = (cause: Cause.Cause<unknown>): string => {
   if (failure._tag === "Some") return nameOf(failure.value, "failure")
   const defect = Cause.dieOption(cause)
   return defect._tag === "Some" ? nameOf(defect.value, "defect") : "interrupted"
+}
+
+/** The text of an error of MySQL names tables and holds no value; that of anybody else's error might. */
+const describe = (cause: Cause.Cause<unknown>): string | undefined => {
+  const failure = Cause.failureOption(cause)
+  return failure._tag === "Some" && MysqlError.isMysqlError(failure.value) ? failure.value.message : undefined
 }
 
 const nameOf = (error: unknown, otherwise: string): string => {
