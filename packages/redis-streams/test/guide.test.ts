@@ -21,7 +21,7 @@ import * as fs from "node:fs"
 import { RedisFromServer, until } from "./fixture.js"
 import { consume, pay, RedisLive } from "./guide/consume.js"
 import { useAll } from "./guide/manyAtATime.js"
-import { consumeOne, RedisTls, sendInvoice, upkeep } from "./guide/operate.js"
+import { consumeOne, RedisTls, replayAll, sendInvoice, upkeep } from "./guide/operate.js"
 
 const read = (path: string) => fs.readFileSync(new URL(path, import.meta.url), "utf8")
 
@@ -53,6 +53,15 @@ layer(RedisServer.layerOwn(), { excludeTestServices: true })("the guide", (it) =
       assert.deepStrictEqual(again, { id: first.id, isNew: false })
       assert.deepStrictEqual(yield* consumeOne(group, Effect.succeed), Option.some("paid"))
       assert.deepStrictEqual(yield* upkeep(group, producer), { trimmed: 0, forgotten: 0, gone: [] })
+      const redis = yield* Redis.Redis
+      yield* redis.command("XADD", "invoices", "*", "data", "no JSON")
+      yield* StreamProducer.send(producer, "due")
+      const due = yield* StreamConsumer.next(group, { consumer: "billing-1" })
+      yield* Delivery.deadLetter(Option.getOrThrow(due), "no money")
+      yield* replayAll(group)
+      // what no schema takes is still there
+      assert.lengthOf(yield* Stream.runCollect(DeadLetter.stream(group)), 1)
+      assert.deepStrictEqual(yield* consumeOne(group, Effect.succeed), Option.some("due"))
     }).pipe(Effect.provide(RedisFromServer)))
 
   it.scoped("its loops have as many deliveries at a time as they say, ack all of them, and end with their stream", () =>

@@ -14,11 +14,13 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { creditKeepsTheContract } from "../worker/contract.js"
 import { placeOrder, relay, takeFromStock } from "../worker/outbox.js"
 import { alive, BillingLive, group, Payment, ready } from "../worker/service.js"
+import { upkeep } from "../worker/upkeep.js"
 import { start } from "./process.js"
 
 // The streams have fixed names, so Redis is one of our own.
@@ -119,6 +121,24 @@ it.scopedLive("outbox: an order of one service is taken from the stock of anothe
     yield* until(one("SELECT pieces AS n FROM stock"), (n) => n === 8)
     yield* until(one("SELECT COUNT(*) AS n FROM safesync_outbox"), (n) => n === 0)
     yield* Fiber.interruptAll(running)
+  }).pipe(Effect.provide(services)), 60_000)
+
+it.scopedLive("upkeep: a round that fails is told, and what the inbox has kept for long is thrown away", () =>
+  Effect.gen(function*() {
+    const failed = yield* Effect.makeLatch()
+    const logger = Logger.make(({ message }) => {
+      if (String(message).includes("Upkeep is left for later")) failed.unsafeOpen()
+    })
+    const round = Effect.fork(Effect.provide(upkeep, Logger.replace(Logger.defaultLogger, logger)))
+    const first = yield* round // there is no table yet
+    yield* failed.await
+    yield* Fiber.interrupt(first)
+    yield* Inbox.migration
+    const sql = yield* SqlClient
+    yield* sql`INSERT INTO safesync_inbox (consumer_group, message_id, processed_at) VALUES ('g', 'old', '2020-01-01'), ('g', 'new', NOW(6))`
+    const second = yield* round
+    yield* until(one("SELECT COUNT(*) AS n FROM safesync_inbox"), (n) => n === 1)
+    yield* Fiber.interrupt(second)
   }).pipe(Effect.provide(services)), 60_000)
 
 it.scopedLive("contract: the handler keeps it", () =>

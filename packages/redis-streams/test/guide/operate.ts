@@ -9,6 +9,7 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
 
 /** May be repeated: it makes one entry for each invoice, whatever happens to a reply. */
 export const sendInvoice = <A>(producer: StreamProducer.StreamProducer<A>, invoice: string, payment: A) =>
@@ -38,6 +39,15 @@ export const upkeep = <A>(group: ConsumerGroup.ConsumerGroup<A>, producer: Strea
     forgotten: DeadLetter.purge(group, { olderThan: "30 days" }),
     gone: ConsumerGroup.removeIdleConsumers(group, { idle: "1 day" })
   })
+
+/** What has died is told, and sent again if today's schema takes it. It ends with the last dead letter. */
+export const replayAll = <A>(group: ConsumerGroup.ConsumerGroup<A>) =>
+  Stream.runForEach(DeadLetter.stream(group), (dead) =>
+    DeadLetter.decode(group, dead).pipe(
+      Effect.tap(() => Effect.logInfo(`${dead.originalId}, after ${dead.attempts} attempts: ${dead.reason}`)),
+      Effect.zipRight(DeadLetter.replay(group, dead)),
+      Effect.catchTag("ParseError", () => Effect.logWarning(`${dead.originalId} still does not fit the schema`))
+    ))
 
 /** `rediss://`, with a certificate that an authority of one's own has signed. */
 export const RedisTls = (ca: string) =>
