@@ -12,6 +12,7 @@ const program = Effect.gen(function*() {
   yield* Inbox.migration
   yield* sql`CREATE TABLE IF NOT EXISTS account (id INT PRIMARY KEY, pence INT NOT NULL)`
   yield* sql`INSERT IGNORE INTO account VALUES (1, 0)`
+  yield* Effect.log("the accounts:", yield* sql`SELECT * FROM account`)
   const payments = yield* StreamProducer.make({ stream: "payments", schema: Payment })
   yield* StreamProducer.send(payments, { account: 1, pence: 1299 })
 })
