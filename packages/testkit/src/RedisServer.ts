@@ -175,10 +175,13 @@ const probe = <A>(ask: (redis: RedisConnection.Redis) => Effect.Effect<A, RedisC
 
 const pendingByConsumer = (redis: RedisConnection.Redis, stream: string, group: string) =>
   RedisConnection.call(redis, "XPENDING", stream, group).pipe(
-    Effect.map((reply) =>
-      ((reply as [unknown, unknown, unknown, ReadonlyArray<readonly [string, string]> | null])[3] ?? [])
-        .map(([name, count]) => [name, Number(count)] as const)
-    ),
+    Effect.map((reply) => {
+      const [total, , , owned] = reply as [number, unknown, unknown, ReadonlyArray<readonly [string, string]> | null]
+      const consumers = (owned ?? []).map(([name, count]) => [name, Number(count)] as const)
+      // XNACK (Redis 8.8) leaves entries without an owner.
+      const unowned = consumers.reduce((left, [, count]) => left - count, Number(total))
+      return unowned > 0 ? [...consumers, ["nobody", unowned] as const] : consumers
+    }),
     Effect.catchIf((error) => error.message.startsWith("NOGROUP"), () => Effect.succeed([]))
   )
 

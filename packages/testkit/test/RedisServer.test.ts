@@ -57,6 +57,11 @@ layer(Layer.mergeAll(MysqlServer.layer, RedisServer.layer), { excludeTestService
         const id = String(yield* RedisConnection.call(redis, "XADD", stream, "*", "data", "1"))
         yield* RedisConnection.call(redis, "XREADGROUP", "GROUP", "g", "c", "STREAMS", stream, ">")
         assert.strictEqual((yield* Effect.flip(clean)).message, `group g of ${stream}: 1 entry is pending for c`)
+        const [known] = (yield* RedisConnection.call(redis, "COMMAND", "INFO", "XNACK")) as ReadonlyArray<unknown>
+        if (known !== null) {
+          yield* RedisConnection.call(redis, "XNACK", stream, "g", "SILENT", "IDS", "1", id)
+          assert.strictEqual((yield* Effect.flip(clean)).message, `group g of ${stream}: 1 entry is pending for nobody`)
+        }
         yield* RedisConnection.call(redis, "XACK", stream, "g", id)
         yield* clean
 
