@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Redis from "@safesync/redis-streams/Redis"
-import { isTransient } from "@safesync/redis-streams/RedisError"
+import { isTransient, type WrongType } from "@safesync/redis-streams/RedisError"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -32,9 +32,11 @@ layer(RedisLive, { excludeTestServices: true })("RedisError: the real server's f
       assert.strictEqual((yield* fails("XPENDING", `${stream}:none`, "none"))._tag, "NoGroup")
       assert.strictEqual((yield* fails("XGROUP", "CREATE", `${stream}:none`, "g", "0"))._tag, "NoGroup")
       assert.strictEqual((yield* fails("XGROUP", "CREATE", stream, group.group, "0"))._tag, "BusyGroup")
-      assert.strictEqual((yield* fails("XADD", text, "*", "data", "1"))._tag, "WrongType")
+      const plain = yield* fails("XADD", text, "*", "data", "1")
+      assert.strictEqual(plain._tag, "WrongType")
       const script = yield* fails("EVAL", "return redis.call('XLEN', KEYS[1])", "1", text)
       assert.strictEqual(script._tag, "WrongType")
+      assert.strictEqual((script as WrongType).detail, (plain as WrongType).detail)
       assert.strictEqual((yield* fails("XADD", stream, "0-0", "data", "1"))._tag, "CommandFailed")
       const unknown = yield* fails("XNONSENSE", stream, "open-sesame")
       assert.strictEqual(unknown._tag, "ServerTooOld")

@@ -63,16 +63,23 @@ export const classify = (command: string, error: unknown): RedisError => {
   if (!(cause instanceof Error) || cause.name !== "ReplyError") {
     return new RedisConnectionLost({ command, detail, cause, outcome: "unknown" })
   }
-  // Before 7.0, an error inside a script is reported as the script's: "ERR Error running script (…): @user_script:3: WRONGTYPE …".
-  const reply = /^ERR Error running script.*@user_script: ?\d+: -?(.+)$/s.exec(detail)?.[1] ?? detail
+  const reply = ofScript(detail)
   const code = /^[A-Z]{2,}/.exec(reply)?.[0] ?? "ERR"
   const Known = texts.find(([text]) => text.test(reply))?.[1] ?? table[code]
   return Known === undefined
-    ? new CommandFailed({ command, detail, cause, code })
-    : new Known({ command, detail, cause })
+    ? new CommandFailed({ command, detail: reply, cause, code })
+    : new Known({ command, detail: reply, cause })
 }
 
 // internal
+
+/**
+ * What the command said that failed inside a script. Before 7.0 that is reported as the script's: "ERR Error running script (…):
+ * @user_script:3: WRONGTYPE …"; since then "WRONGTYPE … script: <SHA-1>, on @user_script:3."
+ */
+const ofScript = (detail: string): string =>
+  (/^ERR Error running script.*@user_script: ?\d+: -?(.+)$/s.exec(detail)?.[1] ?? detail)
+    .replace(/ script: [0-9a-f]{40}, on @user_script:\d+\.$/, "")
 
 /**
  * The driver hangs the arguments of the command, payloads among them, on the error; the server repeats those of a command
