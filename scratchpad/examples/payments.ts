@@ -1,9 +1,9 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { SqlClient } from "@effect/sql"
 import { MysqlClient } from "@effect/sql-mysql2"
-import { ConsumerGroup, Reclaim, Redis, StreamConsumer } from "@safesync/redis-streams"
+import { ConsumerGroup, Redis, StreamConsumer } from "@safesync/redis-streams"
 import { Disposition, Worker } from "@safesync/worker"
-import { Config, Effect, Layer, Schedule, Schema, Stream } from "effect"
+import { Config, Effect, Layer, Schedule, Schema } from "effect"
 
 const Payment = Schema.Struct({ account: Schema.Int, pence: Schema.Int })
 
@@ -13,9 +13,11 @@ const credit = ({ account, pence }: typeof Payment.Type) => // runs inside a tra
 const program = Effect.gen(function*() {
   const group = yield* ConsumerGroup.make({ stream: "payments", group: "billing", schema: Payment, startId: "0", minIdle: "1 minute" })
   yield* ConsumerGroup.create(group)
-  const news = StreamConsumer.stream(group, { consumer: "billing-1" })
-  const again = Reclaim.stream(group, { consumer: "billing-1", every: Schedule.spaced("1 second") }) // retries, and what the dead left
-  yield* Worker.run(Stream.merge(news, again), credit, {
+  const messages = StreamConsumer.stream(group, {
+    consumer: "billing-1",
+    reclaim: { every: Schedule.spaced("1 second") } // looks for retries, and for what the dead have left
+  })
+  yield* Worker.run(messages, credit, {
     concurrency: 8,
     inbox: "message-id",
     // five times, then to the dead letters; but as long as it takes while the database is away

@@ -1,6 +1,6 @@
 import { SqlClient } from "@effect/sql"
 import { MysqlClient } from "@effect/sql-mysql2"
-import { ConsumerGroup, Reclaim, Redis, StreamConsumer } from "@safesync/redis-streams"
+import { ConsumerGroup, Redis, StreamConsumer } from "@safesync/redis-streams"
 import { Disposition, Worker } from "@safesync/worker"
 import { Config, Context, Effect, Layer, Schedule, Schema, Stream } from "effect"
 
@@ -12,16 +12,14 @@ const credit = ({ account, pence }: typeof Payment.Type) =>
 
 export const group = ConsumerGroup.make({ stream: "payments", group: "billing", schema: Payment, startId: "0", minIdle: "30 seconds" })
 
-/** New entries, and what dead processes have left behind; both go on when Redis is back. */
+/** New entries, those to be retried, and what dead processes have left behind; it goes on when Redis is back. */
 const deliveries = Stream.unwrap(Effect.gen(function*() {
   const consumer = yield* Config.string("CONSUMER")
   const billing = yield* group
   yield* ConsumerGroup.create(billing)
   const reconnect = Schedule.exponential("100 millis").pipe(Schedule.union(Schedule.spaced("5 seconds")))
-  return Stream.merge(
-    StreamConsumer.stream(billing, { consumer, reconnect }),
-    Reclaim.stream(billing, { consumer, reconnect, every: Schedule.jittered(Schedule.spaced("10 seconds")) })
-  )
+  const reclaim = { every: Schedule.jittered(Schedule.spaced("10 seconds")) }
+  return StreamConsumer.stream(billing, { consumer, reclaim, reconnect })
 }))
 
 export class Billing extends Context.Tag("Billing")<Billing, Worker.Worker<unknown>>() {}

@@ -1,6 +1,5 @@
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Delivery from "@safesync/redis-streams/Delivery"
-import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
@@ -30,10 +29,8 @@ export const consume = (handle: (payment: typeof Payment.Type) => Effect.Effect<
 
     const consumer = "billing-1" // one running process per name
     const reconnect = Schedule.exponential("100 millis").pipe(Schedule.union(Schedule.spaced("5 seconds")))
-    const deliveries = Stream.merge(
-      StreamConsumer.stream(group, { consumer, reconnect }),
-      Reclaim.stream(group, { consumer, reconnect, every: Schedule.jittered(Schedule.spaced("10 seconds")) })
-    )
+    const reclaim = { every: Schedule.jittered(Schedule.spaced("10 seconds")) } // also what is stale, whoever had it
+    const deliveries = StreamConsumer.stream(group, { consumer, reclaim, reconnect })
 
     yield* Stream.runForEach(deliveries, (delivery) =>
       Delivery.use(delivery, handle).pipe( // acked if, and only if, `handle` succeeds
