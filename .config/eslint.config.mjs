@@ -72,5 +72,14 @@ export default tseslint.config(
   // Examples show what a reader's own file would look like.
   { files: ["scratchpad/examples/**/*.ts"], rules: { "@effect/no-import-from-barrel-package": "off", "@effect/dprint": "off" } },
   // Tests stand above every floor of their own package and may use the testkit.
-  { files: ["packages/*/test/**/*.ts", "packages/*/typetest/**/*.ts"], rules: { "import-x/no-restricted-paths": "off" } }
+  { files: ["packages/*/test/**/*.ts", "packages/*/typetest/**/*.ts"], rules: { "import-x/no-restricted-paths": "off" } },
+  {
+    files: ["**/test/**/*.ts"],
+    rules: {
+      "no-restricted-syntax": ["error", {
+        selector: "CallExpression[callee.property.name=/^deep(Strict)?Equal$/] MemberExpression[object.name='Option']",
+        message: "Chai takes an Option.some for equal to an Option.none: use expect(…).toEqual(…)."
+      }]
+    }
+  }
 )

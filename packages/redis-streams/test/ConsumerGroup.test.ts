@@ -1,4 +1,4 @@
-import { assert, layer } from "@effect/vitest"
+import { assert, expect, layer } from "@effect/vitest"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
@@ -49,7 +49,7 @@ layer(RedisLive, { excludeTestServices: true })("ConsumerGroup", (it) => {
       const redis = yield* Redis.Redis
       yield* send(5)
       const empty = yield* ConsumerGroup.info(group)
-      assert.deepStrictEqual(empty, {
+      expect(empty).toEqual({
         length: 5,
         // before 7.0 the server cannot tell
         lag: Option.map(empty.lag, () => 5),
@@ -63,7 +63,7 @@ layer(RedisLive, { excludeTestServices: true })("ConsumerGroup", (it) => {
       const info = yield* ConsumerGroup.info(group)
       assert.strictEqual(info.pending, 4)
       // that nothing is left, each server can tell
-      assert.deepStrictEqual(info.lag, Option.some(0))
+      expect(info.lag).toEqual(Option.some(0))
       assert.isAtLeast(Duration.toMillis(Option.getOrThrow(info.oldestPendingIdle)), 5000)
       assert.deepStrictEqual(info.consumers.map(({ name, pending }) => [name, pending]), [["a", 4]])
     }))
@@ -162,7 +162,7 @@ layer(RedisLive, { excludeTestServices: true })("ConsumerGroup", (it) => {
         ({ consumers }) => consumers.length === 0
       )
       yield* send(1)
-      assert.deepStrictEqual(yield* Fiber.join(reading), Option.some(1))
+      expect(yield* Fiber.join(reading)).toEqual(Option.some(1))
       yield* expectNothingLeft(group)
     }))
 

@@ -1,4 +1,4 @@
-import { assert, layer } from "@effect/vitest"
+import { assert, expect, layer } from "@effect/vitest"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
 import * as Delivery from "@safesync/redis-streams/Delivery"
@@ -68,7 +68,7 @@ layer(RedisLive, { excludeTestServices: true })("DeadLetter", (it) => {
       const [letter] = yield* lettersOf(group)
       const replayed = Option.getOrThrow(yield* DeadLetter.replay(group, letter!))
       assert.deepStrictEqual(yield* lettersOf(group), [])
-      assert.deepStrictEqual(yield* DeadLetter.replay(group, letter!), Option.none())
+      expect(yield* DeadLetter.replay(group, letter!)).toEqual(Option.none())
 
       // It dies a second time, and is still known by its first id.
       const [again] = yield* bury(group, 1)
@@ -116,12 +116,12 @@ layer(RedisLive, { excludeTestServices: true })("DeadLetter", (it) => {
       yield* bury(group, 1)
       const [letter] = yield* lettersOf(group)
       const fields = ["data", `{"number":1}`, "message-id", original!, "for-group", group.group]
-      assert.deepStrictEqual(yield* DeadLetter.replay(group, letter!, { dryRun: true }), Option.some(fields))
+      expect(yield* DeadLetter.replay(group, letter!, { dryRun: true })).toEqual(Option.some(fields))
       assert.strictEqual(yield* redis.command("XLEN", stream), 1)
       assert.strictEqual((yield* lettersOf(group)).length, 1)
       const sent = Option.getOrThrow(yield* DeadLetter.replay(group, letter!))
       assert.deepStrictEqual(yield* redis.command("XRANGE", stream, sent, sent), [[sent, fields]])
-      assert.deepStrictEqual(yield* DeadLetter.replay(group, letter!, { dryRun: true }), Option.none())
+      expect(yield* DeadLetter.replay(group, letter!, { dryRun: true })).toEqual(Option.none())
       yield* Effect.flatMap(deliveries(group, 1), ([again]) => Delivery.use(again!, () => Effect.void))
       const error = yield* Effect.flip(DeadLetter.purge(group, { olderThan: Infinity }))
       assert.strictEqual(error._tag === "InvalidOptions" && error.option, "olderThan")

@@ -1,4 +1,4 @@
-import { assert, layer } from "@effect/vitest"
+import { assert, expect, layer } from "@effect/vitest"
 import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Reclaim from "@safesync/redis-streams/Reclaim"
@@ -53,11 +53,11 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
   it.scoped("next waits for as long as block says, and takes what comes", () =>
     Effect.gen(function*() {
       const { group, producer } = yield* freshGroup()
-      assert.deepStrictEqual(yield* take(group, "a", "20 millis"), Option.none())
+      expect(yield* take(group, "a", "20 millis")).toEqual(Option.none())
       const waiting = yield* Effect.fork(take(group, "a", "1 minute"))
       yield* untilBlocked(group)
       yield* StreamProducer.send(producer, order(1))
-      assert.deepStrictEqual(yield* Fiber.join(waiting), Option.some([1, 1]))
+      expect(yield* Fiber.join(waiting)).toEqual(Option.some([1, 1]))
     }))
 
   it.scoped("L20: a next that waits stops at once", () =>
@@ -74,7 +74,7 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
     Effect.gen(function*() {
       const { group, send } = yield* freshGroup({ minIdle: "1 hour" })
       yield* send(1)
-      assert.deepStrictEqual(yield* Effect.scoped(take(group, "a")), Option.some([1, 1]))
+      expect(yield* Effect.scoped(take(group, "a"))).toEqual(Option.some([1, 1]))
       const [delivery] = yield* Reclaim.once(group, { consumer: "b", count: 1 })
       assert.strictEqual(yield* numberOf(delivery!), 1)
       yield* expectNothingLeft(group)
@@ -92,7 +92,7 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
       ).pipe(Effect.scoped, Effect.provide(Redis.layer({ url })))
       yield* StreamProducer.send(producer, order(4))
       const seen = yield* Effect.all(Array.from({ length: 5 }, () => take(group, "a")))
-      assert.deepStrictEqual(seen, [[1, 2], [2, 2], [3, 2], [4, 1]].map(Option.some).concat(Option.none() as never))
+      expect(seen).toEqual([[1, 2], [2, 2], [3, 2], [4, 1]].map(Option.some).concat(Option.none() as never))
     }))
 
   it.scoped("L16, L21: after a call that failed, what it may have lost comes first", () =>
@@ -102,20 +102,20 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
       const proxy = yield* TcpProxy.make(url)
       yield* Effect.gen(function*() {
         const redis = yield* Redis.Redis
-        assert.deepStrictEqual(yield* take(group, "a"), Option.none())
+        expect(yield* take(group, "a")).toEqual(Option.none())
         const [id] = yield* send(2)
         yield* proxy.loseReplies("XREADGROUP")
         assert.strictEqual((yield* Effect.flip(take(group, "a")))._tag, "RedisConnectionLost")
         yield* until(Effect.either(redis.command("PING")), Either.isRight)
         assert.deepStrictEqual((yield* pendingOf(group)).map(({ id }) => id), [id])
         const held = yield* Effect.all([take(group, "a"), take(group, "a")])
-        assert.deepStrictEqual(held, [Option.some([1, 2]), Option.some([2, 1])])
+        expect(held).toEqual([Option.some([1, 2]), Option.some([2, 1])])
         // Nor is what is held here given out again after another failure.
         yield* StreamProducer.send(producer, order(3))
         yield* proxy.loseReplies("XREADGROUP")
         yield* Effect.flip(take(group, "a"))
         yield* until(Effect.either(redis.command("PING")), Either.isRight)
-        assert.deepStrictEqual(yield* take(group, "a"), Option.some([3, 2]))
+        expect(yield* take(group, "a")).toEqual(Option.some([3, 2]))
         assert.deepStrictEqual((yield* pendingOf(group)).map(({ attempts }) => attempts), [2, 1, 2])
       }).pipe(Effect.scoped, Effect.provide(Redis.layer({ url: proxy.through(url) })))
     }))
@@ -126,7 +126,7 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
       const redis = yield* Redis.Redis
       yield* redis.command("XADD", stream, "*", "data", "{")
       yield* StreamProducer.send(producer, order(1))
-      assert.deepStrictEqual(yield* take(group, "a"), Option.some([1, 1]))
+      expect(yield* take(group, "a")).toEqual(Option.some([1, 1]))
       assert.strictEqual(yield* redis.command("XLEN", group.deadLetterStream), 1)
       const bad = yield* redis.command("XADD", stream, "*", "data", "{")
       yield* StreamProducer.send(producer, order(2))
