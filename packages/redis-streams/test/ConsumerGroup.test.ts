@@ -9,6 +9,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import {
+  age,
   deliveries,
   expectNothingLeft,
   freshGroup,
@@ -45,8 +46,7 @@ layer(RedisLive, { excludeTestServices: true })("ConsumerGroup", (it) => {
 
   it.scoped("info tells length, lag, pending, the oldest pending entry's idle time, and the consumers", () =>
     Effect.gen(function*() {
-      const { group, send, stream } = yield* freshGroup()
-      const redis = yield* Redis.Redis
+      const { group, send } = yield* freshGroup()
       yield* send(5)
       const empty = yield* ConsumerGroup.info(group)
       expect(empty).toEqual({
@@ -59,7 +59,7 @@ layer(RedisLive, { excludeTestServices: true })("ConsumerGroup", (it) => {
       })
       const held = yield* deliveries(group, 5)
       yield* Delivery.use(held[4]!, () => Effect.void)
-      yield* redis.command("XCLAIM", stream, "billing", "a", "0", held[0]!.id, "IDLE", "5000", "JUSTID")
+      yield* age(group, [held[0]!.id], 5_000)
       const info = yield* ConsumerGroup.info(group)
       assert.strictEqual(info.pending, 4)
       // that nothing is left, each server can tell
@@ -95,7 +95,7 @@ layer(RedisLive, { excludeTestServices: true })("ConsumerGroup", (it) => {
       const ids = yield* send(1200)
       // Read by a process that was killed a minute ago.
       yield* redis.command("XREADGROUP", "GROUP", "billing", "a", "STREAMS", stream, ">")
-      yield* redis.command("XCLAIM", stream, "billing", "a", "0", ...ids, "IDLE", "60000", "JUSTID")
+      yield* age(group, ids, 60_000)
       assert.isTrue(yield* ConsumerGroup.removeConsumer(group, "a", { handTo: "b" }))
       const pending = yield* pendingOf(group)
       assert.deepStrictEqual(

@@ -15,6 +15,7 @@ import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import {
+  age,
   deliveries,
   expectNothingLeft,
   freshGroup,
@@ -159,7 +160,7 @@ layer(RedisLive, { excludeTestServices: true })("a lost group", (it) => {
       yield* send(3)
       const ids = (yield* deliveries(group, 3)).map(({ id }) => id)
       const stale = ids.slice(1)
-      yield* redis.command("XCLAIM", stream, group.group, "a", "0", ...stale, "IDLE", "60000", "JUSTID")
+      yield* age(group, stale, 60_000)
       assert.deepStrictEqual([...(yield* Fiber.join(reclaiming))], [2, 3])
       assert.deepStrictEqual((yield* pendingOf(group)).map(({ consumer, id }) => [consumer, id]), [["a", ids[0]]])
     }))

@@ -17,6 +17,7 @@ import * as Stream from "effect/Stream"
 import type { Capability } from "../src/internal/capabilities.js"
 import type { Lease } from "../src/internal/lease.js"
 import {
+  age,
   deliveries,
   expectNothingLeft,
   freshGroup,
@@ -26,13 +27,6 @@ import {
   RedisWithout,
   until
 } from "./fixture.js"
-
-/** Makes these entries look as if nothing had happened to them for so long. */
-const age = (group: { readonly stream: string; readonly group: string }, ids: ReadonlyArray<string>, millis: number) =>
-  Effect.flatMap(
-    Redis.Redis,
-    (redis) => redis.command("XCLAIM", group.stream, group.group, "a", "0", ...ids, "IDLE", String(millis), "JUSTID")
-  )
 
 const ways: ReadonlyArray<readonly [string, ReadonlyArray<Capability>]> = [
   ["", []],
@@ -167,13 +161,8 @@ for (const [name, without] of ways) {
         yield* deliveries(group, 100)
         yield* deliveries(group, 100, "b")
         yield* deliveries(group, 100, "c")
-        const redis = yield* Redis.Redis
         for (const [consumer, from] of [["a", 0], ["b", 100], ["c", 200]] as const) {
-          yield* redis.command(
-            ...["XCLAIM", group.stream, group.group, consumer, "0"] as const,
-            ...ids.slice(from, from + 100),
-            ...["IDLE", "60000", "JUSTID"]
-          )
+          yield* age(group, ids.slice(from, from + 100), 60_000, consumer)
         }
         const taken = yield* Reclaim.once(group, { consumer: "b", count: 1000, batchSize: 7, takeOwn: false })
         assert.deepStrictEqual(taken.map(({ id }) => id), [...ids.slice(0, 100), ...ids.slice(200)])

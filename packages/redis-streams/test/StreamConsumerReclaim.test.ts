@@ -12,7 +12,7 @@ import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type { Capability } from "../src/internal/capabilities.js"
-import { expectNothingLeft, freshGroup, numberOf, order, pendingOf, RedisWithout, until } from "./fixture.js"
+import { age, expectNothingLeft, freshGroup, numberOf, order, pendingOf, RedisWithout, until } from "./fixture.js"
 
 const ways: ReadonlyArray<readonly [string, ReadonlyArray<Capability>]> = [
   ["", []],
@@ -30,11 +30,11 @@ for (const [name, without] of ways) {
   layer(RedisWithout(...without), { excludeTestServices: true })(`StreamConsumer that reclaims${name}`, (it) => {
     it.scoped("L16, L18: one stream brings what is its own, what is stale and what is new, each once", () =>
       Effect.gen(function*() {
-        const { group, producer, redis, send, stream } = yield* freshGroup({ minIdle: "1 hour" })
+        const { group, producer, send, stream } = yield* freshGroup({ minIdle: "1 hour" })
         const ids = yield* send(3)
         yield* readAndDie(group, "a", 1)
         yield* readAndDie(group, "gone", 2)
-        yield* redis.command("XCLAIM", stream, group.group, "gone", "0", ids[1]!, "IDLE", "7200000", "JUSTID")
+        yield* age(group, [ids[1]!], 7_200_000, "gone")
         yield* StreamProducer.send(producer, order(4))
         const seen = yield* StreamConsumer.stream(group, {
           consumer: "a",
@@ -104,7 +104,7 @@ for (const [name, without] of ways) {
         const { group, redis, send, stream } = yield* freshGroup({ minIdle: "1 hour" })
         const ids = yield* send(1)
         yield* readAndDie(group, "gone", 1)
-        yield* redis.command("XCLAIM", stream, group.group, "gone", "0", ids[0]!, "IDLE", "7200000", "JUSTID")
+        yield* age(group, [ids[0]!], 7_200_000, "gone")
         yield* redis.command("XDEL", stream, ids[0]!)
         const reading = yield* Effect.fork(Stream.runDrain(
           StreamConsumer.stream(group, { consumer: "a", reclaim: { every: Schedule.spaced("10 millis") } })

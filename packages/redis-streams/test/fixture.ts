@@ -92,6 +92,19 @@ export const pendingOf = (group: { readonly stream: string; readonly group: stri
         }))
     ))
 
+/** Makes these entries look as if nothing had happened to them for so many milliseconds; the consumer has them then. */
+export const age = (
+  group: { readonly stream: string; readonly group: string },
+  ids: ReadonlyArray<string>,
+  millis: number,
+  consumer = "a"
+) =>
+  Effect.flatMap(
+    Redis.Redis,
+    (redis) =>
+      redis.command("XCLAIM", group.stream, group.group, consumer, "0", ...ids, "IDLE", String(millis), "JUSTID")
+  )
+
 /** The connections that are reserved for reads of this stream, as CLIENT LIST shows them. */
 export const readersOf = (group: { readonly stream: string }) =>
   Effect.flatMap(

@@ -17,7 +17,7 @@ import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { freshGroup, type Order, pendingOf, RedisFromServer } from "../fixture.js"
+import { age, freshGroup, type Order, pendingOf, RedisFromServer } from "../fixture.js"
 import { type Failure, type Held, Model, nobody, type Process } from "./Model.js"
 import type { Step } from "./Step.js"
 
@@ -315,8 +315,7 @@ export const run = (steps: ReadonlyArray<Step>) =>
             if (chosen !== undefined && !model.isLost && chosen[1].owner !== nobody) {
               const [id, entry] = chosen
               entry.stale = true
-              const idle = String(2 * 3_600_000)
-              yield* redis.command("XCLAIM", stream, group.group, entry.owner, "0", id, "IDLE", idle, "JUSTID")
+              yield* age(group, [id], 7_200_000, entry.owner)
             }
             return
           }
@@ -403,7 +402,7 @@ export const run = (steps: ReadonlyArray<Step>) =>
     }
     const left = (yield* pendingOf(group)).map(({ id }) => id)
     if (left.length > 0) {
-      yield* redis.command("XCLAIM", stream, group.group, "x", "0", ...left, "IDLE", "7200000", "JUSTID")
+      yield* age(group, left, 7_200_000, "x")
     }
     model.pending.clear()
     const finish = (delivery: Delivery.Delivery<Order>) =>
