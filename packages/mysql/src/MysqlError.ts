@@ -263,11 +263,16 @@ export class StatementFailed
 
 /** A table of this package's own that is not there: the guide's migrations were not run, or in another database. */
 const creatorOf = (detail: string | undefined): string | undefined => {
-  const name = /\bsafesync_(inbox|outbox|commit|fencing_token)/.exec(detail ?? "")?.[1]
-  return name === undefined ? undefined : `${owners[name as keyof typeof owners]}.migration creates it`
+  const owner = owners.find(([table]) => table.test(detail ?? ""))?.[1]
+  return owner === undefined ? undefined : `${owner}.migration creates it`
 }
 
-const owners = { inbox: "Inbox", outbox: "Outbox", commit: "CommitOracle", fencing_token: "FencingToken" } as const
+const owners = [
+  [/\bsafesync_inbox/, "Inbox"],
+  [/\bsafesync_outbox/, "Outbox"],
+  [/\bsafesync_commit/, "CommitOracle"],
+  [/\bsafesync_fencing_token/, "FencingToken"]
+] as const
 
 /**
  * All that a statement can fail with, by what a caller does about it.
