@@ -8,7 +8,6 @@ import { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Inbox from "@safesync/mysql/Inbox"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
-import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
@@ -23,7 +22,6 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
 import type { Outcome, Scenario, Settings } from "./Scenario.js"
 import * as Seeded from "./Seeded.js"
 import * as ServerState from "./ServerState.js"
@@ -99,10 +97,7 @@ const one = (settings: Settings, keyed: boolean) =>
     const others = yield* Deferred.make<void>()
     const begun = performance.now()
     const worker = yield* Effect.fork(Worker.run(
-      Stream.merge(
-        StreamConsumer.stream(group, { consumer: "a" }),
-        Reclaim.stream(group, { consumer: "a", every: Schedule.spaced("50 millis") })
-      ),
+      StreamConsumer.stream(group, { consumer: "a", reclaim: { every: Schedule.spaced("50 millis") } }),
       ({ account, pence }): Effect.Effect<unknown, SqlError | "poison"> =>
         account === poisoned
           // Its last attempt but one takes until all the others are done: so none of them has waited for it.

@@ -5,7 +5,6 @@
  */
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Delivery from "@safesync/redis-streams/Delivery"
-import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
 import type { InvalidOptions } from "@safesync/redis-streams/RedisError"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
@@ -197,10 +196,8 @@ export const consume = (
     for (let i = 0; i < 4; i++) {
       yield* Effect.forkScoped(watch(Effect.forever(handle)))
     }
-    const deliveries = Stream.merge(
-      StreamConsumer.stream(group, { consumer: name, batchSize: 16, reconnect }),
-      Reclaim.stream(group, { consumer: name, batchSize: 16, every: Schedule.spaced("100 millis"), reconnect })
-    )
+    const reclaim = { every: Schedule.spaced("100 millis") }
+    const deliveries = StreamConsumer.stream(group, { consumer: name, batchSize: 16, reclaim, reconnect })
     yield* Stream.runForEachChunk(deliveries, (chunk) => Queue.offerAll(queue, chunk)).pipe(
       Effect.provide(redis),
       watch,

@@ -6,7 +6,6 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
-import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as Disposition from "@safesync/worker/Disposition"
@@ -17,7 +16,6 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
-import * as Stream from "effect/Stream"
 import { consumerGroup, type Payment, readSettings } from "./WorkerCrashProcess.js"
 
 process.on("disconnect", () => process.exit(1))
@@ -41,10 +39,13 @@ const program = Effect.gen(function*() {
   const group = yield* consumerGroup(stream)
   process.send!("ready")
   yield* Worker.run(
-    Stream.merge(
-      StreamConsumer.stream(group, { consumer, reconnect, batchSize: 8, block: "500 millis" }),
-      Reclaim.stream(group, { consumer, reconnect, batchSize: 8, every: Schedule.spaced("100 millis") })
-    ),
+    StreamConsumer.stream(group, {
+      consumer,
+      reconnect,
+      batchSize: 8,
+      block: "500 millis",
+      reclaim: { every: Schedule.spaced("100 millis") }
+    }),
     book,
     {
       concurrency,

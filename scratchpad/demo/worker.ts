@@ -9,7 +9,6 @@ import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
 import * as Prometheus from "@safesync/opentelemetry/Prometheus"
 import * as GroupMetrics from "@safesync/redis-streams/GroupMetrics"
-import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as RedisMetrics from "@safesync/redis-streams/RedisStreamsMetrics"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
@@ -24,7 +23,6 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
 import * as Handler from "./Handler.js"
 import * as Messages from "./Messages.js"
 
@@ -75,10 +73,7 @@ const program = Effect.gen(function*() {
       yield* Effect.forkScoped(GroupMetrics.report(group, { every: Schedule.spaced("1 second") }))
     }
     yield* Worker.run(
-      Stream.merge(
-        StreamConsumer.stream(group, { consumer, batchSize, reconnect }),
-        Reclaim.stream(group, { consumer, batchSize, reconnect, every: Schedule.spaced("1 second") })
-      ),
+      StreamConsumer.stream(group, { consumer, batchSize, reconnect, reclaim: { every: Schedule.spaced("1 second") } }),
       Handler.apply,
       {
         concurrency,

@@ -1,9 +1,9 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { SqlClient } from "@effect/sql"
 import { Transaction } from "@safesync/mysql"
-import { ConsumerGroup, Reclaim, StreamConsumer } from "@safesync/redis-streams"
+import { ConsumerGroup, StreamConsumer } from "@safesync/redis-streams"
 import { Disposition, Worker } from "@safesync/worker"
-import { Config, Effect, Schedule, Stream } from "effect"
+import { Config, Effect, Schedule } from "effect"
 import { Payment, ServersLive } from "./service.js"
 
 // CONSUMER=a CRASH=yes: dies by SIGKILL between its first COMMIT and the ack.
@@ -16,10 +16,7 @@ const program = Effect.gen(function*() {
   yield* ConsumerGroup.create(group)
   const sql = yield* SqlClient.SqlClient
   yield* Worker.run(
-    Stream.merge(
-      StreamConsumer.stream(group, { consumer }),
-      Reclaim.stream(group, { consumer, every: Schedule.spaced("200 millis") })
-    ),
+    StreamConsumer.stream(group, { consumer, reclaim: { every: Schedule.spaced("200 millis") } }),
     ({ account, pence }) =>
       Effect.gen(function*() {
         yield* sql`UPDATE account SET pence = pence + ${pence} WHERE id = ${account}`

@@ -7,7 +7,6 @@
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import * as Inbox from "@safesync/mysql/Inbox"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
-import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
@@ -20,7 +19,6 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import * as Stream from "effect/Stream"
 import { randomBytes } from "node:crypto"
 import type { Options, Services } from "../../Contract.js"
 import * as MysqlServer from "../../MysqlServer.js"
@@ -83,10 +81,7 @@ export const run = <A, I, B, E, E1, E2>(
     const reconnect = Schedule.spaced("20 millis")
     const worker = yield* Effect.fork(
       Worker.run(
-        Stream.merge(
-          StreamConsumer.stream(group, { consumer: "a", reconnect }),
-          Reclaim.stream(group, { consumer: "a", reconnect, every: Schedule.spaced("50 millis") })
-        ),
+        StreamConsumer.stream(group, { consumer: "a", reconnect, reclaim: { every: Schedule.spaced("50 millis") } }),
         options.handler,
         {
           concurrency: 1,
