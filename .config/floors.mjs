@@ -5,7 +5,10 @@ import { existsSync, readdirSync } from "node:fs"
 
 export const floors = {
   mysql: [
-    ["LockParty", "MysqlError", "MysqlMetrics", "TransactionError", "internal/driverError"],
+    [
+      ...["LockParty", "MysqlError", "MysqlMetrics", "TransactionError"],
+      ...["driverError", "errnoTable", "errorMessage"].map((name) => `internal/${name}`)
+    ],
     [
       ...["LockDiagnosis", "Transaction"],
       ...["ambient", "begin", "blockers", "canceller", "cancelling", "commitOracle", "control", "cursor", "duration", "inlined", "lastingConnection"]
@@ -15,13 +18,13 @@ export const floors = {
     ],
     [
       ...["AdvisoryLock", "IdempotentInsert", "RowLock"],
-      ...["getLock", "heldLock", "identifier", "lockConnections", "lockName", "lockTimes", "permits", "where"]
+      ...["getLock", "heldLock", "identifier", "lockConnections", "lockName", "lockTimes", "lockingRead", "permits", "where"]
         .map((name) => `internal/${name}`)
     ],
-    ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/purge", "internal/relayWakeups"]
+    ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/outboxTable", "internal/purge", "internal/relayWakeups"]
   ],
   "redis-streams": [
-    ["RedisError", "RedisStreamsMetrics"],
+    ["RedisError", "RedisStreamsMetrics", "internal/labels"],
     [
       "Redis",
       ...["acks", "blocking", "capabilities", "classify", "cluster", "connection", "inFlight", "nodeWatch", "options", "scripts", "tls"]
@@ -33,7 +36,7 @@ export const floors = {
     ],
     [
       ...["DeadLetter", "GroupMetrics", "Reclaim", "StreamConsumer", "StreamProducer"],
-      ...["lostGroup", "pulse", "reads", "session", "trimming"].map((name) => `internal/${name}`)
+      ...["lostGroup", "pulse", "reads", "sending", "session", "trimming"].map((name) => `internal/${name}`)
     ]
   ],
   worker: [

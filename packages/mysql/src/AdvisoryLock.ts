@@ -85,7 +85,8 @@ export class AdvisoryLockLost
 }
 
 /**
- * Why a lock could not be had: its wait timed out, would have been a deadlock, or its statement failed.
+ * Why a lock could not be had: `AdvisoryLockTimeout` when it was not granted in time, `AdvisoryLockDeadlock` when waiting would have
+ * been a deadlock among advisory locks, `StatementInterrupted` when somebody killed the wait on the server, or what a statement fails with.
  *
  * @since 0.1.0
  * @category models
@@ -117,8 +118,8 @@ export interface Options {
  */
 export interface HeartbeatOptions {
   /**
-   * How often the holding connection is asked for a sign of life, and how long that may take; a connection that the
-   * server closes is noticed at once, one that the network swallowed by this. Default: 5 seconds.
+   * How often the holding connection is asked for a sign of life, and how long that may take: by this one that the network
+   * has swallowed is noticed; one that the server closes is noticed at once. Default: 5 seconds.
    */
   readonly heartbeat?: Duration.DurationInput | undefined
 }
@@ -133,11 +134,7 @@ export interface AdvisoryLock {
   readonly name: string
   /** Never succeeds; fails once the connection that holds the lock is gone. */
   readonly lost: Effect.Effect<never, AdvisoryLockLost>
-  /**
-   * The server's name of it.
-   *
-   * @internal
-   */
+  /** @internal The server's name of it. */
   readonly encoded: string
   /** @internal */
   readonly session: Session
@@ -184,8 +181,8 @@ export const acquire = (
  * is `AdvisoryLockLost`; it is the result too when the loss is only noticed at the end. What the effect had committed by then
  * stays committed.
  *
- * Fails with `AdvisoryLockTimeout` when the lock was not granted in time, and `AdvisoryLockDeadlock` when waiting would be a deadlock
- * among advisory locks: then the effect was not run. A transaction is opened inside of it; inside a transaction it is a defect.
+ * Where it fails with `AdvisoryLockError`, the effect was not run. A transaction is opened inside of it; inside a transaction it is a
+ * defect.
  *
  * @example
  * import * as Effect from "effect/Effect"
@@ -222,8 +219,7 @@ export const withLock = (name: string, options: Options & HeartbeatOptions) =>
  * committed: the next statement fails with `ConnectionLost` or `TransactionAborted`, and where there is none, COMMIT is not
  * sent. Nothing interrupts a body that does something else meanwhile; what must stop with the lock runs in `withLock`.
  *
- * Fails with `AdvisoryLockTimeout` when it was not granted in time, `AdvisoryLockDeadlock` when waiting would be a
- * deadlock among advisory locks, and `StatementInterrupted` when somebody killed the wait on the server.
+ * What it fails with: `AdvisoryLockError`.
  *
  * @example
  * import * as Effect from "effect/Effect"
@@ -250,18 +246,15 @@ export const acquireInTransaction = (
     // Releasing a lock that one does not hold does nothing; one that is held n times is released n times.
     transaction.atEnd.push(`DO RELEASE_LOCK('${encoded}')`)
     const timeoutMillis = duration.toMillis(options.timeout)
-    return Effect.matchEffect(
-      lockTimes.waiting(getLock(session, encoded, timeoutMillis), "advisory", (granted) => {
-        if (!granted) return "advisory_lock_timeout"
+    return Effect.asVoid(granted(
+      name,
+      timeoutMillis,
+      lockTimes.waiting(getLock(session, encoded, timeoutMillis), "advisory", (isGranted) => {
+        if (!isGranted) return "advisory_lock_timeout"
         transaction.onEnd.push(lockTimes.held("advisory"))
         return "granted"
-      }),
-      {
-        onFailure: (error) => Effect.fail(named(error, name)),
-        onSuccess: (granted): Effect.Effect<void, AdvisoryLockTimeout> =>
-          granted ? Effect.void : tooLate(name, timeoutMillis)
-      }
-    )
+      })
+    ))
   })
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -270,12 +263,18 @@ export const acquireInTransaction = (
 
 type Held = heldLock.Held & AdvisoryLock
 
-const tooLate = (name: string, timeoutMillis: number): Effect.Effect<never, AdvisoryLockTimeout> =>
-  Effect.suspend(() => Effect.fail(new AdvisoryLockTimeout({ name, timeoutMillis })))
-
-/** What did not come of a wait, by its name. */
-const named = <E>(error: E | WouldDeadlock, name: string): E | AdvisoryLockDeadlock =>
-  error instanceof WouldDeadlock ? new AdvisoryLockDeadlock({ name, cause: error.cause }) : error
+/** What a wait came to: what it got, or why it got nothing, by the name of the lock. */
+const granted = <A, E>(
+  name: string,
+  timeoutMillis: number,
+  asked: Effect.Effect<A | false | undefined, E | WouldDeadlock>
+): Effect.Effect<A, E | AdvisoryLockTimeout | AdvisoryLockDeadlock> =>
+  Effect.matchEffect(asked, {
+    onFailure: (error) =>
+      Effect.fail(error instanceof WouldDeadlock ? new AdvisoryLockDeadlock({ name, cause: error.cause }) : error),
+    onSuccess: (got): Effect.Effect<A, AdvisoryLockTimeout> =>
+      got ? Effect.succeed(got) : Effect.fail(new AdvisoryLockTimeout({ name, timeoutMillis }))
+  })
 
 const hold = (
   name: string,
@@ -286,18 +285,12 @@ const hold = (
     const timeoutMillis = duration.toMillis(options.timeout)
     const heartbeatMillis = duration.toMillis(options.heartbeat ?? "5 seconds")
     if (heartbeatMillis === 0) return Effect.dieMessage("A heartbeat without a pause is none: name a longer Duration")
-    return Effect.matchEffect(
-      heldLock.hold(client, { name, namespace: options.namespace, timeoutMillis, heartbeatMillis }, restore),
-      {
-        onFailure: (error) => Effect.fail(named(error, name)),
-        onSuccess: (held) =>
-          held === undefined ? tooLate(name, timeoutMillis) : Effect.succeed({
-            ...held,
-            name,
-            lost: Effect.mapError(held.gone, (cause) => lostOf(held, name, cause))
-          })
-      }
-    )
+    const held = heldLock.hold(client, { name, namespace: options.namespace, timeoutMillis, heartbeatMillis }, restore)
+    return Effect.map(granted(name, timeoutMillis, held), (held) => ({
+      ...held,
+      name,
+      lost: Effect.mapError(held.gone, (cause) => lostOf(held, name, cause))
+    }))
   })
 
 const letGo = (held: Held): Effect.Effect<void, AdvisoryLockLost> =>

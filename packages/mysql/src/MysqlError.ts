@@ -11,7 +11,20 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as driver from "./internal/driverError.js"
+import { tagOf } from "./internal/errnoTable.js"
+import { describe, missingTable } from "./internal/errorMessage.js"
 import { LockParty } from "./LockParty.js"
+import { TransactionAborted } from "./TransactionError.js"
+
+export {
+  /**
+   * What `refail` makes of a statement that was not sent, since its transaction was over.
+   *
+   * @since 0.1.0
+   * @category errors
+   */
+  TransactionAborted
+}
 
 /**
  * What all errors of this module have in common.
@@ -48,25 +61,6 @@ const fields = {
 
 /** Who held the lock, where the transaction was told to ask: see its option `blockerDetails`. */
 const blockers = Schema.optional(Schema.Array(LockParty))
-
-const describe = (
-  problem: string,
-  error: {
-    readonly errno?: number | undefined
-    readonly code: string
-    readonly statement?: string | undefined
-    readonly detail?: string | undefined
-    readonly blockers?: ReadonlyArray<LockParty> | undefined
-  },
-  hint?: string
-): string =>
-  [
-    `${problem} (${error.errno === undefined ? error.code : `${error.errno} ${error.code}`})`,
-    error.detail,
-    error.blockers === undefined ? undefined : `Held by ${error.blockers.join("; ")}`,
-    hint === undefined ? undefined : `Hint: ${hint}`,
-    error.statement === undefined ? undefined : `Statement: ${error.statement}`
-  ].filter(Predicate.isNotUndefined).join(". ")
 
 /**
  * 1213: InnoDB chose this transaction as the victim and has rolled all of it back. Running the transaction again from
@@ -257,22 +251,9 @@ export class StatementFailed
 {
   readonly [TypeId]: TypeId = TypeId
   override get message() {
-    return describe("The statement failed", this, this.errno === 1146 ? creatorOf(this.detail) : undefined)
+    return describe("The statement failed", this, this.errno === 1146 ? missingTable(this.detail) : undefined)
   }
 }
-
-/** A table of this package's own that is not there: the guide's migrations were not run, or in another database. */
-const creatorOf = (detail: string | undefined): string | undefined => {
-  const owner = owners.find(([table]) => table.test(detail ?? ""))?.[1]
-  return owner === undefined ? undefined : `${owner}.migration creates it`
-}
-
-const owners = [
-  [/\bsafesync_inbox/, "Inbox"],
-  [/\bsafesync_outbox/, "Outbox"],
-  [/\bsafesync_commit/, "CommitOracle"],
-  [/\bsafesync_fencing_token/, "FencingToken"]
-] as const
 
 /**
  * All that a statement can fail with, by what a caller does about it.
@@ -292,40 +273,6 @@ export type MysqlError =
   | ReadOnlyServer
   | ConnectionLost
   | StatementFailed
-
-/**
- * The server has ended this transaction, or nobody can say whether it has, or it must not be committed: the statement was not
- * sent, and nothing of the transaction will be committed by us.
- *
- * - `deadlock`: rolled back as the victim of a deadlock.
- * - `implicit-commit`: a statement such as `CREATE TABLE` committed what was written before it.
- * - `ended-by-server`: the server reports no open transaction, for example after a lock wait timeout under
- *   `innodb_rollback_on_timeout`.
- * - `savepoint-lost`: a part of it was to be undone and could not be, so all of it is.
- * - `connection-lost`: rolled back because its connection is gone.
- *
- * `cause` is the error that ended it, where there was one.
- *
- * @since 0.1.0
- * @category errors
- */
-export class TransactionAborted
-  extends Schema.TaggedError<TransactionAborted>("@safesync/mysql/TransactionAborted")("TransactionAborted", {
-    reason: Schema.Literal("deadlock", "implicit-commit", "savepoint-lost", "ended-by-server", "connection-lost"),
-    connectionId: Schema.Number,
-    /** The statement that was refused; absent when it is COMMIT that was not sent. */
-    statement: Schema.optional(Schema.String),
-    cause: Schema.optional(Schema.Defect)
-  })
-{
-  override get message() {
-    const consequence = this.reason === "implicit-commit"
-      ? "what was written before that statement is committed"
-      : "nothing that it wrote is there"
-    return `The transaction on connection ${this.connectionId} was over (${this.reason}): ${consequence}; ` +
-      (this.statement === undefined ? "COMMIT was not sent" : `not sent: ${this.statement}`)
-  }
-}
 
 /**
  * Whether this is one of the errors of this module.
@@ -360,13 +307,8 @@ export const isRetryable = (u: unknown): u is Deadlock | LockWaitTimeout | LockN
   isMysqlError(u) && (u._tag === "Deadlock" || u._tag === "LockWaitTimeout" || u._tag === "LockNotAvailable")
 
 /**
- * The one table from errno and from the driver's own codes to tags.
- *
- * Sources: https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html, and `mysql2` for what it raises itself.
- * Left as `StatementFailed`, since there is nothing to do about them at run time, or nothing that all callers would:
- * 1206 and 1637 (the server is out of locks or of transactions), 1223 (a read lock of one's own), 1412 (a table was altered
- * since the snapshot was taken: it comes with a migration, and only a new transaction sees the table), 1461 (prepared
- * statements), 3058 (a deadlock of advisory locks: `AdvisoryLock` has a tag for it), 3100 (a replication plugin's hook).
+ * What an error of the driver stands for, of which `statement` is the text and `blockers` who held the lock. What is a `MysqlError`
+ * already stays as it is.
  *
  * @since 0.1.0
  * @category constructors
@@ -379,52 +321,25 @@ export const fromDriver = (
   if (isMysqlError(cause)) return cause
   const error = driver.read(cause)
   const props = { ...error, statement }
-  switch (error.errno) {
-    case 1213:
-    case 1614:
-    case 3101:
-      return new Deadlock({ ...props, blockers }, trusted)
-    case 1180:
-      return driver.engineErrno(cause) === 149 ? new Deadlock(props, trusted) : new StatementFailed(props, trusted)
-    case 1205:
-      return new LockWaitTimeout({ ...props, blockers }, trusted)
-    case 3572:
-      return new LockNotAvailable(props, trusted)
-    case 3024:
-    case 1969: // MariaDB
-      return new StatementTimeout({ ...props, blockers }, trusted)
-    case 1317:
-      return new StatementInterrupted(props, trusted)
-    case 1062:
-    case 1586:
+  const tag = tagOf(cause, error)
+  switch (tag) {
+    case "Deadlock":
+    case "LockWaitTimeout":
+    case "StatementTimeout":
+      return new withBlockers[tag]({ ...props, blockers }, trusted)
+    case "DuplicateKey":
       return new DuplicateKey({ ...props, key: driver.duplicateKey(cause) }, trusted)
-    case 1216:
-    case 1217:
-    case 1451:
-    case 1452:
-    case 1761:
-    case 1762:
-      return new ForeignKeyViolation({ ...props, constraint: driver.constraint(cause) }, trusted)
-    case 3819:
-      return new CheckViolation({ ...props, constraint: driver.constraint(cause) }, trusted)
-    case 4025: // a CHECK of MariaDB; MySQL says it of a tablespace, with another state
-      return error.sqlState === "23000" ? new CheckViolation(props, trusted) : new StatementFailed(props, trusted)
-    case 1036:
-    case 1792:
-    case 1836:
-    case 1874:
-    case 3989:
-      return new ReadOnlyServer(props, trusted)
-    case 1290:
-      return driver.namesReadOnly(cause) ? new ReadOnlyServer(props, trusted) : new StatementFailed(props, trusted)
-    case 1015:
-      return driver.engineErrno(cause) === 165
-        ? new ReadOnlyServer(props, trusted)
-        : new StatementFailed(props, trusted)
+    case "ForeignKeyViolation":
+    case "CheckViolation":
+      return new withConstraint[tag]({ ...props, constraint: driver.constraint(cause) }, trusted)
     default:
-      return driver.isConnectionLost(cause) ? new ConnectionLost(props, trusted) : new StatementFailed(props, trusted)
+      return new plain[tag](props, trusted)
   }
 }
+
+const withBlockers = { Deadlock, LockWaitTimeout, StatementTimeout }
+const withConstraint = { ForeignKeyViolation, CheckViolation }
+const plain = { LockNotAvailable, StatementInterrupted, ReadOnlyServer, ConnectionLost, StatementFailed }
 
 /**
  * What an `SqlError` of @effect/sql stands for. One that stands for a statement that was not sent, because its transaction was over,

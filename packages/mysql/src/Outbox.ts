@@ -24,6 +24,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import * as bytes from "./internal/bytes.js"
+import * as outboxTable from "./internal/outboxTable.js"
 import * as relayWakeups from "./internal/relayWakeups.js"
 import * as MysqlError from "./MysqlError.js"
 import * as MysqlMetrics from "./MysqlMetrics.js"
@@ -35,7 +36,7 @@ import * as Transaction from "./Transaction.js"
  * @since 0.1.0
  * @category migrations
  */
-export const table = "safesync_outbox"
+export const table = outboxTable.name
 
 /**
  * How many locks the keys share; slots are numbered from 0.
@@ -43,7 +44,7 @@ export const table = "safesync_outbox"
  * @since 0.1.0
  * @category constants
  */
-export const slots = 1_024
+export const slots = outboxTable.slots
 
 /**
  * Creates the outbox's tables where they do not exist; fits `Migrator` of @effect/sql. It is DDL, which commits: not to be
@@ -52,27 +53,7 @@ export const slots = 1_024
  * @since 0.1.0
  * @category migrations
  */
-export const migration: Effect.Effect<void, SqlError, Client.SqlClient> = Effect.flatMap(
-  Client.SqlClient,
-  (sql) =>
-    Effect.all([
-      sql`
-      CREATE TABLE IF NOT EXISTS safesync_outbox (
-        id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
-        slot SMALLINT UNSIGNED NOT NULL,
-        message_id VARBINARY(255) NOT NULL,
-        stream VARBINARY(512) NOT NULL,
-        message_key VARBINARY(255),
-        headers MEDIUMBLOB NOT NULL,
-        data LONGBLOB NOT NULL,
-        written_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
-        KEY slot (slot, id)
-      ) ENGINE = InnoDB`,
-      sql`CREATE TABLE IF NOT EXISTS safesync_outbox_slot (slot SMALLINT UNSIGNED NOT NULL PRIMARY KEY) ENGINE = InnoDB`,
-      sql`INSERT IGNORE INTO safesync_outbox_slot (slot)
-      VALUES ${sql.literal(Array.from({ length: slots }, (_, slot) => `(${slot})`).join(", "))}`
-    ], { discard: true })
-)
+export const migration: Effect.Effect<void, SqlError, Client.SqlClient> = outboxTable.create
 
 /**
  * What is appended.
@@ -141,7 +122,10 @@ export const append = <A, I, R>(
         ]
         const hashed = Buffer.from(message.key === undefined ? messageId : `${message.stream}\0${message.key}`, "utf8")
         return Effect.flatMap(
-          transaction.session.write(message.key === undefined ? insert : insertKeyed, [...values, hashed]),
+          transaction.session.write(message.key === undefined ? outboxTable.insert : outboxTable.insertKeyed, [
+            ...values,
+            hashed
+          ]),
           ({ affectedRows }) =>
             affectedRows === 1
               ? Effect.as(relayWakeups.afterCommit(transaction), messageId)
@@ -200,7 +184,7 @@ export const read = (options: {
           : sql`AND NOT o.stream IN ${sql.in(options.except)}`
       }
         ORDER BY o.slot, o.id LIMIT ${sql.literal(String(options.limit))}`,
-      (rows) => rows.map(stored)
+      (rows) => rows.map(outboxTable.stored)
     )))
 
 /**
@@ -303,24 +287,3 @@ export const report = (
 export const committed = (
   client: MysqlClient.MysqlClient
 ): Effect.Effect<Queue.Dequeue<void>, never, Scope.Scope> => relayWakeups.listen(client)
-
-// ---------------------------------------------------------------------------------------------------------------------
-// internal
-// ---------------------------------------------------------------------------------------------------------------------
-
-const columns = "message_id, stream, message_key, headers, data, slot"
-const insert = `INSERT INTO ${table} (${columns}) VALUES (?, ?, ?, ?, ?, CRC32(?) % ${slots})`
-
-/** The id is generated after the lock on the key's slot is granted, and the lock is held until the transaction ends. */
-const insertKeyed = `INSERT INTO ${table} (${columns}) ` +
-  `SELECT ?, ?, ?, ?, ?, slot FROM safesync_outbox_slot WHERE slot = CRC32(?) % ${slots} FOR UPDATE`
-
-const stored = (row: Record<string, any>): Stored => ({
-  id: String(row["id"]),
-  slot: Number(row["slot"]),
-  messageId: String(row["message_id"]),
-  stream: String(row["stream"]),
-  key: row["message_key"] === null ? undefined : String(row["message_key"]),
-  headers: JSON.parse(String(row["headers"])),
-  data: String(row["data"])
-})

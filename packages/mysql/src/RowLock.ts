@@ -11,13 +11,10 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
-import * as duration from "./internal/duration.js"
-import * as identifier from "./internal/identifier.js"
-import * as lockTimes from "./internal/lockTimes.js"
-import * as tracing from "./internal/tracing.js"
+import * as lockingRead from "./internal/lockingRead.js"
 import * as where from "./internal/where.js"
-import * as MysqlError from "./MysqlError.js"
-import { Transaction } from "./Transaction.js"
+import type * as MysqlError from "./MysqlError.js"
+import type { Transaction } from "./Transaction.js"
 
 /**
  * What to do when another transaction holds the lock.
@@ -229,66 +226,36 @@ export const forUpdateMany: {
     options: ManyOptions<K> & Undecoded
   ): Effect.Effect<ReadonlyArray<Row>, RowLockError, Transaction>
 } = (options: ManyOptions<any> & MaybeDecoded): Locked<ReadonlyArray<any>> =>
-  options.values.length === 0 ? Effect.succeed([]) : select("UPDATE", options, keys(options.key, options.values))
+  options.values.length === 0
+    ? Effect.succeed([])
+    : lock("UPDATE", options, lockingRead.inKeyOrder(options.key, options.values))
 
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-type Strength = "UPDATE" | "SHARE"
 interface MaybeDecoded {
   readonly schema?: Schema.Schema<any, any, any> | undefined
 }
 type Locked<A> = Effect.Effect<A, any, any>
 
 const one = <W extends where.Columns>(
-  strength: Strength,
+  strength: lockingRead.Strength,
   options: Options<W> & MaybeDecoded
 ): Locked<Option.Option<unknown>> =>
   Effect.map(
-    select(strength, options, where.equal(options.where as where.Columns)),
+    lock(strength, options, where.equal(options.where as where.Columns)),
     (rows) => Option.fromNullable(rows[0])
   )
 
-const select = (
-  strength: Strength,
+const lock = (
+  strength: lockingRead.Strength,
   options: { readonly table: string; readonly wait?: Wait | undefined } & MaybeDecoded,
   condition: where.Fragment
 ): Locked<ReadonlyArray<unknown>> => {
-  const { schema, table, wait = "wait" } = options
-  const bounded = wait !== "wait" && wait !== "nowait" && wait !== "skip-locked"
-  const hint = bounded ? `/*+ MAX_EXECUTION_TIME(${Math.max(1, duration.toMillis(wait))}) */ ` : ""
-  const mode = wait === "nowait" ? " NOWAIT" : wait === "skip-locked" ? " SKIP LOCKED" : ""
-  const sql = `SELECT ${hint}* FROM ${identifier.table(table)} WHERE ${condition.sql} FOR ${strength}${mode}`
-  const locked = Effect.flatMap(Transaction, ({ onEnd, session }) => {
-    const rows = tracing.span(
-      `SELECT ${table}`,
-      "client",
-      () => tracing.operation("SELECT", session.database, table),
-      session.select(sql, condition.values)
-    )
-    return lockTimes.waiting(bounded ? Effect.mapError(rows, asLockWaitTimeout) : rows, "row", (rows) => {
-      if (rows.length === 0) return "none"
-      onEnd.push(lockTimes.held("row"))
-      return "granted"
-    })
-  })
-  return schema === undefined ? locked : Effect.flatMap(locked, decode(table, schema))
+  const rows = lockingRead.select(strength, options, condition)
+  return options.schema === undefined ? rows : Effect.flatMap(rows, decode(options.table, options.schema))
 }
-
-/** A wait that was bounded by the statement's execution limit ends with 3024; to the caller it is a lock wait. */
-const asLockWaitTimeout = <E>(error: E | MysqlError.StatementTimeout): E | MysqlError.LockWaitTimeout =>
-  error instanceof MysqlError.StatementTimeout
-    ? new MysqlError.LockWaitTimeout({
-      errno: error.errno,
-      sqlState: error.sqlState,
-      code: error.code,
-      statement: error.statement,
-      detail: error.detail,
-      blockers: error.blockers,
-      cause: error.cause
-    })
-    : error as E
 
 const decode = <A, I, R>(table: string, schema: Schema.Schema<A, I, R>) => {
   const rows = Schema.decodeUnknown(Schema.Array(schema), { errors: "all" })
@@ -301,23 +268,3 @@ const withoutValues = (issue: ParseResult.ParseIssue): string =>
   ParseResult.ArrayFormatter.formatIssueSync(issue)
     .map(({ _tag, path }) => `${_tag} at ${path.length < 2 ? "its root" : path.slice(1).map(String).join(".")}`)
     .join(", ")
-
-/**
- * A condition on the key's columns, in the key's order. Prepared statements are few: the number of values is filled up to a
- * power of two with the last one, which changes nothing.
- */
-const keys = (key: string | ReadonlyArray<string>, values: ReadonlyArray<any>): where.Fragment => {
-  const columns = typeof key === "string" ? [key] : key
-  const names = columns.map(identifier.column).join(", ")
-  const size = 2 ** Math.ceil(Math.log2(values.length))
-  const filled = Array.from({ length: size }, (_, i) => values[Math.min(i, values.length - 1)])
-  const [left, right] = typeof key === "string"
-    ? [names, "?"]
-    : [`(${names})`, `(${columns.map(() => "?").join(", ")})`]
-  return {
-    sql: `${left} IN (${filled.map(() => right).join(", ")}) ORDER BY ${names}`,
-    values: typeof key === "string"
-      ? filled.map(where.bound)
-      : filled.flatMap((value) => key.map((column) => where.bound(value[column])))
-  }
-}

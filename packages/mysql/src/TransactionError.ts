@@ -4,7 +4,6 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import type { TransactionAborted } from "./MysqlError.js"
 
 /**
  * No connection could be had, or BEGIN failed: nothing was done. `cause` is the `MysqlError` that says why. Since BEGIN travels with
@@ -54,6 +53,40 @@ export class CommitOutcomeUnknown
   override get message() {
     return `The answer to COMMIT was lost (connection ${this.connectionId}): the transaction is there as a whole or ` +
       `not at all: ${(this.cause as Error).message}`
+  }
+}
+
+/**
+ * The server has ended this transaction, or nobody can say whether it has, or it must not be committed: the statement was not
+ * sent, and nothing of the transaction will be committed by us.
+ *
+ * - `deadlock`: rolled back as the victim of a deadlock.
+ * - `implicit-commit`: a statement such as `CREATE TABLE` committed what was written before it.
+ * - `ended-by-server`: the server reports no open transaction, for example after a lock wait timeout under
+ *   `innodb_rollback_on_timeout`.
+ * - `savepoint-lost`: a part of it was to be undone and could not be, so all of it is.
+ * - `connection-lost`: rolled back because its connection is gone.
+ *
+ * `cause` is the error that ended it, where there was one.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class TransactionAborted
+  extends Schema.TaggedError<TransactionAborted>("@safesync/mysql/TransactionAborted")("TransactionAborted", {
+    reason: Schema.Literal("deadlock", "implicit-commit", "savepoint-lost", "ended-by-server", "connection-lost"),
+    connectionId: Schema.Number,
+    /** The statement that was refused; absent when it is COMMIT that was not sent. */
+    statement: Schema.optional(Schema.String),
+    cause: Schema.optional(Schema.Defect)
+  })
+{
+  override get message() {
+    const consequence = this.reason === "implicit-commit"
+      ? "what was written before that statement is committed"
+      : "nothing that it wrote is there"
+    return `The transaction on connection ${this.connectionId} was over (${this.reason}): ${consequence}; ` +
+      (this.statement === undefined ? "COMMIT was not sent" : `not sent: ${this.statement}`)
   }
 }
 

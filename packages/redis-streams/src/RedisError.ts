@@ -286,17 +286,14 @@ export type RedisError =
  * @category classification
  * @since 0.1.0
  */
-export const isTransient = (error: RedisError): boolean => {
-  switch (error._tag) {
-    case "ConnectFailed":
-    case "RedisConnectionLost":
-    case "RedisTimeout":
-    case "ReadOnlyReplica":
-    case "Loading":
-    case "ClusterDown":
-    case "OutOfMemory":
-      return true
-    default:
-      return false
-  }
-}
+export const isTransient = (error: RedisError): boolean => transient.has(error._tag)
+
+const transient = new Set<RedisError["_tag"]>([
+  "ConnectFailed",
+  "RedisConnectionLost",
+  "RedisTimeout",
+  "ReadOnlyReplica",
+  "Loading",
+  "ClusterDown",
+  "OutOfMemory"
+])

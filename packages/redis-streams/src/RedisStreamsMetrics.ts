@@ -9,7 +9,8 @@
  */
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
-import * as MetricLabel from "effect/MetricLabel"
+import type * as MetricLabel from "effect/MetricLabel"
+import * as known from "./internal/labels.js"
 
 const counter = (name: string, description: string): Metric.Metric.Counter<number> =>
   Metric.counter(`coti_safesync_queue_${name}_total`, { description, incremental: true })
@@ -218,17 +219,11 @@ export const gaugesUpdated: Metric.Metric.Gauge<number> = gauge(
  * @category labels
  * @since 0.1.0
  */
-export const labels = (stream: string): Labels => {
-  const label = streamLabel(stream)
-  let labels = byStream.get(label)
-  if (labels === undefined) {
-    labels = [MetricLabel.make("stream", label)]
-    byStream.set(label, labels)
+export const labels = (stream: string): Labels =>
+  known.ofStream(stream, (labels) => {
     // An exporter must have shown 0 once for the first increment to be seen as one.
     for (const counter of counters) counter.unsafeUpdate(0, labels)
-  }
-  return labels
-}
+  })
 
 /**
  * The label of a stream: its name, or `other` once there are too many.
@@ -236,13 +231,7 @@ export const labels = (stream: string): Labels => {
  * @category labels
  * @since 0.1.0
  */
-export const streamLabel = (stream: string): string => {
-  if (!streams.has(stream)) {
-    if (streams.size >= most) return "other"
-    streams.add(stream)
-  }
-  return stream
-}
+export const streamLabel: (stream: string) => string = known.streamLabel
 
 /**
  * The labels of a group's gauges; none once there are too many groups.
@@ -250,15 +239,7 @@ export const streamLabel = (stream: string): string => {
  * @category labels
  * @since 0.1.0
  */
-export const groupLabels = (stream: string, group: string): Labels | undefined => {
-  const key = `${stream}\0${group}`
-  let labels = byGroup.get(key)
-  if (labels === undefined && byGroup.size < most) {
-    labels = [MetricLabel.make("stream", stream), MetricLabel.make("group", group)]
-    byGroup.set(key, labels)
-  }
-  return labels
-}
+export const groupLabels: (stream: string, group: string) => Labels | undefined = known.ofGroup
 
 /**
  * The labels of `deliveries`.
@@ -266,28 +247,11 @@ export const groupLabels = (stream: string, group: string): Labels | undefined =
  * @category labels
  * @since 0.1.0
  */
-export const attemptLabels = (stream: string, attempt: number): Labels => {
-  const label = streamLabel(stream)
-  let labels = byAttempt.get(label)
-  if (labels === undefined) {
-    labels = ["1", "2", "3", "4", "5", "more"].map((attempt) => [
-      MetricLabel.make("stream", label),
-      MetricLabel.make("attempt", attempt)
-    ])
-    byAttempt.set(label, labels)
-  }
-  return labels[Math.min(attempt, labels.length) - 1] ?? labels[0]!
-}
+export const attemptLabels: (stream: string, attempt: number) => Labels = known.ofAttempt
 
 // internal
 
 type Labels = ReadonlyArray<MetricLabel.MetricLabel>
-
-const most = 200
-const streams = new Set<string>()
-const byStream = new Map<string, Labels>()
-const byGroup = new Map<string, Labels>()
-const byAttempt = new Map<string, ReadonlyArray<Labels>>()
 
 const counters = [
   messagesSent,

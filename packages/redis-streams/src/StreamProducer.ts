@@ -7,17 +7,16 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { ParseError } from "effect/ParseResult"
 import type * as Schema from "effect/Schema"
-import type * as Tracer from "effect/Tracer"
 import * as options from "./internal/options.js"
 import * as scripts from "./internal/scripts.js"
+import { encode, sending, sent } from "./internal/sending.js"
 import { beside } from "./internal/slot.js"
-import { type Trimming, trimming } from "./internal/trimming.js"
+import { trimAcknowledged, trimAfterwards, trimming } from "./internal/trimming.js"
 import * as upkeep from "./internal/upkeep.js"
 import * as Redis from "./Redis.js"
 import { type InvalidOptions, type RedisError, ServerTooOld } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
 import * as StreamEntry from "./StreamEntry.js"
-import * as TraceContext from "./TraceContext.js"
 
 /**
  * How a stream is kept from growing without end: each `send` drops the oldest entries beyond so many (`maxLength`), or
@@ -116,11 +115,8 @@ export const send = <A>(
               byScript === undefined
                 ? redis.command("XADD", self.stream, ...options, "*", ...fields)
                 : redis.script(upkeep.addKept, [self.stream], [...byScript, ...fields]),
-              (id) => {
-                Metrics.messagesSent.unsafeUpdate(1, Metrics.labels(self.stream))
-                span?.attribute("messaging.message.id", id)
-                return id as string
-              }
+              (id) =>
+                sent(self, span, id as string)
             ))))
   )
 
@@ -182,10 +178,11 @@ export const sendOnce = <A>(
       const trim = yield* trimming(redis, self.trim)
       const args = [String(remember), ...trim.options, "*", ...fields]
       const [id, known] = (yield* redis.script(scripts.sendOnce, [self.stream, key], args)) as [string, number]
-      span?.attribute("messaging.message.id", id)
       if (known === 0) {
-        Metrics.messagesSent.unsafeUpdate(1, Metrics.labels(self.stream))
-        yield* trimAfterwards(redis, self, trim)
+        sent(self, span, id)
+        yield* trimAfterwards(redis, self.stream, trim)
+      } else {
+        span?.attribute("messaging.message.id", id)
       }
       return { id, isNew: known === 0 }
     }))
@@ -239,9 +236,8 @@ export const sendIdempotent = <A>(
         "XADD",
         ...[self.stream, "IDMP", producerId, idempotentId, ...trim.options, "*", ...fields]
       )) as string
-      Metrics.messagesSent.unsafeUpdate(1, Metrics.labels(self.stream))
-      span?.attribute("messaging.message.id", id)
-      yield* trimAfterwards(redis, self, trim)
+      sent(self, span, id)
+      yield* trimAfterwards(redis, self.stream, trim)
       return id
     }))
 
@@ -272,7 +268,7 @@ export const sendAll = <A>(
           for (const id of replies) {
             ids.push(id as string)
           }
-          return trimAfterwards(redis, self, trim)
+          return trimAfterwards(redis, self.stream, trim)
         })
       })
       for (const value of values) {
@@ -298,49 +294,9 @@ export const sendAll = <A>(
  * @since 0.1.0
  */
 export const trimAcked = <A>(self: StreamProducer<A>): Effect.Effect<number, RedisError, Redis.Redis> =>
-  Effect.gen(function*() {
-    const redis = yield* Redis.Redis
-    const minId = (yield* redis.capabilities).has("trim-min-id")
-    let removed = 0
-    let step: number
-    do {
-      step = (yield* redis.script(upkeep.trimAcked, [self.stream], minId ? ["MINID", "10000"] : ["", "500"])) as number
-      removed += step
-    } while (step > 0)
-    return removed
-  })
+  Effect.flatMap(Redis.Redis, (redis) => trimAcknowledged(redis, self.stream))
 
 // internal
-
-const sending = <A, B, E, R>(
-  { stream }: StreamProducer<A>,
-  body: (span: Tracer.Span | undefined) => Effect.Effect<B, E, R>
-): Effect.Effect<B, E, R> =>
-  TraceContext.useSpan(
-    `send ${stream}`,
-    () => ({ kind: "producer", attributes: TraceContext.attributes(stream, "send") }),
-    body
-  )
-
-const encode = <A>(
-  { entry, traceContext }: StreamProducer<A>,
-  value: A,
-  headers: StreamEntry.Headers | undefined
-): Effect.Effect<StreamEntry.Fields, ParseError> =>
-  traceContext
-    ? Effect.flatMap(TraceContext.inject(headers), (headers) => entry.encode(value, headers))
-    : entry.encode(value, headers)
-
-/** The entry is there, so a failure here is no failure of sending it. The next `send` tries again. */
-const trimAfterwards = <A>(
-  redis: Redis.Service,
-  { stream }: StreamProducer<A>,
-  { byScript }: Trimming
-): Effect.Effect<void> =>
-  byScript === undefined ? Effect.void : Effect.catchAll(
-    Effect.asVoid(redis.script(upkeep.trimKept, [stream], byScript)),
-    (error) => Effect.logWarning(`The stream ${stream} was not trimmed: ${error._tag}`)
-  )
 
 /** How many entries are on their way at a time: enough to hide the round trip, little enough to hold in memory. */
 const batchSize = 256

@@ -27,6 +27,7 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Crew from "./internal/invariants/crew.js"
 import * as database from "./internal/invariants/database.js"
+import * as finding from "./internal/invariants/finding.js"
 import type * as Messages from "./internal/invariants/messages.js"
 import * as strategies from "./internal/invariants/strategy.js"
 import * as tally from "./internal/invariants/tally.js"
@@ -221,20 +222,7 @@ export const increments = (
   strategy: IncrementBuiltIn | Module,
   options: Options = {}
 ): Effect.Effect<Verdict, InvariantsFailed | SqlError, Invariants | MysqlServer.MysqlServer> =>
-  suite("increments", strategy, options, (sql, done) =>
-    Effect.gen(function*() {
-      const [row] = yield* sql<{ value: number }>`SELECT value FROM hot_row WHERE id = 1`
-      const [expected, found] = [tally.total(done, "succeeded"), row?.value ?? 0]
-      return {
-        expected,
-        found,
-        problems: found < expected
-          ? [`${expected - found} of ${expected} updates were lost`]
-          : found > expected
-          ? [`${found - expected} updates were written by operations that failed, or twice`]
-          : []
-      }
-    }))
+  suite("increments", strategy, options, finding.ofIncrements)
 
 /**
  * Every process inserts the same rows, in the same order. Is each there, and has exactly one process been told that it
@@ -247,31 +235,17 @@ export const inserts = (
   strategy: InsertBuiltIn | Module,
   options: Options = {}
 ): Effect.Effect<Verdict, InvariantsFailed | SqlError, Invariants | MysqlServer.MysqlServer> =>
-  suite("inserts", strategy, options, (sql, done, operations) =>
-    Effect.gen(function*() {
-      const [row] = yield* sql<{ found: number }>`SELECT COUNT(*) AS found FROM new_row`
-      const [expected, found] = [tally.total(done, "inserted"), row!.found]
-      return {
-        expected,
-        found,
-        problems: [
-          ...(found === expected ? [] : [`${expected} inserts were reported, and there are ${found} rows`]),
-          ...(found === operations ? [] : [`there are ${found} rows in place of ${operations}`])
-        ]
-      }
-    }))
+  suite("inserts", strategy, options, finding.ofInserts)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
-type Finding = Pick<Verdict, "expected" | "found" | "problems">
-
 const suite = (
   name: Messages.Suite,
   strategy: string | Module,
   options: Options,
-  look: (sql: SqlClient, done: ReadonlyArray<Messages.Done>, operations: number) => Effect.Effect<Finding, SqlError>
+  look: finding.Look
 ): Effect.Effect<Verdict, InvariantsFailed | SqlError, Invariants | MysqlServer.MysqlServer> =>
   Effect.gen(function*() {
     const { operations = 10, seed = 1, within = "2 minutes" } = options

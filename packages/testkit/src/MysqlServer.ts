@@ -5,23 +5,23 @@
  */
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import type { SqlClient } from "@effect/sql/SqlClient"
-import { SqlError } from "@effect/sql/SqlError"
+import type { SqlError } from "@effect/sql/SqlError"
 import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { randomBytes } from "node:crypto"
 import * as Binary from "./internal/binary.js"
 import { clean } from "./internal/clean.js"
 import * as ContainerEngine from "./internal/containerEngine.js"
 import * as Debian from "./internal/debianPackages.js"
 import { launch } from "./internal/engine.js"
 import * as Find from "./internal/findServer.js"
-import * as MysqlConnection from "./internal/mysqlConnection.js"
+import * as Database from "./internal/mysqlDatabase.js"
+import * as Leaks from "./internal/mysqlLeaks.js"
 import * as Mysqld from "./internal/mysqlServer.js"
 import * as ServerFolder from "./internal/serverFolder.js"
 import * as ServerUrl from "./internal/serverUrl.js"
@@ -132,40 +132,14 @@ export const database = (
 ): Layer.Layer<MysqlClient.MysqlClient | SqlClient, SqlError | ConfigError, MysqlServer> =>
   Layer.unwrapScoped(Effect.gen(function*() {
     const { url } = yield* MysqlServer
-    const name = yield* Effect.acquireRelease(
-      Effect.suspend(() => {
-        const name = `safesync_${randomBytes(6).toString("hex")}`
-        return Effect.as(ask(url, `CREATE DATABASE ${name}`), name).pipe(
-          Effect.mapError((cause) =>
-            new SqlError({ cause, message: `A fresh database could not be created: ${why(cause)}` })
-          )
-        )
-      }),
-      (name) =>
-        Effect.catchAllCause(
-          drop(url, name),
-          (cause) => Effect.logWarning(`The database ${name} is left behind`, cause)
-        )
-    )
-    const parsed = new URL(Redacted.value(url))
-    const maxConnections = options.maxConnections ?? 10
-    return MysqlClient.layer({
-      ...options,
-      maxConnections,
-      host: ServerUrl.host(parsed),
-      port: Number(parsed.port || 3306),
-      username: decodeURIComponent(parsed.username),
-      password: Redacted.make(decodeURIComponent(parsed.password)),
-      database: name,
-      // idle connections stay: taking them down is no part of any test
-      poolConfig: { maxIdle: maxConnections, ...parameters(parsed), ...options.poolConfig }
-    })
+    return MysqlClient.layer(Database.config(url, yield* Database.fresh(url), options))
   }))
 
 /**
  * Fails with `LeakFound` when something was left behind on a database: a transaction that is still open, or a user-level lock
  * (`GET_LOCK`), or when nothing could be seen, since the server runs with `performance_schema=OFF`. Looks only at connections whose
- * current database is this one, so that other tests may run on the same server. A connection that is just being closed may take the server a moment: it is asked again until `within` is over.
+ * current database is this one, so that other tests may run on the same server. A connection that is just being closed may take the
+ * server a moment: it is asked again until `within` is over.
  *
  * @since 0.1.0
  * @category probes
@@ -182,73 +156,11 @@ export const assertClean = (options?: {
     const { url } = yield* MysqlServer
     const { config } = yield* MysqlClient.MysqlClient
     const database = options?.database ?? config.database ?? ""
-    const connectionIds = [-1, ...(options?.connectionIds ?? [])]
-    const found = Effect.map(
-      // a failing probe is a broken test bench, not something that a test handles
-      Effect.orDie(ask(url, leaks, [database, connectionIds, database, connectionIds])),
-      (rows) => rows.map((row) => String(row["leak"]))
-    )
-    yield* clean(`database ${database}`, found, options?.within)
+    const leaks = Leaks.found(url, database, options?.connectionIds ?? [])
+    yield* clean(`database ${database}`, leaks, options?.within)
   })
 
 // internal
-
-const leaks = `
-SELECT CONCAT('connection ', t.PROCESSLIST_ID, ' has a transaction open') AS leak
-FROM performance_schema.threads t
-JOIN performance_schema.events_transactions_current e ON e.THREAD_ID = t.THREAD_ID AND e.STATE = 'ACTIVE'
-WHERE t.PROCESSLIST_DB = ? OR t.PROCESSLIST_ID IN (?)
-UNION
-SELECT CONCAT('connection ', t.PROCESSLIST_ID, ' holds or waits for the lock ', m.OBJECT_NAME)
-FROM performance_schema.metadata_locks m
-JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID
-WHERE m.OBJECT_TYPE = 'USER LEVEL LOCK' AND (t.PROCESSLIST_DB = ? OR t.PROCESSLIST_ID IN (?))
-UNION
-SELECT 'nothing can be seen: the server runs with performance_schema=OFF' FROM DUAL WHERE NOT @@performance_schema`
-
-const ask = (url: Redacted.Redacted<string>, sql: string, values: ReadonlyArray<unknown> = []) =>
-  Effect.scoped(
-    Effect.flatMap(MysqlConnection.connect(url), (connection) => MysqlConnection.query(connection, sql, values))
-  )
-
-/** What the server's refusal to create a database means to the user. */
-const why = ({ code, message }: MysqlConnection.MysqlRefused): string => {
-  switch (code) {
-    case "ER_DBACCESS_DENIED_ERROR":
-      return "this login may not create databases. Grant it all on `safesync\\_%`.*, or use another one."
-    case "ER_OPTION_PREVENTS_STATEMENT":
-      return "the server is read-only. Use one that takes writes."
-    default:
-      return message
-  }
-}
-
-const drop = (url: Redacted.Redacted<string>, name: string) =>
-  Effect.scoped(Effect.gen(function*() {
-    const connection = yield* MysqlConnection.connect(url)
-    const left = MysqlConnection.query(
-      connection,
-      "SELECT PROCESSLIST_ID AS id FROM performance_schema.threads WHERE PROCESSLIST_DB = ? AND TYPE = 'FOREGROUND'",
-      [name]
-    )
-    const kill = ({ id }: { readonly id?: unknown }) =>
-      Effect.ignore(MysqlConnection.query(connection, `KILL ${Number(id)}`))
-    // Whoever may not see or kill others drops all the same, and waits for them if they are in a transaction.
-    yield* Effect.ignore(Effect.flatMap(left, (rows) => Effect.forEach(rows, kill)))
-    yield* MysqlConnection.query(connection, `DROP DATABASE IF EXISTS ${name}`)
-  }))
-
-/** The driver's options that a URL carries, such as `?ssl={"rejectUnauthorized":false}`. */
-const parameters = (url: URL): Record<string, unknown> =>
-  Object.fromEntries(
-    [...url.searchParams].map(([key, value]) => {
-      try {
-        return [key, JSON.parse(value)]
-      } catch {
-        return [key, value]
-      }
-    })
-  )
 
 const byUrl = (text: Redacted.Redacted<string>) =>
   Effect.gen(function*() {

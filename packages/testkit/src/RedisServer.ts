@@ -20,6 +20,7 @@ import * as Debian from "./internal/debianPackages.js"
 import { launch, WayFailed } from "./internal/engine.js"
 import * as Find from "./internal/findServer.js"
 import * as RedisConnection from "./internal/redisConnection.js"
+import * as Leaks from "./internal/redisLeaks.js"
 import * as Redisd from "./internal/redisServer.js"
 import * as ServerFolder from "./internal/serverFolder.js"
 import * as ServerUrl from "./internal/serverUrl.js"
@@ -134,7 +135,7 @@ export const layerOwn = (options?: {
  */
 export const pending = (stream: string, group: string): Effect.Effect<number, never, RedisServer> =>
   Effect.map(
-    probe((redis) => pendingByConsumer(redis, stream, group)),
+    probe((redis) => Leaks.pendingByConsumer(redis, stream, group)),
     (consumers) => consumers.reduce((sum, [, count]) => sum + count, 0)
   )
 
@@ -153,8 +154,8 @@ export const assertClean = (stream: string, group: string, options?: {
 }): Effect.Effect<void, LeakFound, RedisServer> => {
   const leaks = probe((redis) =>
     Effect.gen(function*() {
-      const consumers = yield* pendingByConsumer(redis, stream, group)
-      const clients = yield* blockedClients(redis, `safesync:${stream}:`)
+      const consumers = yield* Leaks.pendingByConsumer(redis, stream, group)
+      const clients = yield* Leaks.blockedClients(redis, `safesync:${stream}:`)
       return [
         ...consumers.map(([name, count]) => `${count} ${count === 1 ? "entry is" : "entries are"} pending for ${name}`),
         ...clients.map((id) => `client ${id} waits for new entries`)
@@ -172,29 +173,6 @@ const probe = <A>(ask: (redis: RedisConnection.Redis) => Effect.Effect<A, RedisC
     const { ca, url } = yield* RedisServer
     return yield* ask(yield* RedisConnection.connect(url, Option.getOrUndefined(ca)))
   }).pipe(Effect.scoped, Effect.orDie)
-
-const pendingByConsumer = (redis: RedisConnection.Redis, stream: string, group: string) =>
-  RedisConnection.call(redis, "XPENDING", stream, group).pipe(
-    Effect.map((reply) => {
-      const [total, , , owned] = reply as [number, unknown, unknown, ReadonlyArray<readonly [string, string]> | null]
-      const consumers = (owned ?? []).map(([name, count]) => [name, Number(count)] as const)
-      // XNACK (Redis 8.8) leaves entries without an owner.
-      const unowned = consumers.reduce((left, [, count]) => left - count, Number(total))
-      return unowned > 0 ? [...consumers, ["nobody", unowned] as const] : consumers
-    }),
-    Effect.catchIf((error) => error.message.startsWith("NOGROUP"), () => Effect.succeed([]))
-  )
-
-const blockedClients = (redis: RedisConnection.Redis, prefix: string) =>
-  Effect.map(RedisConnection.call(redis, "CLIENT", "LIST"), (list) =>
-    String(list).split("\n").flatMap((line) => {
-      const field = (key: string) => new RegExp(`(?:^| )${key}=(\\S*)`).exec(line)?.[1]
-      const name = field("name")
-      // a name has no spaces: they were replaced
-      return name?.startsWith(prefix.replace(/[^!-~]/g, "_")) === true && field("flags")?.includes("b") === true
-        ? [field("id")!]
-        : []
-    }))
 
 const byUrl = (text: Redacted.Redacted<string>) =>
   Effect.gen(function*() {

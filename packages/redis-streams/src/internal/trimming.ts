@@ -5,6 +5,7 @@ import type { Service } from "../Redis.js"
 import type { RedisError } from "../RedisError.js"
 import type { Trim } from "../StreamProducer.js"
 import type { Capabilities } from "./capabilities.js"
+import * as upkeep from "./upkeep.js"
 
 export interface Trimming {
   /** What XADD is told, before the entry's id. */
@@ -19,6 +20,26 @@ export const trimming = (redis: Service, trim: Trim | undefined): Effect.Effect<
     : trim.unacked === "drop"
     ? Effect.sync(() => ({ options: limit(trim), byScript: undefined }))
     : Effect.map(redis.capabilities, (able) => keeping(trim, able))
+
+/** The entry is there, so a failure here is no failure of sending it. The next `send` tries again. */
+export const trimAfterwards = (redis: Service, stream: string, { byScript }: Trimming): Effect.Effect<void> =>
+  byScript === undefined ? Effect.void : Effect.catchAll(
+    Effect.asVoid(redis.script(upkeep.trimKept, [stream], byScript)),
+    (error) => Effect.logWarning(`The stream ${stream} was not trimmed: ${error._tag}`)
+  )
+
+/** Drops what every group has acked, step by step, and answers how many. */
+export const trimAcknowledged = (redis: Service, stream: string): Effect.Effect<number, RedisError> =>
+  Effect.gen(function*() {
+    const bounds = (yield* redis.capabilities).has("trim-min-id") ? ["MINID", "10000"] : ["", "500"]
+    let removed = 0
+    let step: number
+    do {
+      step = (yield* redis.script(upkeep.trimAcked, [stream], bounds)) as number
+      removed += step
+    } while (step > 0)
+    return removed
+  })
 
 // internal
 

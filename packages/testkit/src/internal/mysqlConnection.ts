@@ -45,3 +45,11 @@ export const query = (
     connection.query({ sql, values: [...values], timeout: 15_000 }, (cause, rows) =>
       resume(cause === null ? Effect.succeed(rows as ReadonlyArray<Record<string, unknown>>) : refused(cause)))
   })
+
+/** Asks one question over a connection of its own. */
+export const ask = (
+  url: Redacted.Redacted<string>,
+  sql: string,
+  values: ReadonlyArray<unknown> = []
+): Effect.Effect<ReadonlyArray<Readonly<Record<string, unknown>>>, MysqlRefused> =>
+  Effect.scoped(Effect.flatMap(connect(url), (connection) => query(connection, sql, values)))
