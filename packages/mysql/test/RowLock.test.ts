@@ -1,27 +1,13 @@
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as IdempotentInsert from "@safesync/mysql/IdempotentInsert"
-import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
 import * as RowLock from "@safesync/mysql/RowLock"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
-import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import {
-  accounts,
-  add,
-  balances,
-  defect,
-  failure,
-  holding,
-  inDatabase,
-  outside,
-  tag,
-  untilLockWait
-} from "./support.js"
+import { accounts, add, balances, defect, failure, holding, inDatabase, outside, tag } from "./support.js"
 
 layer(MysqlServer.layer, { excludeTestServices: true })("RowLock", (it) => {
   it.effect("L9: read, compute, write under the lock loses no update", () =>
@@ -238,55 +224,6 @@ layer(MysqlServer.layer, { excludeTestServices: true })("RowLock", (it) => {
         const locked = Transaction.run(RowLock.forUpdate({ table: "person", where: { id: 2 }, wait: "nowait" }))
         expect(tag(yield* Effect.exit(outside(locked)))).toBe("LockNotAvailable")
       }))
-    })))
-
-  it.effect("the wait is timed however it ends, a lock for as long as it is held", () =>
-    inDatabase(Effect.gen(function*() {
-      yield* accounts
-      const tagged = <T, I, O>(metric: Metric.Metric<T, I, O>) => Metric.value(Metric.tagged(metric, "strategy", "row"))
-      const outcome = (name: string) =>
-        Effect.map(
-          Metric.value(
-            MysqlMetrics.lockRequests.pipe(Metric.tagged("strategy", "row"), Metric.tagged("outcome", name))
-          ),
-          ({ count }) => count
-        )
-      const outcomes = Effect.all(
-        Object.fromEntries(
-          ["granted", "none", "lock_not_available", "lock_wait_timeout", "interrupted"].map((_) => [_, outcome(_)])
-        )
-      )
-      const lock = (id: number, wait?: RowLock.Wait) => RowLock.forUpdate({ table: "account", where: { id }, wait })
-      const before = yield* Effect.all([
-        tagged(MysqlMetrics.lockAcquireLatency),
-        tagged(MysqlMetrics.lockHold),
-        outcomes
-      ])
-
-      const holder = yield* holding(lock(1))
-      const started = performance.now()
-      yield* Effect.exit(Transaction.run(lock(1, "nowait")))
-      yield* Effect.exit(Transaction.run(lock(1, "300 millis")))
-      const fiber = yield* Effect.fork(Transaction.run(lock(1)))
-      yield* untilLockWait
-      yield* Fiber.interrupt(fiber)
-      yield* Transaction.run(Effect.all([lock(9), lock(1, "skip-locked"), lock(2)]))
-      const waited = (performance.now() - started) / 1000
-      const meanwhile = yield* tagged(MysqlMetrics.lockHold)
-      yield* holder.release
-      const after = yield* Effect.all([
-        tagged(MysqlMetrics.lockAcquireLatency),
-        tagged(MysqlMetrics.lockHold),
-        outcomes
-      ])
-
-      expect(after[0].count - before[0].count).toBe(7)
-      expect(after[0].sum - before[0].sum).toBeGreaterThan(0.3)
-      expect(meanwhile.count - before[1].count).toBe(1)
-      expect(after[1].count - before[1].count).toBe(2)
-      expect(after[1].sum - meanwhile.sum).toBeGreaterThanOrEqual(waited)
-      const gained = Object.fromEntries(Object.entries(after[2]).map(([name, n]) => [name, n - before[2][name]!]))
-      expect(gained).toEqual({ granted: 2, none: 2, lock_not_available: 1, lock_wait_timeout: 1, interrupted: 1 })
     })))
 
   it.effect("an empty condition is refused", () =>

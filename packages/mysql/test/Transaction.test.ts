@@ -5,7 +5,6 @@ import * as MysqlError from "@safesync/mysql/MysqlError"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -16,18 +15,12 @@ import {
   anotherClient,
   balances,
   connectionId,
-  crosswise,
   defect,
   failure,
-  holding,
   inDatabase,
   kill,
-  tag,
-  untilLockWait,
-  waiting
+  tag
 } from "./support.js"
-
-const timesOut = (millis: number) => Duration.millis(millis)
 
 layer(MysqlServer.layer, { excludeTestServices: true })("Transaction", (it) => {
   it.effect("L1: success commits, failure and defect roll back, plain sql runs on the transaction's connection", () =>
@@ -112,72 +105,6 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Transaction", (it) => {
       expect(yield* balances).toEqual([0, 0, 0])
     })))
 
-  const waits = {
-    "a row lock": add(1, 1),
-    "GET_LOCK": Effect.flatMap(SqlClient, (sql) => sql`SELECT GET_LOCK(CONCAT(DATABASE(), '.x'), 30)`),
-    "SELECT SLEEP": Effect.flatMap(SqlClient, (sql) => sql`SELECT SLEEP(30)`)
-  }
-  for (const [what, wait] of Object.entries(waits)) {
-    it.effect(`L4: interrupting a wait for ${what} ends it on the server within 250 ms`, () =>
-      inDatabase(Effect.gen(function*() {
-        yield* accounts
-        const sql = yield* SqlClient
-        const held = yield* Deferred.make<void>()
-        const holder = yield* Effect.fork(Transaction.run(Effect.gen(function*() {
-          yield* add(1, 0)
-          yield* sql`SELECT GET_LOCK(CONCAT(DATABASE(), '.x'), 0)`
-          yield* Deferred.succeed(held, undefined)
-          yield* Effect.never
-        })))
-        yield* Deferred.await(held)
-        for (let round = 0; round < 5; round++) {
-          const fiber = yield* Effect.fork(Transaction.run(wait))
-          yield* untilLockWait
-          const [took] = yield* Effect.timed(Fiber.interrupt(fiber))
-          expect(Duration.lessThan(took, timesOut(250))).toBe(true)
-          expect(yield* waiting).toBe(0)
-        }
-        yield* Fiber.interrupt(holder)
-        yield* Transaction.run(add(1, 1))
-        expect(yield* balances).toEqual([1, 0, 0])
-      })))
-  }
-
-  it.effect("L4: a wait for a connection of an exhausted pool is interrupted at once, and the connection goes back", () =>
-    inDatabase(
-      Effect.gen(function*() {
-        yield* accounts
-        const holder = yield* holding(Effect.void)
-        for (let round = 0; round < 3; round++) {
-          const [took, result] = yield* Effect.timed(
-            Transaction.run(add(1, 1)).pipe(Effect.timeoutOption(Duration.millis(50)))
-          )
-          expect(result._tag).toBe("None")
-          expect(Duration.lessThan(took, timesOut(300))).toBe(true)
-        }
-        yield* holder.release
-        yield* Transaction.run(add(1, 1))
-        expect(yield* balances).toEqual([1, 0, 0])
-      }),
-      { maxConnections: 1 }
-    ))
-
-  it.effect("L4: a kill that comes late does not hit the next statement", () =>
-    inDatabase(Effect.gen(function*() {
-      yield* accounts
-      const sql = yield* SqlClient
-      const rounds = Transaction.run(Effect.gen(function*() {
-        for (let round = 0; round < 10; round++) {
-          yield* sql`SELECT SLEEP(0.001)`.pipe(Effect.timeoutOption(Duration.millis(1)))
-          yield* add(1, 1)
-        }
-      }))
-      const exits = yield* Effect.replicateEffect(Effect.exit(rounds), 20)
-      // A server that is too busy to answer the kill in time costs the connection, and nothing else.
-      expect(exits.filter(Exit.isFailure).map(tag).filter((_) => _ !== "TransactionAborted")).toEqual([])
-      expect(yield* balances).toEqual([10 * exits.filter(Exit.isSuccess).length, 0, 0])
-    })))
-
   it.effect("L5: session variables are as before when the connection is used again", () =>
     inDatabase(
       Effect.gen(function*() {
@@ -200,58 +127,6 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Transaction", (it) => {
       }),
       { maxConnections: 1 }
     ))
-
-  it.effect("L7: after a deadlock nothing more is sent, and success of the body is not committed", () =>
-    inDatabase(Effect.gen(function*() {
-      yield* accounts
-      const exits = yield* deadlock((other) =>
-        Effect.gen(function*() {
-          const second = yield* Effect.exit(MysqlError.refail(add(other, 1)))
-          const third = yield* Effect.exit(MysqlError.refail(add(3, 100)))
-          return { second: tag(second), third: tag(third) }
-        })
-      )
-      const victim = exits.find((exit) => Exit.isFailure(exit))!
-      expect(failure(victim)).toMatchObject({ _tag: "TransactionAborted", reason: "deadlock" })
-      // the survivor wrote its third statement, the victim did not
-      expect((yield* balances)[2]).toBe(100)
-    })))
-
-  it.effect("L7: a deadlock that the body does not catch comes out as Deadlock, through a nested transaction too", () =>
-    inDatabase(Effect.gen(function*() {
-      yield* accounts
-      const sql = yield* SqlClient
-      const exits = yield* deadlock((other) => sql.withTransaction(add(other, 1)))
-      expect(exits.map(tag).sort()).toEqual(["Deadlock", undefined])
-    })))
-
-  it.effect("L7: an implicit commit dooms the transaction", () =>
-    inDatabase(Effect.gen(function*() {
-      yield* accounts
-      const sql = yield* SqlClient
-      const exit = yield* Effect.exit(Transaction.run(Effect.gen(function*() {
-        yield* add(1, 1)
-        yield* sql`CREATE TABLE other (id INT)`
-        yield* add(1, 100).pipe(Effect.ignore)
-      })))
-      expect(failure(exit)).toMatchObject({ _tag: "TransactionAborted", reason: "implicit-commit" })
-      expect(yield* balances).toEqual([1, 0, 0])
-    })))
-
-  it.effect("L7: so does a statement that ends the transaction and begins another", () =>
-    inDatabase(Effect.gen(function*() {
-      yield* accounts
-      const sql = yield* SqlClient
-      for (const statement of ["BEGIN", "START TRANSACTION", "COMMIT AND CHAIN"]) {
-        const exit = yield* Effect.exit(Transaction.run(Effect.gen(function*() {
-          yield* add(1, 1)
-          yield* sql.unsafe(statement).unprepared
-          yield* add(1, 100).pipe(Effect.ignore)
-        })))
-        expect(failure(exit)).toMatchObject({ _tag: "TransactionAborted", reason: "implicit-commit" })
-      }
-      expect(yield* balances).toEqual([3, 0, 0])
-    })))
 
   it.effect("L8: a fiber that outlives its transaction gets a defect that says so", () =>
     inDatabase(Effect.gen(function*() {
@@ -358,6 +233,3 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Transaction", (it) => {
       expect(tag(yield* Effect.exit(run(Effect.void)))).toBe("BeginFailed")
     })))
 })
-
-/** Two transactions that lock rows 1 and 2 crosswise; `then` gets the row that the other one holds. */
-const deadlock = <A, E, R>(then: (other: number) => Effect.Effect<A, E, R>) => crosswise(Transaction.run(), then)

@@ -25,6 +25,12 @@ import { Payment } from "./processes/settings.js"
 const bench = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.provide(Effect.scoped(effect), Layer.merge(MysqlServer.database(), RedisLive))
 
+const groupOf = (stream: string) =>
+  Effect.tap(
+    ConsumerGroup.make({ stream, group: "g", schema: Payment, startId: "0", minIdle: "1 minute" }),
+    ConsumerGroup.create
+  )
+
 const attribute = (span: Span, key: string) => Object.values(span.attributes.find((_) => _.key === key)?.value ?? {})[0]
 
 layer(Servers, { excludeTestServices: true })("traces", (it) => {
@@ -84,14 +90,7 @@ layer(Servers, { excludeTestServices: true })("traces", (it) => {
     bench(Effect.gen(function*() {
       const { stream } = yield* payments([])
       const { endpoint, received } = yield* collector
-      const group = yield* ConsumerGroup.make({
-        stream,
-        group: "g",
-        schema: Payment,
-        startId: "0",
-        minIdle: "1 minute"
-      })
-      yield* ConsumerGroup.create(group)
+      const group = yield* groupOf(stream)
       const producer = yield* StreamProducer.make({ stream, schema: Payment, traceContext: true })
       const send = StreamProducer.send(producer, { account: 1, pence: 1 })
       const source = (count: number) => Stream.take(StreamConsumer.stream(group, { consumer: "a" }), count)
@@ -123,14 +122,7 @@ layer(Servers, { excludeTestServices: true })("traces", (it) => {
       const { endpoint, received } = yield* collector
       const redis = yield* Redis.Redis
       const producer = yield* StreamProducer.make({ stream, schema: Payment, traceContext: true })
-      const group = yield* ConsumerGroup.make({
-        stream,
-        group: "g",
-        schema: Payment,
-        startId: "0",
-        minIdle: "1 minute"
-      })
-      yield* ConsumerGroup.create(group)
+      const group = yield* groupOf(stream)
       const came = {
         traceparent: `00-${"a".repeat(32)}-${"b".repeat(16)}-01`,
         tracestate: "vendor=1,other=2"

@@ -19,6 +19,12 @@ const given = (url: string) =>
     Effect.withConfigProvider(ConfigProvider.fromMap(new Map([[RedisServer.urlVariable, url]])))
   )
 
+const freshStream = (redis: RedisConnection.Redis) =>
+  Effect.acquireRelease(
+    Effect.sync(() => `testkit:${randomUUID()}`),
+    (key) => Effect.promise(() => redis.del(key))
+  )
+
 const failureFor = (url: string) => Effect.flip(Effect.scoped(given(url)))
 
 layer(Layer.mergeAll(MysqlServer.layer, RedisServer.layer), { excludeTestServices: true, timeout: "3 minutes" })(
@@ -28,10 +34,7 @@ layer(Layer.mergeAll(MysqlServer.layer, RedisServer.layer), { excludeTestService
       Effect.gen(function*() {
         const { url } = yield* RedisServer.RedisServer
         const redis = yield* RedisConnection.connect(url)
-        const stream = yield* Effect.acquireRelease(
-          Effect.sync(() => `testkit:${randomUUID()}`),
-          (key) => Effect.promise(() => redis.del(key))
-        )
+        const stream = yield* freshStream(redis)
         const pending = RedisServer.pending(stream, "g")
         assert.strictEqual(yield* pending, 0)
         yield* RedisConnection.call(redis, "XGROUP", "CREATE", stream, "g", "0", "MKSTREAM")
@@ -47,10 +50,7 @@ layer(Layer.mergeAll(MysqlServer.layer, RedisServer.layer), { excludeTestService
       Effect.gen(function*() {
         const { url } = yield* RedisServer.RedisServer
         const redis = yield* RedisConnection.connect(url)
-        const stream = yield* Effect.acquireRelease(
-          Effect.sync(() => `testkit:${randomUUID()}`),
-          (key) => Effect.promise(() => redis.del(key))
-        )
+        const stream = yield* freshStream(redis)
         const clean = RedisServer.assertClean(stream, "g", { within: 0 })
         yield* clean
         yield* RedisConnection.call(redis, "XGROUP", "CREATE", stream, "g", "0", "MKSTREAM")

@@ -64,6 +64,17 @@ const obeys = (
 
 const folderOf = (pid: number): string => readlinkSync(`/proc/${pid}/cwd`).replace(/\/data$/, "")
 
+/** When the scope closes, neither the server nor its folder is left. */
+const goesWith = (scope: Scope.CloseableScope, pid: number) =>
+  Effect.gen(function*() {
+    const folder = folderOf(pid)
+    assert.isTrue(existsSync(folder))
+    yield* Scope.close(scope, Exit.void)
+    assert.isFalse(isAlive(pid))
+    assert.isFalse(existsSync(folder))
+    assert.isFalse(existsSync(`${folder}.gone`))
+  })
+
 it.live("a MySQL of its own can be killed, started, paused and stopped, keeps its data, and goes with its scope", () =>
   Effect.gen(function*() {
     const scope = yield* Scope.make()
@@ -81,12 +92,7 @@ it.live("a MySQL of its own can be killed, started, paused and stopped, keeps it
       ]),
       ask(server.url, "SELECT id FROM kept.t")
     )
-    const folder = folderOf(pid)
-    assert.isTrue(existsSync(folder))
-    yield* Scope.close(scope, Exit.void)
-    assert.isFalse(isAlive(pid))
-    assert.isFalse(existsSync(folder))
-    assert.isFalse(existsSync(`${folder}.gone`))
+    yield* goesWith(scope, pid)
   }))
 
 it.live("a Redis of its own can be killed, started, paused and stopped, keeps what it appends, and goes with its scope", () =>
@@ -100,12 +106,7 @@ it.live("a Redis of its own can be killed, started, paused and stopped, keeps wh
       call(server.url, "RPUSH", "kept", "1"),
       call(server.url, "LRANGE", "kept", "0", "-1")
     )
-    const folder = folderOf(pid)
-    assert.isTrue(existsSync(folder))
-    yield* Scope.close(scope, Exit.void)
-    assert.isFalse(isAlive(pid))
-    assert.isFalse(existsSync(folder))
-    assert.isFalse(existsSync(`${folder}.gone`))
+    yield* goesWith(scope, pid)
   }))
 
 it.live("a paused server goes with its scope", () =>
