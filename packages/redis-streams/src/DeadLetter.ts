@@ -49,25 +49,32 @@ export interface DeadLetter {
 }
 
 /**
- * The group's dead entries, oldest first, as they are now: it ends with the last one. Nothing is changed.
+ * The group's dead entries, oldest first, as they are now: it ends with the last one. Nothing is changed. Where there is none, and
+ * the server does not know the group either, it fails with `NoGroup`: of a name that is misspelt it must not seem that nothing died.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const stream = <A>(group: ConsumerGroup<A>): Stream.Stream<DeadLetter, RedisError, Redis.Redis> =>
-  Stream.unwrap(Effect.map(Redis.Redis, (redis) =>
-    Stream.paginateChunkEffect("-", (start) =>
+  Stream.unwrap(Effect.map(Redis.Redis, (redis) => {
+    let isEmpty = true
+    const all = Stream.paginateChunkEffect("-", (start) =>
       Effect.map(
         redis.read("XRANGE", group.deadLetterStream, start, "+", "COUNT", String(scripts.pageSize)),
         (reply) => {
           const page = reply as ReadonlyArray<readonly [Buffer, ReadonlyArray<Buffer>]>
           const letters = page.flatMap(([id, fields]) => Option.toArray(parse(id.toString(), fields)))
+            .filter((letter) => letter.group === group.group)
+          if (letters.length > 0) isEmpty = false
           return [
-            Chunk.fromIterable(letters.filter((letter) => letter.group === group.group)),
+            Chunk.unsafeFromArray(letters),
             page.length < scripts.pageSize ? Option.none() : Option.some(scripts.after(page.at(-1)![0].toString()))
           ] as const
         }
-      ))))
+      ))
+    const known = Effect.suspend(() => isEmpty ? redis.command("XPENDING", group.stream, group.group) : Effect.void)
+    return Stream.concat(all, Stream.execute(known))
+  }))
 
 /**
  * What the entry holds, by the group's schema as it is today. It fails as long as a consumer would find the entry malformed: what is

@@ -46,6 +46,22 @@ layer(RedisLive, { excludeTestServices: true })("DeadLetter", (it) => {
       yield* expectNothingLeft(group)
     }))
 
+  it.scoped("stream is empty where nothing has died, and NoGroup where there is neither a dead entry nor the group", () =>
+    Effect.gen(function*() {
+      const { group, send, stream } = yield* freshGroup()
+      assert.deepStrictEqual(yield* lettersOf(group), [])
+      for (const misspelt of [{ ...group, group: "biling" }, { ...group, stream: `${stream}s` }]) {
+        assert.strictEqual((yield* Effect.flip(lettersOf(misspelt)))._tag, "NoGroup")
+      }
+      yield* send(1)
+      yield* bury(group, 1)
+      assert.strictEqual((yield* Effect.flip(lettersOf({ ...group, group: "biling" })))._tag, "NoGroup")
+      // What has died outlives its group.
+      const redis = yield* Redis.Redis
+      yield* redis.command("XGROUP", "DESTROY", stream, group.group)
+      assert.strictEqual((yield* lettersOf(group)).length, 1)
+    }))
+
   it.scoped("stream goes through all pages, and shows a group its own only", () =>
     Effect.gen(function*() {
       const { group, send } = yield* freshGroup()
