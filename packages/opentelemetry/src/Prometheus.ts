@@ -45,8 +45,6 @@ export interface Options {
   readonly port: number
   /** The address to listen on. Default: `127.0.0.1`; `0.0.0.0` lets everybody read, who can reach this machine. */
   readonly host?: string | undefined
-  /** Default: `/metrics`. */
-  readonly path?: string | undefined
 }
 
 /**
@@ -66,8 +64,8 @@ export const text: Effect.Effect<string> = Effect.sync(exposition.text)
 export const contentType: string = "text/plain; version=0.0.4; charset=utf-8"
 
 /**
- * Offers the metrics over HTTP for as long as the scope is open, and says at which port. Fails with `EndpointUnavailable` where the port
- * or address cannot be taken.
+ * Offers the metrics over HTTP at `/metrics` for as long as the scope is open, and says at which port. Fails with
+ * `EndpointUnavailable` where the port or address cannot be taken.
  *
  * @example
  * import * as Prometheus from "@safesync/opentelemetry/Prometheus"
@@ -85,12 +83,12 @@ export const contentType: string = "text/plain; version=0.0.4; charset=utf-8"
 export const listen = (
   options: Options
 ): Effect.Effect<{ readonly port: number }, EndpointUnavailable, Scope.Scope> => {
-  const { host = "127.0.0.1", path = "/metrics", port } = options
+  const { host = "127.0.0.1", port } = options
   return Effect.map(
     Effect.acquireRelease(
       Effect.async<Server, EndpointUnavailable>((resume) => {
         const server = createServer((request, response) => {
-          if (request.url?.split("?")[0] !== path) return response.writeHead(404).end()
+          if (request.url?.split("?")[0] !== "/metrics") return response.writeHead(404).end()
           if (request.method !== "GET" && request.method !== "HEAD") return response.writeHead(405).end()
           response.writeHead(200, { "content-type": contentType }).end(exposition.text())
         })
@@ -118,8 +116,7 @@ export const listen = (
 export const layer = (options: Options): Layer.Layer<never, EndpointUnavailable> =>
   Layer.scopedDiscard(Effect.flatMap(
     listen(options),
-    ({ port }) =>
-      Effect.logDebug(`Metrics at http://${options.host ?? "127.0.0.1"}:${port}${options.path ?? "/metrics"}`)
+    ({ port }) => Effect.logDebug(`Metrics at http://${options.host ?? "127.0.0.1"}:${port}/metrics`)
   ))
 
 /**

@@ -8,8 +8,8 @@ import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
 
 /**
- * A tracer that records a part of the traces, `ratio` from 0 (none) to 1 (all), decided at the first span of each: what has a parent, here or in
- * another process, does as the parent did. (OpenTelemetry calls it `parentbased_traceidratio`.)
+ * A tracer that records a part of the traces, `ratio` from 0 (none) to 1 (all), decided at the first span of each: what has a
+ * parent, here or in another process, does as the parent did. (OpenTelemetry calls it `parentbased_traceidratio`.)
  *
  * @since 0.1.0
  * @category combinators

@@ -85,7 +85,8 @@ export const inject = (headers: Headers | undefined): Effect.Effect<Headers | un
 
 /**
  * Runs an effect in a span of its own, which it is given; in none where spans are not collected or what is open is not
- * recorded. If the effect fails, the span's `error.type` is the tag of the error, `defect` or `interrupted`. `options` are asked for only if there is a span.
+ * recorded. If the effect fails, the span's `error.type` is the tag of the error, `defect` or `interrupted`. `options` are
+ * asked for only if there is a span.
  *
  * @category spans
  * @since 0.1.0

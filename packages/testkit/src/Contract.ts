@@ -98,9 +98,9 @@ export class ContractUntested extends Schema.TaggedError<ContractUntested>("@saf
 }
 
 /**
- * Runs the handler through every crash point. Without a crash it must settle its messages, none of them as a dead letter, and do what
- * `observe` sees: where nothing can be seen, nothing would be shown. Each crash cuts a connection before a request arrives, or after the server
- * has done what it was asked for and before the answer is back; then the message comes again.
+ * Runs the handler through every crash point. Without a crash it must settle its messages, none of them as a dead letter, and
+ * do what `observe` sees: where nothing can be seen, nothing would be shown. Each crash cuts a connection before a request
+ * arrives, or after the server has done what it was asked for and before the answer is back; then the message comes again.
  *
  * It does not start new processes: what a handler remembers in memory survives its crashes here.
  *

@@ -5,7 +5,6 @@
  */
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -61,8 +60,8 @@ export class PrometheusServer extends Context.Tag("@safesync/testkit/PrometheusS
 }>() {}
 
 /**
- * A server of its own that scrapes these targets: a `prometheus` of this machine, or else Debian's package, unpacked into the
- * cache folder. It listens on loopback, and keeps its data in a folder that goes with it.
+ * A server of its own that scrapes these targets every 200 milliseconds: a `prometheus` of this machine, or else Debian's package,
+ * unpacked into the cache folder. It listens on loopback, and keeps its data in a folder that goes with it.
  *
  * @since 0.1.0
  * @category layers
@@ -70,8 +69,6 @@ export class PrometheusServer extends Context.Tag("@safesync/testkit/PrometheusS
 export const layerOwn = (options: {
   /** `host:port` of what is scraped at `/metrics`. */
   readonly targets: ReadonlyArray<string>
-  /** Default: 200 milliseconds. */
-  readonly scrapeInterval?: Duration.DurationInput | undefined
   /** Paths of rule files. */
   readonly rules?: ReadonlyArray<string> | undefined
 }): Layer.Layer<PrometheusServer, ServerUnavailable> =>
@@ -141,7 +138,7 @@ const start = (
     const folder = yield* ServerFolder.make("prometheus")
     const data = join(folder, "data")
     yield* ServerFolder.writing(() => mkdirSync(data))
-    const every = `${Math.ceil(Duration.toMillis(options.scrapeInterval ?? "200 millis"))}ms`
+    const every = "200ms"
     // JSON is YAML
     const configuration = {
       global: { scrape_interval: every, scrape_timeout: every, evaluation_interval: every },

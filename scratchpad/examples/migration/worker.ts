@@ -3,9 +3,9 @@ import { SqlClient } from "@effect/sql"
 import { MysqlClient } from "@effect/sql-mysql2"
 import { Inbox } from "@safesync/mysql"
 import { Prometheus } from "@safesync/opentelemetry"
-import { Reclaim, Redis, StreamConsumer } from "@safesync/redis-streams"
+import { Redis, StreamConsumer } from "@safesync/redis-streams"
 import { Disposition, Worker } from "@safesync/worker"
-import { Config, Effect, Layer, Schedule, Stream } from "effect"
+import { Config, Effect, Layer, Schedule } from "effect"
 import { jobs } from "./queue.js"
 
 /** `consumer.run(handler=…, engine=…)` and, beside it, the process with `run_claim_stale(…)`: here they are one. */
@@ -14,10 +14,10 @@ const program = Effect.gen(function*() {
   yield* Inbox.migration
   const group = yield* jobs
   const consumer = yield* Config.string("CONSUMER")
-  const source = Stream.merge(
-    StreamConsumer.stream(group, { consumer }),
-    Reclaim.stream(group, { consumer, every: Schedule.spaced("5 seconds") }) // claim_interval_ms
-  )
+  const source = StreamConsumer.stream(group, {
+    consumer,
+    reclaim: { every: Schedule.spaced("5 seconds") } // claim_interval_ms
+  })
   yield* Worker.run(source, ({ number }) => sql`INSERT INTO done (number) VALUES (${number})`, {
     concurrency: 1, // as there; more is one number away
     inbox: "message-id", // a message that comes again is recognised: the handler need not be idempotent

@@ -2,8 +2,9 @@
 import type { Redis } from "ioredis"
 
 /**
- * Closes the node's connection when it has owed an answer for `timeout` milliseconds, a quarter more at the most, and nothing has
- * come. `onSilence` is told so before what is in flight fails, and again when it has. Not the driver's `socketTimeout`: that one keeps the process alive when the connection has ended in the meantime.
+ * Closes the node's connection when it has owed an answer for `timeout` milliseconds, a quarter more at the most, and nothing
+ * has come. `onSilence` is told so before what is in flight fails, and again when it has. Not the driver's `socketTimeout`:
+ * that one keeps the process alive when the connection has ended in the meantime.
  */
 export const watchNode = (node: Redis, timeout: number, onSilence: (silent: boolean) => void): void => {
   node.on("connect", () => {
