@@ -49,8 +49,7 @@ export interface StreamProducer<in out A> {
 }
 
 /**
- * Describes a stream to send to. Without `trim` it keeps all entries. Fails with `InvalidOptions` for an empty name and a bound that is
- * none.
+ * Describes a stream to send to. Without `trim` it keeps all entries. `InvalidOptions`: an empty name, or a bound that is none.
  *
  * With `traceContext` each entry has the header `traceparent` if it is sent inside of a span and spans are collected, so
  * that whoever handles it can go on with the trace. Not by default: consumers of COTI SafeSync for Python refuse an entry
@@ -178,13 +177,12 @@ export const sendOnce = <A>(
       const trim = yield* trimming(redis, self.trim)
       const args = [String(remember), ...trim.options, "*", ...fields]
       const [id, known] = (yield* redis.script(scripts.sendOnce, [self.stream, key], args)) as [string, number]
-      if (known === 0) {
+      const isNew = known === 0
+      if (isNew) {
         sent(self, span, id)
         yield* trimAfterwards(redis, self.stream, trim)
-      } else {
-        span?.attribute("messaging.message.id", id)
-      }
-      return { id, isNew: known === 0 }
+      } else span?.attribute("messaging.message.id", id)
+      return { id, isNew }
     }))
 
 /**
