@@ -1,12 +1,11 @@
 /**
- * What is seen while a scenario runs: a bar on a terminal, a line now and then elsewhere. All of it goes to standard error, so
- * that standard output holds the report alone.
+ * What is seen while a scenario runs: a bar on a terminal, a line now and then elsewhere.
  *
  * @since 0.1.0
  */
-import { MultiBar } from "cli-progress"
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
+import * as Bar from "../terminal/Bar.js"
 
 /**
  * @since 0.1.0
@@ -24,7 +23,18 @@ export interface Progress {
  * @category constructors
  */
 export const make = (total: number, unit: string): Effect.Effect<Progress, never, Scope> =>
-  process.stderr.isTTY ? bar(total, unit) : Effect.sync(() => plain(total, unit))
+  Bar.isTerminal
+    ? Effect.map(
+      Bar.make(`{bar} {value}/{total} ${unit}  {note}`, total, { note: "" }),
+      ({ say, update }) => ({ update: (done, note = "") => update(done, { note }), say })
+    )
+    : Effect.sync(() => {
+      const sayNowAndThen = Bar.sayEvery(5_000)
+      return {
+        update: (done, note = "") => sayNowAndThen(() => `${done}/${total} ${unit}${note === "" ? "" : `, ${note}`}`),
+        say: Bar.say
+      }
+    })
 
 /**
  * Says nothing: for tests.
@@ -33,52 +43,3 @@ export const make = (total: number, unit: string): Effect.Effect<Progress, never
  * @category constructors
  */
 export const silent: Progress = { update: () => {}, say: () => {} }
-
-/**
- * One line for the user.
- *
- * @since 0.1.0
- * @category output
- */
-export const say = (text: string): void => {
-  process.stderr.write(`${text}\n`)
-}
-
-// internal
-
-const bar = (total: number, unit: string): Effect.Effect<Progress, never, Scope> =>
-  Effect.map(
-    Effect.acquireRelease(
-      Effect.sync(() => {
-        const bars = new MultiBar({
-          format: `{bar} {value}/{total} ${unit}  {note}`,
-          barsize: 16,
-          barCompleteChar: "█",
-          barIncompleteChar: "░",
-          hideCursor: true,
-          linewrap: true,
-          // Signals are our own business: there are servers to stop.
-          gracefulExit: false
-        })
-        return { bars, bar: bars.create(total, 0, { note: "" }) }
-      }),
-      ({ bars }) => Effect.sync(() => bars.stop())
-    ),
-    ({ bar, bars }) => ({
-      update: (done, note = "") => bar.update(Math.min(done, total), { note }),
-      say: (text) => bars.log(`${text}\n`)
-    })
-  )
-
-const plain = (total: number, unit: string): Progress => {
-  const every = 5_000
-  let last = performance.now()
-  return {
-    update: (done, note = "") => {
-      if (performance.now() - last < every) return
-      last = performance.now()
-      say(`${done}/${total} ${unit}${note === "" ? "" : `, ${note}`}`)
-    },
-    say
-  }
-}

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import { loadavg } from "node:os"
+import * as Table from "../terminal/Table.js"
 import type { Outcome, Scenario } from "./Scenario.js"
 
 /**
@@ -68,22 +69,14 @@ export const toTable = (report: Report): string => {
     ["seconds", report.seconds.toFixed(1)],
     ["load average, before and after", report.load.map((value) => value.toFixed(1)).join(" … ")]
   ]
-  const cells = rows.map(([name, value]) => [name, typeof value === "number" ? value.toLocaleString("en-GB") : value])
-  const widths = [0, 1].map((column) => Math.max(...cells.map((row) => row[column]!.length)))
-  const rule = (left: string, middle: string, right: string) =>
-    `${left}${widths.map((width) => "─".repeat(width + 2)).join(middle)}${right}`
-  const table = cells.map(([name, value]) => `│ ${name!.padEnd(widths[0]!)} │ ${value!.padStart(widths[1]!)} │`)
   const { failures } = report
   const verdict = report.ok
     ? `${report.scenario}: every expectation holds.`
     : `${report.scenario} FAILS, ${failures.length} expectation${failures.length === 1 ? "" : "s"}:`
   return [
-    rule("┌", "┬", "┐"),
-    ...table,
-    rule("└", "┴", "┘"),
+    ...Table.make(rows),
     verdict,
-    ...failures.slice(0, shown).map((failure) => `- ${failure}`),
-    ...(failures.length > shown ? [`- and ${failures.length - shown} more`] : [])
+    ...Table.list(failures)
   ].join("\n")
 }
 
@@ -107,7 +100,3 @@ export const spread = (millis: ReadonlyArray<number>): string => {
   const at = (share: number) => sorted[Math.ceil(sorted.length * share) - 1]!
   return [at(0.5), at(0.99), at(1)].map((value) => value.toFixed(1)).join(", ") + " ms"
 }
-
-// internal
-
-const shown = 20

@@ -19,6 +19,7 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { say } from "../terminal/Bar.js"
 import * as Interrupt from "./Interrupt.js"
 import * as Interruptions from "./Interruptions.js"
 import * as Invariants from "./Invariants.js"
@@ -65,7 +66,7 @@ const subcommand = (scenario: Scenario) =>
     Effect.gen(function*() {
       const before = Report.load()
       const start = performance.now()
-      Progress.say(`${scenario.name}: ${runs.toLocaleString("en-GB")} ${scenario.unit}, seed ${seed}`)
+      say(`${scenario.name}: ${runs.toLocaleString("en-GB")} ${scenario.unit}, seed ${seed}`)
       const outcome = yield* Effect.scoped(
         Effect.flatMap(Progress.make(runs, scenario.unit), (progress) => scenario.run({ seed, runs, progress }))
       )
@@ -74,7 +75,7 @@ const subcommand = (scenario: Scenario) =>
       process.stdout.write(`${json ? Report.toJson(report) : Report.toTable(report)}\n`)
       if (report.ok) return
       process.exitCode = 1
-      Progress.say(`To see it again: ${report.again}`)
+      say(`To see it again: ${report.again}`)
     })).pipe(Command.withDescription(scenario.description))
 
 const [first, ...rest] = scenarios.map(subcommand)
@@ -86,8 +87,8 @@ const program = Command.run(command, { name: "SafeSync, the long proofs", versio
     Effect.sync(() => {
       const error = Cause.failureOption(cause)
       if (Option.isNone(error)) {
-        if (!Cause.isInterruptedOnly(cause)) Progress.say(`This is a bug of the scenario: ${Cause.pretty(cause)}`)
-      } else if (!ValidationError.isValidationError(error.value)) Progress.say(error.value.message)
+        if (!Cause.isInterruptedOnly(cause)) say(`This is a bug of the scenario: ${Cause.pretty(cause)}`)
+      } else if (!ValidationError.isValidationError(error.value)) say(error.value.message)
     })
   ),
   Effect.provide(NodeContext.layer),

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Table from "../terminal/Table.js"
 import type { Audit } from "./Audit.js"
 
 /**
@@ -79,22 +80,14 @@ export const toTable = (report: Report): string => {
     ["seconds", report.seconds.toFixed(1)],
     ["lines a second", Math.round(report.linesPerSecond)]
   ]
-  const cells = rows.map(([name, value]) => [name, typeof value === "number" ? value.toLocaleString("en-GB") : value])
-  const widths = [0, 1].map((column) => Math.max(...cells.map((row) => row[column]!.length)))
-  const rule = (left: string, middle: string, right: string) =>
-    `${left}${widths.map((width) => "─".repeat(width + 2)).join(middle)}${right}`
-  const table = cells.map(([name, value]) => `│ ${name!.padEnd(widths[0]!)} │ ${value!.padStart(widths[1]!)} │`)
   const verdict = differences.length === 0
     ? `The audit holds: ${counted(compared.products, "product")}, ${counted(compared.accounts, "account")} and ` +
       `${counted(compared.invoices, "invoice")} are what a sequential computation says, to the penny and the piece.`
     : `The audit FAILS, ${counted(differences.length, "difference")}:`
   return [
-    rule("┌", "┬", "┐"),
-    ...table,
-    rule("└", "┴", "┘"),
+    ...Table.make(rows),
     verdict,
-    ...differences.slice(0, shown).map((difference) => `- ${difference}`),
-    ...(differences.length > shown ? [`- and ${differences.length - shown} more`] : []),
+    ...Table.list(differences),
     ...complaint(report)
   ].join("\n")
 }
@@ -109,8 +102,6 @@ export const isTakenOver = (killed: NonNullable<Report["killed"]>): boolean =>
   killed.pending > 0 && killed.takenOver === killed.pending
 
 // internal
-
-const shown = 20
 
 /** What was to be shown beside the audit, and was not. */
 const complaint = ({ kill, killed }: Report): ReadonlyArray<string> => {

@@ -19,8 +19,8 @@ import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { resolve } from "node:path"
+import { say } from "../terminal/Bar.js"
 import * as Demo from "./Demo.js"
-import { say } from "./Progress.js"
 import * as Report from "./Report.js"
 
 const positive = (option: string) =>

@@ -1,4 +1,4 @@
-/** What the metrics say of locks: apart from the locks' own tests, which would be counted too. */
+/** What the metrics say of waiting for locks, and of holding them. */
 import { expect, layer } from "@effect/vitest"
 import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
 import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"

@@ -1,5 +1,6 @@
 /**
- * The one table from errno and from the driver's own codes to tags.
+ * The one table from errno to tags. What says that there is no connection has its list in `driverError.ts`, errnos and the driver's own
+ * codes alike, since others ask for that alone.
  *
  * Sources: https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html, and `mysql2` for what it raises itself.
  * Left as `StatementFailed`, since there is nothing to do about them at run time, or nothing that all callers would:
