@@ -24,13 +24,14 @@ layer(Servers.layer, { excludeTestServices: true })("round trips", (it) => {
       // BEGIN with the inbox's insert of all ids; a hundred statements, or one; COMMIT. A read, and one ack for all.
       ["transactional, batches", "Worker.runBatch, 100, a statement a message", 102, 2],
       ["transactional, batches", "Worker.runBatch, 100, set-based", 3, 2],
-      // BEGIN, the statement, COMMIT.
-      ["primitives, atomic UPDATE, 1,000 rows", "SafeSync", 3 * 64, 0],
+      // BEGIN goes with the statement, which its connection has prepared before; COMMIT.
+      ["primitives, atomic UPDATE, 1,000 rows", "SafeSync", 2 * 64, 0],
       // BEGIN goes with the locking read; UPDATE, COMMIT.
       ["primitives, row lock, 1,000 rows", "SafeSync", 3 * 64, 0],
       // GET_LOCK with BEGIN; SELECT, UPDATE; RELEASE_LOCK goes with COMMIT.
       ["primitives, advisory lock, 1,000 rows", "SafeSync", 4 * 64, 0],
-      ["primitives, OCC, 1,000 rows", "SafeSync", 4 * 64, 0],
+      // BEGIN goes with the SELECT; UPDATE, COMMIT.
+      ["primitives, OCC, 1,000 rows", "SafeSync", 3 * 64, 0],
       // A read for 100, and an ack for all that are done in one turn of the event loop.
       ["queue, consume and ack", "StreamConsumer + Delivery.use", 0, 2],
       ["queue, produce", "StreamProducer.sendAll", 0, 1]

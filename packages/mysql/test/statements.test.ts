@@ -59,3 +59,28 @@ it("L7: which statements end the transaction and begin another, and which go bac
   }
   expect(statements.facts("ROLLBACK").toSavepoint).toBe(false)
 })
+
+it("which statements may be sent with their values in them: one alone, in which every question mark is a place for one", () => {
+  for (
+    const sql of [
+      "SELECT a FROM t WHERE b = ?",
+      "  insert INTO `t` (`a`) VALUES (?)",
+      "UPDATE t SET a = a + ? WHERE id = ? LIMIT ?",
+      "DELETE FROM t WHERE a->b = ?",
+      "REPLACE INTO t VALUES (?, ?)"
+    ]
+  ) expect([sql, statements.facts(sql).mayBeInlined]).toEqual([sql, true])
+  for (
+    const sql of [
+      "UPDATE t SET a = ?; DELETE FROM t",
+      "SELECT '?', a FROM t WHERE b = ?",
+      "SELECT \"?\", a FROM t WHERE b = ?",
+      "SELECT `?` FROM t WHERE b = ?",
+      "SELECT a /* ? */ FROM t WHERE b = ?",
+      "SELECT a FROM t WHERE b = ? -- ?",
+      "SELECT a FROM t WHERE b = ? # ?",
+      "CALL anything(?)",
+      "SET @a = ?"
+    ]
+  ) expect([sql, statements.facts(sql).mayBeInlined]).toEqual([sql, false])
+})

@@ -15,6 +15,8 @@ export interface Facts {
   readonly beginsAnother: boolean
   /** It goes back to a savepoint. */
   readonly toSavepoint: boolean
+  /** One statement, in whose text a question mark is a place for a value. */
+  readonly mayBeInlined: boolean
   /** Its rows have been read as text, and are not the same that way. */
   binaryOnly: boolean
 }
@@ -67,6 +69,7 @@ const look = (sql: string): Facts => {
     changesSession: changesSession.test(bare),
     beginsAnother: beginsAnother.test(bare),
     toSavepoint: toSavepoint.test(bare),
+    mayBeInlined: readsOrWrites.test(sql) && !mayHide.test(sql),
     binaryOnly: false
   }
 }
@@ -86,3 +89,8 @@ const changesSession =
 const beginsAnother = /(?:^|;)\s*(?:BEGIN|START\s+TRANSACTION|(?:COMMIT|ROLLBACK)\b[^;]*\bCHAIN)\b/i
 
 const toSavepoint = /^\s*ROLLBACK\s+(?:WORK\s+)?TO\b/i
+
+const readsOrWrites = /^\s*(?:SELECT|INSERT|REPLACE|UPDATE|DELETE)\b/i
+
+/** Another statement, a quoted text, a comment, or a name with a question mark in it. */
+const mayHide = /[;'"#]|--|\/\*|`[^`]*\?[^`]*`/

@@ -67,7 +67,7 @@ export class Submission<E> extends Job {
     if (facts.told !== undefined) this.sentAt = performance.now()
     const begin = link.unsent
     if (begin === undefined) return this.send()
-    const text = facts.binaryOnly ? undefined : this.text?.(sql, this.values)
+    const text = facts.binaryOnly ? undefined : this.inlined(facts)
     if (text !== undefined) {
       return Begin.send(link, this, begin, text + (link.comment ?? ""), (error, results, fields) => {
         if (error !== null || !Array.isArray(results) || inlined.readsTheSame(fields)) {
@@ -86,6 +86,19 @@ export class Submission<E> extends Job {
     })
   }
 
+  /** With its values in it, if that means the same. */
+  private inlined(facts: statements.Facts): string | undefined {
+    return this.text !== undefined
+      ? this.text(this.sql, this.values)
+      : this.isInlinable(facts)
+      ? inlined.learntText(this.link.raw, this.sql, this.values)
+      : undefined
+  }
+
+  private isInlinable(facts: statements.Facts): boolean {
+    return facts.mayBeInlined && !facts.changesSession && this.method === "execute" && !this.rowsAsArray
+  }
+
   private send(): void {
     const { comment, raw } = this.link
     this.awaiting = this.answered
@@ -95,11 +108,12 @@ export class Submission<E> extends Job {
       rowsAsArray: this.rowsAsArray
     }
     try {
-      ;(raw as unknown as Record<Method, (options: object, answer: Answer) => void>)[this.method](
+      const command = (raw as unknown as Record<Method, (options: object, answer: Answer) => unknown>)[this.method](
         sent,
         (error, results) => {
           // Its text does not come again.
           if (comment !== undefined) raw.unprepare(sent as never)
+          if (error === null && this.isInlinable(this.facts!)) inlined.learn(raw, this.sql, command)
           this.answer(error, results)
         }
       )
