@@ -14,6 +14,14 @@ import { RedisFromServer } from "./fixture.js"
 import { run } from "./history/run.js"
 import { step } from "./history/Step.js"
 
+/**
+ * The long form: SAFESYNC_HISTORY_RUNS=5000. To see a failure again: the seed and the path that it printed in
+ * SAFESYNC_HISTORY_SEED and SAFESYNC_HISTORY_PATH, and the name of that one test after -t.
+ */
+const runs = Number(process.env["SAFESYNC_HISTORY_RUNS"] ?? 25)
+const seed = process.env["SAFESYNC_HISTORY_SEED"]
+const replay = seed === undefined ? {} : { seed: Number(seed), path: process.env["SAFESYNC_HISTORY_PATH"] ?? "" }
+
 const ways: ReadonlyArray<readonly [string, ReadonlyArray<Capability>]> = [
   ["", []],
   [", without XAUTOCLAIM and XTRIM MINID", ["auto-claim", "trim-min-id"]],
@@ -37,20 +45,14 @@ layer(SmallBlocks, { excludeTestServices: true })("histories", (it) => {
                 FastCheck.array(step, { minLength: 10, maxLength: 60, size: "max" }),
                 (steps) => Runtime.runPromise(runtime)(run(steps))
               ),
-              { numRuns: 25, ...replay }
+              { numRuns: runs, ...replay }
             )
           )
         }).pipe(
           Effect.provide(RedisFromServer),
           Effect.provide(Layer.succeed(Without, new Set(without)))
         ),
-      120_000
+      110_000 + runs * 400
     )
   }
 })
-
-/** `SAFESYNC_SEED` and `SAFESYNC_PATH` of a failure's report run that history alone. */
-const replay = process.env.SAFESYNC_SEED === undefined ? {} : {
-  seed: Number(process.env.SAFESYNC_SEED),
-  path: process.env.SAFESYNC_PATH ?? ""
-}

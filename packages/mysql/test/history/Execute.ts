@@ -104,6 +104,10 @@ export const execute = (
           ))
       })
 
+    const leave = Effect.sync(() => {
+      for (const name of held) if (bench.inside.get(name) === me) bench.inside.delete(name)
+    })
+
     const leaf = (step: Program.Leaf): Effect.Effect<unknown, unknown, Transaction.Transaction> => {
       switch (step._tag) {
         case "Insert":
@@ -146,8 +150,9 @@ export const execute = (
               : sql.unsafe(step.by === "commit" ? "COMMIT" : "START TRANSACTION").unprepared
           )
         case "KillConnection":
+          // Its locks go with it, and whoever gets one next is inside before this body has ended.
           return Effect.flatMap(Transaction.Transaction, ({ connectionId }) =>
-            bench.kill(connectionId))
+            Effect.zipRight(leave, bench.kill(connectionId)))
         case "Fail":
           return Effect.fail({ _tag: "Fail" })
         case "Die":
@@ -174,8 +179,10 @@ export const execute = (
           return noted(
             step,
             step.what === "failures"
-              ? Effect.catchAll(all(step.steps), () => Effect.void)
-              : Effect.catchAllDefect(all(step.steps), () => Effect.void)
+              ? Effect.catchAll(all(step.steps), () =>
+                Effect.void)
+              : Effect.catchAllDefect(all(step.steps), () =>
+                Effect.void)
           )
         default:
           return noted(
@@ -188,7 +195,8 @@ export const execute = (
       }
     }
 
-    const all = (steps: ReadonlyArray<Program.Step>) => Effect.asVoid(Effect.forEach(steps, run, { discard: true }))
+    const all = (steps: ReadonlyArray<Program.Step>) =>
+      Effect.asVoid(Effect.forEach(steps, run, { discard: true }))
 
     const body = noted("receipt", Effect.asVoid(sql`INSERT INTO receipt VALUES (${receipt})`)).pipe(
       Effect.zipRight(all(program.steps)),
@@ -197,9 +205,7 @@ export const execute = (
         if (program.interrupt?.at === "end") after(program.interrupt.turns)
       })),
       // Before COMMIT: from then on the server may give the lock to somebody else.
-      Effect.ensuring(Effect.sync(() => {
-        for (const name of held) if (bench.inside.get(name) === me) bench.inside.delete(name)
-      }))
+      Effect.ensuring(leave)
     )
 
     const options: Transaction.Options = {
