@@ -171,5 +171,5 @@ export const jobs = (of: Case, contender: Contender, size: Size, place: Place): 
 
 // internal
 
-const warmUpAtLeast = 1_000
-const warmUpAtMost = 5_000
+const warmUpAtLeast = 5_000
+const warmUpAtMost = 10_000

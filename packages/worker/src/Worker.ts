@@ -73,14 +73,12 @@ export type Failure<E> = Exclude<E, SqlError> | MysqlError | TransactionError | 
  * @example
  * import * as SqlClient from "@effect/sql/SqlClient"
  * import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
- * import * as Reclaim from "@safesync/redis-streams/Reclaim"
  * import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
  * import * as Disposition from "@safesync/worker/Disposition"
  * import * as Worker from "@safesync/worker/Worker"
  * import * as Effect from "effect/Effect"
  * import * as Schedule from "effect/Schedule"
  * import * as Schema from "effect/Schema"
- * import * as Stream from "effect/Stream"
  *
  * const Payment = Schema.Struct({ account: Schema.Int, pence: Schema.Int })
  *
@@ -91,10 +89,7 @@ export type Failure<E> = Exclude<E, SqlError> | MysqlError | TransactionError | 
  *   yield* ConsumerGroup.create(group)
  *   const sql = yield* SqlClient.SqlClient
  *   yield* Worker.run(
- *     Stream.merge(
- *       StreamConsumer.stream(group, { consumer: "a" }),
- *       Reclaim.stream(group, { consumer: "a", every: Schedule.spaced("10 seconds") })
- *     ),
+ *     StreamConsumer.stream(group, { consumer: "a", reclaim: { every: Schedule.spaced("10 seconds") } }),
  *     ({ account, pence }) => sql`UPDATE account SET pence = pence + ${pence} WHERE id = ${account}`,
  *     { concurrency: 8, inbox: "message-id", onFailure: () => Disposition.retry(Schedule.recurs(5)) }
  *   )
