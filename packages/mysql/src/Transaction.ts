@@ -32,10 +32,9 @@
  *
  * @since 0.1.0
  */
-import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
+import type * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import * as Client from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -45,6 +44,7 @@ import { dual } from "effect/Function"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as ambient from "./internal/ambient.js"
+import * as body from "./internal/body.js"
 import * as lifecycle from "./internal/lifecycle.js"
 import * as Savepoint from "./internal/savepoint.js"
 import * as tracing from "./internal/tracing.js"
@@ -178,32 +178,7 @@ export const run: {
 } = dual((args) => Effect.isEffect(args[0]), <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   options: Options = {}
-): Effect.Effect<A, any, any> =>
-  tracing.transaction(Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(
-      open(options, restore, "lazily"),
-      (transaction) =>
-        Effect.flatMap(Scope.make(), (scope) =>
-          Effect.flatMap(
-            Effect.exit(restore(inside(effect, transaction, scope))),
-            (result) =>
-              Effect.flatMap(Effect.exit(Scope.close(scope, result)), (closed): Effect.Effect<A, any> => {
-                const exit = Exit.zipLeft(result, closed)
-                return Exit.isSuccess(exit)
-                  ? Effect.as(lifecycle.commit(transaction, restore), exit.value)
-                  : Effect.zipRight(
-                    lifecycle.rollback(transaction, exit.cause),
-                    Effect.failCause(
-                      Cause.map(
-                        exit.cause,
-                        (error) => lifecycle.beginFailed(transaction, MysqlError.refailError(error))
-                      )
-                    )
-                  )
-              })
-          ))
-    )
-  )))
+): Effect.Effect<A, any, any> => tracing.transaction(body.run(effect, options)))
 
 /**
  * The Scope form: BEGIN now, and COMMIT or ROLLBACK when the scope closes, by the scope's Exit. Run effects in it with
@@ -232,7 +207,9 @@ export const make = (
 ): Effect.Effect<Transaction, TransactionError.BeginFailed, MysqlClient.MysqlClient | Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.tap(
-      open(options, restore, "at once"),
+      Effect.contextWithEffect((context: Context.Context<MysqlClient.MysqlClient>) =>
+        body.open(context, options, restore, "at once")
+      ),
       (transaction) =>
         Effect.addFinalizer((exit) =>
           Exit.isSuccess(exit)
@@ -283,7 +260,11 @@ export const provide: {
 } = dual(
   2,
   <A, E, R>(effect: Effect.Effect<A, E, R>, transaction: Transaction): Effect.Effect<A, any, any> =>
-    MysqlError.refail(inside(effect, transaction))
+    MysqlError.refail(
+      Effect.withFiberRuntime((fiber) =>
+        Effect.locally(effect, FiberRef.currentContext, body.context(fiber.currentContext, transaction))
+      )
+    )
 )
 
 /**
@@ -344,46 +325,3 @@ export const afterCommit = <R>(
       Effect.provide(effect as Effect.Effect<void, never, R>, Context.unsafeMake(services) as Context.Context<R>)
     )
   })
-
-// ---------------------------------------------------------------------------------------------------------------------
-// internal
-// ---------------------------------------------------------------------------------------------------------------------
-
-/** One copy of the context, no closure: this is on the path of every transaction. */
-const inside = <A, E, R>(
-  effect: Effect.Effect<A, E, R>,
-  transaction: Transaction,
-  scope?: Scope.Scope
-): Effect.Effect<A, E, any> =>
-  Effect.withFiberRuntime((fiber) => {
-    const services = new Map<string, unknown>(fiber.currentContext.unsafeMap)
-    services.set(Transaction.key, transaction)
-    services.set(Client.TransactionConnection.key, [transaction.session, 0])
-    if (scope !== undefined) services.set(Scope.Scope.key, scope)
-    return Effect.locally(effect, FiberRef.currentContext, Context.unsafeMake(services) as Context.Context<never>)
-  })
-
-const open = (
-  options: Options,
-  restore: lifecycle.Restore,
-  when: "at once" | "lazily"
-): Effect.Effect<Transaction, TransactionError.BeginFailed, MysqlClient.MysqlClient> =>
-  Effect.contextWithEffect((context: Context.Context<MysqlClient.MysqlClient>) => {
-    const outer = ambient.open(context)
-    return outer === undefined
-      ? Effect.map(
-        lifecycle.open(Context.get(context, MysqlClient.MysqlClient), options, restore, when),
-        (state): Transaction => {
-          if (options.sqlComments === true) state.session.comment = tracing.comment(context)
-          return state
-        }
-      )
-      : Effect.dieMessage(refusals[outer])
-  })
-
-const refusals = {
-  ours: "A transaction was opened inside another. Use Transaction.savepoint to undo a part of the open one, " +
-    "or open the second one outside.",
-  theirs: "A SafeSync transaction was opened inside sql.withTransaction. Open it with Transaction.run instead: " +
-    "sql.withTransaction inside Transaction.run is a savepoint."
-}

@@ -58,7 +58,9 @@ export const open = (
   client: MysqlClient,
   options: Options,
   restore: Restore,
-  when: "at once" | "lazily"
+  when: "at once" | "lazily",
+  /** Added to each statement. */
+  comment: string | undefined
 ): Effect.Effect<State, TransactionError.BeginFailed> => {
   const began = performance.now()
   const controlMillis = options.controlTimeout === undefined ? 30_000 : duration.toMillis(options.controlTimeout)
@@ -71,6 +73,7 @@ export const open = (
   return Effect.matchEffect(reservation.make(client, restore), {
     onFailure: (error) => neverBegan(error, began),
     onSuccess: ({ scope, session }) => {
+      session.comment = comment
       if (options.blockerDetails === true) session.blockers = Blockers.of(client)
       const opened = (): State => {
         const afterCommit: State["afterCommit"] = []
@@ -102,7 +105,7 @@ export const open = (
       const begin = Begin.of(options, controlMillis)
       if (when === "lazily") {
         session.beginLater(begin)
-        return Effect.sync(opened)
+        return Effect.succeed(opened())
       }
       return Effect.matchEffect(session.control(begin.sql, controlMillis, phase.open), {
         onFailure: ({ error }) => {
@@ -135,37 +138,37 @@ export const commit = (state: State, restore: Restore): Effect.Effect<void, Tran
       : commitNow(state)
   })
 
-const commitNow = (state: State): Effect.Effect<void, TransactionError.TransactionError> =>
-  Effect.suspend(() => {
-    const { connectionId, controlMillis, session } = state
-    if (session.phase._tag !== "Open") {
-      const aborted = phase.aborted(session.phase, connectionId)
-      return Effect.zipRight(undo(state), Effect.zipRight(ended(state, "aborted"), Effect.fail(aborted)))
-    }
-    if (!session.hasBegun) {
-      session.phase = phase.idle
-      return settled(state)
-    }
-    state.committing = performance.now()
-    const statements = [...CommitOracle.statements(state.commitOracle), "COMMIT", ...state.atEnd]
-    const committed = tracing.span(
-      "COMMIT",
-      "client",
-      () => tracing.operation("COMMIT", session.database),
-      session.control(statements.join("; "), controlMillis, phase.idle)
-    )
-    return Effect.matchEffect(committed, {
-      onSuccess: () => settled(state),
-      onFailure: (failure) => Effect.zipRight(undo(state), unanswered(state, failure))
-    })
+/** To be called when its time has come. */
+const commitNow = (state: State): Effect.Effect<void, TransactionError.TransactionError> => {
+  const { connectionId, controlMillis, session } = state
+  if (session.phase._tag !== "Open") {
+    const aborted = phase.aborted(session.phase, connectionId)
+    return Effect.zipRight(undo(state), Effect.zipRight(ended(state, "aborted"), Effect.fail(aborted)))
+  }
+  if (!session.hasBegun) {
+    session.phase = phase.idle
+    return settled(state)
+  }
+  state.committing = performance.now()
+  const statements = [...CommitOracle.statements(state.commitOracle), "COMMIT", ...state.atEnd]
+  const committed = tracing.span(
+    "COMMIT",
+    "client",
+    () => tracing.operation("COMMIT", session.database),
+    session.control(statements.join("; "), controlMillis, phase.idle)
+  )
+  return Effect.matchEffect(committed, {
+    onSuccess: () => settled(state),
+    onFailure: (failure) => Effect.zipRight(undo(state), unanswered(state, failure))
   })
+}
 
+/** To be called when its time has come. */
 const settled = (state: State): Effect.Effect<void> => {
   over(state)
-  return Effect.zipRight(
-    ended(state, "committed"),
-    Effect.zipRight(reservation.release(state.session, state.reservation), runAfterCommit(state))
-  )
+  count(state, "committed")
+  const released = reservation.release(state.session, state.reservation)
+  return state.afterCommit.length === 0 ? released : Effect.zipRight(released, runAfterCommit(state))
 }
 
 /** The second table: what the answer to COMMIT, or its absence, means. */
@@ -260,12 +263,13 @@ const runAfterCommit = (state: State): Effect.Effect<void> =>
     })
 
 /** Counts the transaction, and its writes as what they came to. */
-const ended = (state: State, outcome: Outcome.Outcome): Effect.Effect<void> =>
-  Effect.sync(() => {
-    if (outcome === "committed") state.session.writes.committed((performance.now() - state.committing) / 1000)
-    else state.session.writes.undone()
-    Outcome.ended(outcome, state.began)
-  })
+const count = (state: State, outcome: Outcome.Outcome): void => {
+  if (outcome === "committed") state.session.writes.committed((performance.now() - state.committing) / 1000)
+  else state.session.writes.undone()
+  Outcome.ended(outcome, state.began)
+}
+
+const ended = (state: State, outcome: Outcome.Outcome): Effect.Effect<void> => Effect.sync(() => count(state, outcome))
 
 const neverBegan = (
   cause: MysqlError.MysqlError,

@@ -10,7 +10,6 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { PoolConnection } from "mysql2"
@@ -44,11 +43,10 @@ export const make = (
 export const release = (session: Session, scope: Hold): Effect.Effect<void> =>
   Effect.suspend(() => {
     const discarded = session.detach()
-    if (scope === undefined) session.raw.release()
-    return Effect.zipRight(
-      scope === undefined ? Effect.void : Scope.close(scope, Exit.void),
-      discarded ? Metric.increment(MysqlMetrics.connectionsDiscarded) : Effect.void
-    )
+    if (discarded) MysqlMetrics.connectionsDiscarded.unsafeUpdate(1, [])
+    if (scope !== undefined) return Scope.close(scope, Exit.void)
+    session.raw.release()
+    return Effect.void
   })
 
 // ---------------------------------------------------------------------------------------------------------------------
