@@ -36,7 +36,7 @@ export const floors = {
     ],
     [
       ...["DeadLetter", "GroupMetrics", "Reclaim", "StreamConsumer", "StreamProducer"],
-      ...["lostGroup", "pulse", "reads", "sending", "session", "trimming"].map((name) => `internal/${name}`)
+      ...["handout", "lostGroup", "pulse", "reads", "sending", "session", "trimming"].map((name) => `internal/${name}`)
     ]
   ],
   worker: [

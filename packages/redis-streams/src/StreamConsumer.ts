@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
+import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
@@ -16,6 +17,7 @@ import * as Stream from "effect/Stream"
 import type { ConsumerGroup } from "./ConsumerGroup.js"
 import type { Delivery } from "./Delivery.js"
 import type { Blocking } from "./internal/blocking.js"
+import { handout } from "./internal/handout.js"
 import { recreate } from "./internal/lostGroup.js"
 import * as options from "./internal/options.js"
 import { pulse } from "./internal/pulse.js"
@@ -153,6 +155,44 @@ export const next = <A>(
         }
       }))
   })
+
+/**
+ * Runs an effect for every delivery of a stream, `concurrency` of them at a time: what `Stream.runForEach` is for one at a time. Its
+ * fibers last, which costs far less than one for each element, as `Stream.mapEffect` has it; no queue is between.
+ *
+ * It ends when the stream has ended and all have run. The first failure, of the stream or of an effect, ends all, and interrupts
+ * what runs. Up to one chunk of the stream is fetched beyond what runs. Fails with `InvalidOptions` for a `concurrency` below 1.
+ *
+ * @example
+ * import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+ * import * as Delivery from "@safesync/redis-streams/Delivery"
+ * import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+ * import type * as Effect from "effect/Effect"
+ *
+ * const consume = <A>(group: ConsumerGroup.ConsumerGroup<A>, handle: (value: A) => Effect.Effect<void>) =>
+ *   StreamConsumer.stream(group, { consumer: "a" }).pipe(
+ *     StreamConsumer.runForEach(Delivery.use(handle), { concurrency: 16 })
+ *   )
+ *
+ * @category destructors
+ * @since 0.1.0
+ */
+export const runForEach: {
+  <A, E, R>(
+    f: (delivery: Delivery<A>) => Effect.Effect<unknown, E, R>,
+    settings: { readonly concurrency: number }
+  ): <E2, R2>(self: Stream.Stream<Delivery<A>, E2, R2>) => Effect.Effect<void, E | E2 | InvalidOptions, R | R2>
+  <A, E2, R2, E, R>(
+    self: Stream.Stream<Delivery<A>, E2, R2>,
+    f: (delivery: Delivery<A>) => Effect.Effect<unknown, E, R>,
+    settings: { readonly concurrency: number }
+  ): Effect.Effect<void, E | E2 | InvalidOptions, R | R2>
+} = dual(3, <A, E2, R2, E, R>(
+  self: Stream.Stream<Delivery<A>, E2, R2>,
+  f: (delivery: Delivery<A>) => Effect.Effect<unknown, E, R>,
+  settings: { readonly concurrency: number }
+): Effect.Effect<void, E | E2 | InvalidOptions, R | R2> =>
+  Effect.flatMap(options.count("concurrency", settings.concurrency), (concurrency) => handout(self, concurrency, f)))
 
 // internal
 

@@ -172,6 +172,13 @@ export const attributes = (
   return all
 }
 
+/**
+ * Whether spans are made in this fiber.
+ *
+ * @internal
+ */
+export const isCollected = (fiber: Fiber.RuntimeFiber<any, any>): boolean => fiber.currentTracer !== native
+
 // internal
 
 /** In the context of the span that came with it; those below it find it there. */
@@ -199,8 +206,6 @@ class ValuesWithheld extends Data.TaggedError("ParseError") {
 }
 
 const native = Context.get(DefaultServices.liveServices, Tracer.Tracer)
-
-const isCollected = (fiber: Fiber.RuntimeFiber<any, any>): boolean => fiber.currentTracer !== native
 
 const openSpan = (fiber: Fiber.RuntimeFiber<any, any>): Tracer.AnySpan | undefined =>
   fiber.currentContext.unsafeMap.get(Tracer.ParentSpan.key)

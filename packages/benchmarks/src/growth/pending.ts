@@ -4,8 +4,10 @@
  * @since 0.1.0
  */
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -14,7 +16,7 @@ import type { Redis as Client } from "ioredis"
 import type { Contender, Job } from "../Benchmark.js"
 import * as Driver from "../Driver.js"
 import { Message } from "../Message.js"
-import * as Consume from "../queue/consume.js"
+import { use } from "../queue/consume.js"
 
 /**
  * New messages, while so many are pending for a consumer that lives.
@@ -40,7 +42,7 @@ export const beside = (pending: number): Omit<Contender, "name"> => ({
         run: ({ count, name }) => {
           const tally = Driver.tally({ count, name })
           tallies.push(tally)
-          return Effect.as(Effect.provide(Consume.use(name, count, ({ number }) => tally.mark(number)), services), [])
+          return Effect.as(Effect.provide(use(name, count, ({ number }) => tally.mark(number)), services), [])
         },
         verify: (jobs) =>
           Driver.promise(async () => {
@@ -87,7 +89,11 @@ export const takenOver = (pending: number): Omit<Contender, "name"> => ({
                 minIdle: "1 millis"
               })
               const stale = Reclaim.stream(group, { consumer: "safesync", every: Schedule.stop, batchSize: 100 })
-              yield* Consume.useAll(stale, ({ number }) => tally.mark(number))
+              yield* StreamConsumer.runForEach(
+                stale,
+                Delivery.use(({ number }) => Effect.sync(() => tally.mark(number))),
+                { concurrency: 100 }
+              )
             }
             return []
           }).pipe(Effect.provide(services)),

@@ -12,7 +12,6 @@ import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Mailbox from "effect/Mailbox"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import type { Redis as Client } from "ioredis"
@@ -87,30 +86,12 @@ export const use = (
       minIdle: "1 minute"
     })
     const deliveries = StreamConsumer.stream(group, { consumer: "safesync", batchSize: concurrency })
-    yield* useAll(Stream.take(deliveries, count), handle)
+    yield* StreamConsumer.runForEach(
+      Stream.take(deliveries, count),
+      Delivery.use((message) => Effect.sync(() => handle(message))),
+      { concurrency }
+    )
   })
-
-/**
- * 100 at a time, as the guide of `@safesync/redis-streams` has it. Its fibers last: one for each message, as `Effect.forEach` has
- * them, costs more than all the rest.
- *
- * @since 0.1.0
- * @category steps
- */
-export const useAll = <E, R>(
-  deliveries: Stream.Stream<Delivery.Delivery<Message>, E, R>,
-  handle: (message: Message) => void
-): Effect.Effect<void, unknown, R> =>
-  Effect.scoped(Effect.gen(function*() {
-    const fetched = yield* Mailbox.fromStream(deliveries, { capacity: concurrency })
-    const next = Effect.catchTag(fetched.take, "NoSuchElementException", () => Effect.succeed(undefined))
-    const worker = Effect.gen(function*() {
-      for (let delivery = yield* next; delivery !== undefined; delivery = yield* next) {
-        yield* Delivery.use(delivery, (message) => Effect.sync(() => handle(message)))
-      }
-    })
-    yield* Effect.replicateEffect(worker, concurrency, { concurrency: "unbounded", discard: true })
-  }))
 
 /**
  * @since 0.1.0

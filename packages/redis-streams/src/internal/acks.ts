@@ -1,5 +1,4 @@
 /** The acks of one turn of the event loop share one XACK. Each waits for the server's answer. */
-import * as Effect from "effect/Effect"
 import type { RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
 import type { Connection } from "./connection.js"
@@ -7,7 +6,7 @@ import type { Connection } from "./connection.js"
 /** Of one group. */
 export class Acks {
   private args: Array<string> = []
-  private waiting: Array<(acked: Effect.Effect<void, RedisError>) => void> = []
+  private waiting: Array<Acked> = []
 
   constructor(
     private readonly run: Connection["run"],
@@ -15,15 +14,13 @@ export class Acks {
     private readonly group: string
   ) {}
 
-  ack(ids: ReadonlyArray<string>): Effect.Effect<void, RedisError> {
-    return Effect.async((resume) => {
-      if (this.waiting.length === 0) {
-        this.args = [this.stream, this.group]
-        setImmediate(() => this.flush())
-      }
-      for (const id of ids) this.args.push(id)
-      this.waiting.push(resume)
-    })
+  ack(ids: ReadonlyArray<string>, acked: Acked): void {
+    if (this.waiting.length === 0) {
+      this.args = [this.stream, this.group]
+      setImmediate(() => this.flush())
+    }
+    for (const id of ids) this.args.push(id)
+    this.waiting.push(acked)
   }
 
   private flush(): void {
@@ -34,8 +31,10 @@ export class Acks {
       if (typeof reply === "number") {
         Metrics.messagesAcked.unsafeUpdate(reply, Metrics.labels(this.stream))
       }
-      const acked = error ? Effect.fail(error) : Effect.void
-      for (const resume of waiting) resume(acked)
+      for (const acked of waiting) acked(error)
     })
   }
 }
+
+/** Called once, with what has failed, if something has. */
+export type Acked = (error: RedisError | undefined) => void

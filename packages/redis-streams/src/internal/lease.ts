@@ -254,35 +254,47 @@ export const end = <B, E>(
       lease.state = "ended"
     }
   }
-  return Effect.matchEffect(acked(done), {
-    onFailure: (error) => {
-      for (const lease of done) lease.leave("released")
-      return Effect.fail(error)
-    },
-    onSuccess: () => {
-      for (const lease of done) lease.leave("settled")
-      return exit
-    }
-  })
+  return acked(done, exit)
 }
 
 // internal
 
-const acked = (leases: ReadonlyArray<Lease<unknown>>): Effect.Effect<void, RedisError> => {
-  const { group, holder: { inFlight }, messageId, stream } = leases[0]!
+/** A state is left when the answer is here, which the fiber is only told later. */
+const acked = <B, E>(
+  leases: ReadonlyArray<Lease<unknown>>,
+  exit: Exit.Exit<B, E>
+): Effect.Effect<B, E | RedisError> => {
+  const { inFlight } = leases[0]!.holder
   const others = leases.filter(({ holder }) => holder.inFlight !== inFlight)
   const mine = others.length === 0 ? leases : leases.filter(({ holder }) => holder.inFlight === inFlight)
-  const ack = TraceContext.useSpan(
-    `ack ${stream}`,
-    () => ({
-      kind: "client",
-      attributes: TraceContext.attributes(
-        stream,
-        "ack",
-        mine.length === 1 ? { group, messageId } : { group, count: mine.length }
-      )
-    }),
-    () => inFlight.acks.ack(mine.map(({ id }) => id))
+  const ack = Effect.async<B, E | RedisError>((resume) =>
+    inFlight.acks.ack(mine.map(({ id }) => id), (error) => {
+      for (const lease of mine) lease.leave(error === undefined ? "settled" : "released")
+      resume(error === undefined ? exit : Effect.fail(error))
+    })
   )
-  return others.length === 0 ? ack : Effect.zipRight(ack, acked(others))
+  const { group, messageId, stream } = leases[0]!
+  const spanned = Effect.withFiberRuntime<B, E | RedisError>((fiber) =>
+    TraceContext.isCollected(fiber)
+      ? TraceContext.useSpan(
+        `ack ${stream}`,
+        () => ({
+          kind: "client",
+          attributes: TraceContext.attributes(
+            stream,
+            "ack",
+            mine.length === 1 ? { group, messageId } : { group, count: mine.length }
+          )
+        }),
+        () => ack
+      )
+      : ack
+  )
+  return others.length === 0 ? spanned : Effect.matchEffect(spanned, {
+    onFailure: (error) => {
+      for (const lease of others) lease.leave("released")
+      return Effect.fail(error)
+    },
+    onSuccess: () => acked(others, exit)
+  })
 }

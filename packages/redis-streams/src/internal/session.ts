@@ -155,7 +155,12 @@ export class Session<in out A> {
       this.arrived = this.arrived.filter((other) => other !== raw)
     }
     if (arrival.isForOthers(raw, group)) {
-      return Effect.map(inFlight.acks.ack([raw.id]), settled)
+      return Effect.async((resume) =>
+        inFlight.acks.ack([raw.id], (error) => {
+          if (error === undefined) settled()
+          resume(error === undefined ? Effect.void : Effect.fail(error))
+        })
+      )
     }
     return Effect.matchEffect(arrival.decode(this.group.entry, raw), {
       onSuccess: (decoded) => {
