@@ -57,6 +57,7 @@ export const operation = nothing
 export const comment = nothing
 export const useSpan = (_name: unknown, _options: unknown, body: (span: undefined) => unknown): unknown =>
   body(undefined)
+export const isCollected = () => false
 export const record = () => Effect.void
 export const attributes = nothing
 export const inject = Effect.succeed
