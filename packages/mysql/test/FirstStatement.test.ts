@@ -1,5 +1,6 @@
 // BEGIN goes in one packet with a plain statement that the connection has prepared before. It must mean what it means when it is
 // bound, and nothing may come out of a value.
+import * as Mysql2 from "@effect/sql-mysql2/MysqlClient"
 import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
@@ -8,7 +9,7 @@ import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
 import * as FastCheck from "effect/FastCheck"
 import * as Runtime from "effect/Runtime"
-import { failure, inDatabase, tag, throughProxy } from "./support.js"
+import { anotherClient, failure, inDatabase, tag, throughProxy } from "./support.js"
 
 const tables = Effect.gen(function*() {
   const sql = yield* SqlClient
@@ -91,6 +92,79 @@ layer(MysqlServer.layer, { excludeTestServices: true })("the first statement of 
       ) {
         const { again, bound, roundTrips } = yield* asFirst(statement)
         expect([statement.text, again, roundTrips]).toEqual([statement.text, bound, 3])
+      }
+    })))
+
+  it.effect("is bound where the server makes another thing of a constant than of a value that it is given later", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* tables
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE made (id INT UNSIGNED PRIMARY KEY, u BIGINT UNSIGNED, price DECIMAL(20, 6), digits VARCHAR(30),
+        bytes VARBINARY(9), padded INT(8) ZEROFILL)`
+      yield* sql`INSERT INTO made VALUES (1, 18446744073709551615, 1.5, '', 'one', 7), (2, 2, 2, '', 'two', 8)`
+      for (
+        const statement of [
+          // A column without a name of its own has the value in its name.
+          write`SELECT n + ${1} FROM thing WHERE id = ${2}`,
+          write`SELECT name, ${"one"} FROM thing`,
+          // How many digits there are behind the point is known of a constant alone.
+          write`SELECT ROUND(price, ${2}) AS price FROM made`,
+          write`SELECT TRUNCATE (price, ${2}) AS price FROM made`,
+          write`SELECT (1 + \`ROUND\`.a) AS a FROM (SELECT ROUND((price), (${1})) AS a FROM made) AS \`ROUND\``,
+          write`UPDATE made SET digits = ROUND(price, ${1})`,
+          // BIGINT UNSIGNED or a constant is DECIMAL, and a negative constant no value of it.
+          write`SELECT COALESCE(u, ${0}) AS u FROM made`,
+          write`SELECT GREATEST(u, ${0}) AS u FROM made`,
+          write`SELECT CASE id WHEN 1 THEN ${5} ELSE u END AS u FROM made`,
+          write`SELECT id - ${-1} AS id FROM made`,
+          write`SELECT CASE u WHEN ${-1} THEN 1 ELSE 0 END AS found FROM made`,
+          write`SELECT SUM(id + ${-1}) AS sum FROM made`,
+          write`UPDATE made SET price = u / ${-1000000}`,
+          write`SELECT NULLIF(${"one"}, bytes) AS text FROM made`,
+          write`SELECT id FROM made WHERE bytes = ${"one"}`,
+          write`SELECT padded AS text FROM made UNION SELECT ${"one"}`
+        ]
+      ) {
+        const { again, bound, roundTrips } = yield* asFirst(statement)
+        expect([statement.text, again, roundTrips]).toEqual([statement.text, bound, 3])
+      }
+      expect(yield* sql`SELECT price FROM made`).toEqual([{ price: "-18446744073709.550000" }, { price: "-0.000002" }])
+    })))
+
+  it.effect("is read again where its columns are others than when it was bound", () =>
+    inDatabase(
+      Effect.gen(function*() {
+        yield* tables
+        const sql = yield* SqlClient
+        const read = Transaction.run(sql`SELECT n FROM thing WHERE id = ${2}`)
+        expect(yield* read).toEqual([{ n: -5 }])
+        yield* sql`ALTER TABLE thing MODIFY n DECIMAL(20, 2)`
+        expect(yield* read).toEqual([{ n: "-5.00" }])
+        yield* sql`ALTER TABLE thing MODIFY n FLOAT`
+        expect(yield* read).toEqual([{ n: -5 }])
+      }),
+      { maxConnections: 1 }
+    ))
+
+  it.effect("is read as the pool's options say", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* tables
+      const read = Effect.flatMap(SqlClient, (sql) => Transaction.run(sql`SELECT n, name FROM thing WHERE id = ${2}`))
+      for (
+        const poolConfig of [
+          { rowsAsArray: true },
+          { typeCast: (_: unknown, next: () => unknown) => [next()] },
+          { bigNumberStrings: true },
+          { nestTables: true },
+          { charset: "LATIN1_SWEDISH_CI" }
+        ]
+      ) {
+        const client = yield* anotherClient({ poolConfig: poolConfig as never, maxConnections: 1 })
+        const [bound, again] = yield* Effect.all([read, read]).pipe(
+          Effect.provideService(Mysql2.MysqlClient, client),
+          Effect.provideService(SqlClient, client)
+        )
+        expect([poolConfig, again]).toEqual([poolConfig, bound])
       }
     })))
 

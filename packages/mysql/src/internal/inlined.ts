@@ -5,6 +5,8 @@
  * whole number and a plain text do. Of anybody else's, what the server said when the connection prepared it decides: the driver
  * binds a whole number as one where the server asked for one, and as DOUBLE elsewhere, which is not what DECIMAL or JSON make of it in
  * a text. Servers before 8.0.22 do not say, and all is bound.
+ * What a function makes of a constant is not always what it makes of a value that it is given later (`ROUND` takes its digits from the
+ * one alone), so values within the brackets of one are bound but for a few functions.
  *
  * @internal
  */
@@ -29,21 +31,32 @@ export const learntText = (connection: object, sql: string, values: ReadonlyArra
   if (places === undefined || places.kinds.length !== values.length) return undefined
   let all = places.parts[0]!
   for (let i = 0; i < values.length; i++) {
-    const value = values[i] === null ? "NULL" : typeof values[i] === places.kinds[i] ? literal(values[i]) : undefined
+    const value = inPlace(places.kinds[i]!, values[i])
     if (value === undefined) return undefined
     all += ` ${value} ${places.parts[i + 1]!}`
   }
   return all
 }
 
-/** Notes what the server said of the values and columns of a statement, as mysql2 keeps it on the command that ran it. */
-export const learn = (connection: object, sql: string, command: unknown): void => {
+/**
+ * Notes what the server said of the values of a statement, as mysql2 keeps it on the command that ran it, and of the columns of its
+ * answer.
+ */
+export const learn = (connection: Prepares, sql: string, command: unknown, fields: unknown): void => {
   if (!Predicate.hasProperty(command, "statement") || !Predicate.isObject(command.statement)) return
-  const { columns, parameters } = command.statement as { readonly columns?: unknown; readonly parameters?: unknown }
   let statements = known.get(connection)
   if (statements === undefined) known.set(connection, statements = new Map())
   if (statements.has(sql) || statements.size >= mostKnown) return
-  statements.set(sql, readsTheSame(columns) ? placesOf(sql, parameters) : undefined)
+  const { parameters } = command.statement as { readonly parameters?: unknown }
+  // A function of the user's that reads columns is not given the same by both protocols.
+  const isPlain = connection.config.typeCast === true && (fields === undefined || readsTheSame(fields))
+  statements.set(sql, isPlain ? placesOf(sql, parameters, fields as ReadonlyArray<Column> | undefined) : undefined)
+}
+
+/** Whether the answer to the `learntText` of a statement has the columns that the statement had when its values were bound. */
+export const answersTheSame = (connection: object, sql: string, fields: unknown): boolean => {
+  const columns = known.get(connection)?.get(sql)?.columns
+  return columns === undefined || columns === shapeOf(fields as ReadonlyArray<Column>)
 }
 
 /**
@@ -57,24 +70,94 @@ export const readsTheSame = (fields: unknown): boolean =>
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
 
+/** A connection of mysql2's. */
+interface Prepares {
+  readonly config: { readonly typeCast?: unknown }
+}
+
+/** As mysql2 describes a column, and a value's place. */
+interface Column {
+  readonly name: string
+  readonly columnType: number
+  readonly characterSet: number
+  readonly flags: number
+}
+
+type Kind = "number" | "unsigned" | "string"
+
 interface Places {
   /** What stands before, between and behind the values. */
   readonly parts: ReadonlyArray<string>
-  readonly kinds: ReadonlyArray<"number" | "string">
+  readonly kinds: ReadonlyArray<Kind>
+  /** The `shapeOf` the answer's columns, if it has any. */
+  readonly columns: string | undefined
 }
 
 /** By connection, as the driver's prepared statements are: another one's tables may have other types under the same names. */
 const known = new WeakMap<object, Map<string, Places | undefined>>()
 const mostKnown = 500
 
-const placesOf = (sql: string, parameters: unknown): Places | undefined => {
+const placesOf = (
+  sql: string,
+  parameters: unknown,
+  columns: ReadonlyArray<Column> | undefined
+): Places | undefined => {
   const parts = sql.split("?")
   if (!Array.isArray(parameters) || parameters.length !== parts.length - 1) return undefined
-  const kinds = parameters.map(({ columnType }) =>
-    integers.has(columnType) ? "number" as const : texts.has(columnType) ? "string" as const : undefined
-  )
-  return kinds.every((_) => _ !== undefined) ? { parts, kinds } : undefined
+  // A column without a name of its own is called by its text, with the value in it.
+  if (columns?.some(({ name }) => name.includes("?")) === true) return undefined
+  const kinds = (parameters as ReadonlyArray<Column>).map(kindOf)
+  const isKnown = kinds.every((_) => _ !== undefined) && !among.test(sql) && !isGivenToOthers(sql) &&
+    !(choice.test(sql) && kinds.includes("unsigned"))
+  return isKnown ? { parts, kinds, columns: columns && shapeOf(columns) } : undefined
 }
+
+const kindOf = ({ characterSet, columnType, flags }: Column): Kind | undefined =>
+  integers.has(columnType)
+    ? (flags & unsigned) === 0 ? "number" : "unsigned"
+    : texts.has(columnType) && characterSet !== binary
+    ? "string"
+    : undefined
+
+const inPlace = (kind: Kind, value: unknown): string | undefined =>
+  kind === "unsigned"
+    // LIMIT is such a place, which takes a NULL or a negative number only when it is bound.
+    ? typeof value === "number" && value >= 0 ? literal(value) : undefined
+    : value === null
+    ? "NULL"
+    : typeof value === kind
+    ? literal(value)
+    : undefined
+
+/** Texts and bytes of whatever length are read in one way. */
+const shapeOf = (columns: ReadonlyArray<Column>): string =>
+  columns.map(({ characterSet, columnType, flags, name }) =>
+    `${columnType >= 249 && columnType <= 254 ? 15 : columnType} ${characterSet === binary} ${flags & unsigned} ${name}`
+  ).join("\n")
+
+/** Whether a value stands within the brackets of anything else than those words. */
+const isGivenToOthers = (sql: string): boolean => {
+  const words: Array<string> = []
+  for (const [token, word] of sql.replace(/`[^`]*`/g, "x").matchAll(/([\w$.\u0080-\uffff]*)\s*\(|[)?]/g)) {
+    if (token === "?") {
+      if (!words.every((_) => harmless.has(_))) return true
+    } else if (token === ")") words.pop()
+    else words.push(word!.toUpperCase())
+  }
+  return false
+}
+
+/** No word is an operator or a comma. */
+const harmless = new Set(
+  ("|VALUES|VALUE|ROW|IN|EXISTS|AND|OR|XOR|NOT|ON|WHERE|HAVING|WHEN|THEN|ELSE|SET|SELECT|IF|IFNULL|COALESCE|CONCAT")
+    .split("|")
+)
+
+/** A column of several types' rows. */
+const among = /\b(?:UNION|EXCEPT|INTERSECT)\b/i
+
+/** BIGINT UNSIGNED and a value, unlike a whole number in the text, are not DECIMAL together. */
+const choice = /\b(?:CASE|IF|IFNULL|COALESCE)\b/i
 
 const literal = (value: unknown): string | undefined => {
   if (typeof value === "number") {
@@ -82,6 +165,10 @@ const literal = (value: unknown): string | undefined => {
   }
   return typeof value === "string" && plain.test(value) ? `'${value}'` : undefined
 }
+
+/** The flag of a column, and the character set of bytes. */
+const unsigned = 32
+const binary = 63
 
 /** Nothing to escape, whatever the SQL mode and the connection's character set. */
 const plain = /^[ !#-&(-[\]-~\u00a0-\ud7ff]{0,255}$/

@@ -70,7 +70,10 @@ export class Submission<E> extends Job {
     const text = facts.binaryOnly ? undefined : this.inlined(facts)
     if (text !== undefined) {
       return Begin.send(link, this, begin, text + (link.comment ?? ""), (error, results, fields) => {
-        if (error !== null || !Array.isArray(results) || inlined.readsTheSame(fields)) {
+        if (
+          error !== null || !Array.isArray(results) ||
+          inlined.readsTheSame(fields) && inlined.answersTheSame(link.raw, sql, fields)
+        ) {
           return this.answered(error, results)
         }
         // Only once for this statement: it is read again, as it would be anywhere else in a transaction.
@@ -110,10 +113,10 @@ export class Submission<E> extends Job {
     try {
       const command = (raw as unknown as Record<Method, (options: object, answer: Answer) => unknown>)[this.method](
         sent,
-        (error, results) => {
+        (error, results, fields) => {
           // Its text does not come again.
           if (comment !== undefined) raw.unprepare(sent as never)
-          if (error === null && this.isInlinable(this.facts!)) inlined.learn(raw, this.sql, command)
+          if (error === null && this.isInlinable(this.facts!)) inlined.learn(raw, this.sql, command, fields)
           this.answer(error, results)
         }
       )
