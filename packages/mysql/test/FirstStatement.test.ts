@@ -149,7 +149,11 @@ layer(MysqlServer.layer, { excludeTestServices: true })("the first statement of 
   it.effect("is read as the pool's options say", () =>
     inDatabase(Effect.gen(function*() {
       yield* tables
-      const read = Effect.flatMap(SqlClient, (sql) => Transaction.run(sql`SELECT n, name FROM thing WHERE id = ${2}`))
+      const read = Effect.flatMap(SqlClient, (sql) =>
+        Effect.all([
+          Transaction.run(sql`SELECT n, name FROM thing WHERE id = ${2}`),
+          Transaction.run(sql`SELECT name FROM thing WHERE ${"two"} COLLATE utf8mb4_bin = name`)
+        ]))
       for (
         const poolConfig of [
           { rowsAsArray: true },

@@ -12,7 +12,7 @@
  */
 import * as Predicate from "effect/Predicate"
 
-/** Nothing where a value is not among those, or where a question mark is no place for a value. */
+/** Nothing where a value is not mixes those, or where a question mark is no place for a value. */
 export const text = (sql: string, values: ReadonlyArray<unknown>): string | undefined => {
   const parts = sql.split("?")
   if (parts.length !== values.length + 1) return undefined
@@ -107,7 +107,7 @@ const placesOf = (
   // A column without a name of its own is called by its text, with the value in it.
   if (columns?.some(({ name }) => name.includes("?")) === true) return undefined
   const kinds = (parameters as ReadonlyArray<Column>).map(kindOf)
-  const isKnown = kinds.every((_) => _ !== undefined) && !among.test(sql) && !isGivenToOthers(sql) &&
+  const isKnown = kinds.every((_) => _ !== undefined) && !mixes.test(sql) && !isGivenToOthers(sql) &&
     !(choice.test(sql) && kinds.includes("unsigned"))
   return isKnown ? { parts, kinds, columns: columns && shapeOf(columns) } : undefined
 }
@@ -153,8 +153,8 @@ const harmless = new Set(
     .split("|")
 )
 
-/** A column of several types' rows. */
-const among = /\b(?:UNION|EXCEPT|INTERSECT)\b/i
+/** A column of several types' rows; a collation, which need not be one of the connection's character set where a bound value gets it. */
+const mixes = /\b(?:UNION|EXCEPT|INTERSECT|COLLATE)\b/i
 
 /** BIGINT UNSIGNED and a value, unlike a whole number in the text, are not DECIMAL together. */
 const choice = /\b(?:CASE|IF|IFNULL|COALESCE)\b/i
