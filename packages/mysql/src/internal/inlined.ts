@@ -12,7 +12,7 @@
  */
 import * as Predicate from "effect/Predicate"
 
-/** Nothing where a value is not mixes those, or where a question mark is no place for a value. */
+/** Nothing where a value is not among those, or where a question mark is no place for a value. */
 export const text = (sql: string, values: ReadonlyArray<unknown>): string | undefined => {
   const parts = sql.split("?")
   if (parts.length !== values.length + 1) return undefined
