@@ -50,6 +50,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("the first statement of 
           write`UPDATE thing SET n = n - ${-1}, name = ${"übrig: 100 %"} WHERE id = ${2}`,
           write`UPDATE thing SET n = IF(n > ${7}, n -${-7}, n) WHERE id = ${2}`,
           write`INSERT INTO thing (id, name, n) VALUES (${3}, ${"three"}, ${null}) ON DUPLICATE KEY UPDATE n = n + ${1}`,
+          write`UPDATE \`thing\` SET \`n\` = ${-3}, \`name\` = ${"übrig: 100 %"} WHERE \`id\` = ${2}`,
           write`REPLACE INTO thing (id, name) VALUES (${4}, ${""})`,
           write`DELETE FROM thing WHERE id = ${99} AND name <> ${"-- all"}`
         ]

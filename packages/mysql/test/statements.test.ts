@@ -65,6 +65,7 @@ it("which statements may be sent with their values in them: one alone, in which 
     const sql of [
       "SELECT a FROM t WHERE b = ?",
       "  insert INTO `t` (`a`) VALUES (?)",
+      "UPDATE `t` SET `a` = ?, `b` = ? WHERE `id` = ?",
       "UPDATE t SET a = a + ? WHERE id = ? LIMIT ?",
       "DELETE FROM t WHERE a->b = ?",
       "REPLACE INTO t VALUES (?, ?)"
@@ -76,6 +77,7 @@ it("which statements may be sent with their values in them: one alone, in which 
       "SELECT '?', a FROM t WHERE b = ?",
       "SELECT \"?\", a FROM t WHERE b = ?",
       "SELECT `?` FROM t WHERE b = ?",
+      "SELECT `a` FROM t WHERE `b?` = ? AND `c` = ?",
       "SELECT a /* ? */ FROM t WHERE b = ?",
       "SELECT a FROM t WHERE b = ? -- ?",
       "SELECT a FROM t WHERE b = ? # ?",

@@ -69,7 +69,7 @@ const look = (sql: string): Facts => {
     changesSession: changesSession.test(bare),
     beginsAnother: beginsAnother.test(bare),
     toSavepoint: toSavepoint.test(bare),
-    mayBeInlined: readsOrWrites.test(sql) && !mayHide.test(sql),
+    mayBeInlined: readsOrWrites.test(sql) && !mayHide.test(sql) && !isInName(sql),
     binaryOnly: false
   }
 }
@@ -92,5 +92,8 @@ const toSavepoint = /^\s*ROLLBACK\s+(?:WORK\s+)?TO\b/i
 
 const readsOrWrites = /^\s*(?:SELECT|INSERT|REPLACE|UPDATE|DELETE)\b/i
 
-/** Another statement, a quoted text, a comment, or a name with a question mark in it. */
-const mayHide = /[;'"#]|--|\/\*|`[^`]*\?[^`]*`/
+/** Another statement, a quoted text, or a comment. */
+const mayHide = /[;'"#]|--|\/\*/
+
+/** Whether a question mark is part of a quoted name. */
+const isInName = (sql: string): boolean => sql.split("`").some((part, at) => at % 2 === 1 && part.includes("?"))
