@@ -13,29 +13,17 @@
 import * as Predicate from "effect/Predicate"
 
 /** Nothing where a value is not among those, or where a question mark is no place for a value. */
-export const text = (sql: string, values: ReadonlyArray<unknown>): string | undefined => {
-  const parts = sql.split("?")
-  if (parts.length !== values.length + 1) return undefined
-  let all = parts[0]!
-  for (let i = 0; i < values.length; i++) {
-    const value = literal(values[i])
-    if (value === undefined) return undefined
-    all += value + parts[i + 1]!
-  }
-  return all
-}
+export const text = (sql: string, values: ReadonlyArray<unknown>): string | undefined =>
+  filled(sql.split("?"), values, literal)
+
+/** Whether that may be done with a statement of anybody's, by its text: one alone, that says the same of a constant. */
+export const mayBe = (sql: string): boolean =>
+  readsOrWrites.test(sql) && !mayHide.test(sql) && !isInName(sql) && !mixes.test(sql) && !isGivenToOthers(sql)
 
 /** `text` for a statement that the connection has prepared, if it has been `learnt`. */
 export const learntText = (connection: object, sql: string, values: ReadonlyArray<unknown>): string | undefined => {
   const places = known.get(connection)?.get(sql)
-  if (places === undefined || places.kinds.length !== values.length) return undefined
-  let all = places.parts[0]!
-  for (let i = 0; i < values.length; i++) {
-    const value = inPlace(places.kinds[i]!, values[i])
-    if (value === undefined) return undefined
-    all += ` ${value} ${places.parts[i + 1]!}`
-  }
-  return all
+  return places && filled(places.parts, values, (value, at) => inPlace(places.kinds[at]!, value))
 }
 
 /**
@@ -43,10 +31,10 @@ export const learntText = (connection: object, sql: string, values: ReadonlyArra
  * answer.
  */
 export const learn = (connection: Prepares, sql: string, command: unknown, fields: unknown): void => {
-  if (!Predicate.hasProperty(command, "statement") || !Predicate.isObject(command.statement)) return
   let statements = known.get(connection)
   if (statements === undefined) known.set(connection, statements = new Map())
   if (statements.has(sql) || statements.size >= mostKnown) return
+  if (!Predicate.hasProperty(command, "statement") || !Predicate.isObject(command.statement)) return
   const { parameters } = command.statement as { readonly parameters?: unknown }
   // A function of the user's that reads columns is not given the same by both protocols.
   const isPlain = connection.config.typeCast === true && (fields === undefined || readsTheSame(fields))
@@ -69,6 +57,30 @@ export const readsTheSame = (fields: unknown): boolean =>
 // ---------------------------------------------------------------------------------------------------------------------
 // internal
 // ---------------------------------------------------------------------------------------------------------------------
+
+/** The parts of a statement with its values between them. */
+const filled = (
+  parts: ReadonlyArray<string>,
+  values: ReadonlyArray<unknown>,
+  as: (value: unknown, at: number) => string | undefined
+): string | undefined => {
+  if (parts.length !== values.length + 1) return undefined
+  let all = parts[0]!
+  for (let i = 0; i < values.length; i++) {
+    const value = as(values[i], i)
+    if (value === undefined) return undefined
+    all += ` ${value} ${parts[i + 1]!}`
+  }
+  return all
+}
+
+const readsOrWrites = /^\s*(?:SELECT|INSERT|REPLACE|UPDATE|DELETE)\b/i
+
+/** Another statement, a quoted text, or a comment. */
+const mayHide = /[;'"#]|--|\/\*/
+
+/** Whether a question mark is part of a quoted name. */
+const isInName = (sql: string): boolean => sql.split("`").some((part, at) => at % 2 === 1 && part.includes("?"))
 
 /** A connection of mysql2's. */
 interface Prepares {
@@ -107,8 +119,7 @@ const placesOf = (
   // A column without a name of its own is called by its text, with the value in it.
   if (columns?.some(({ name }) => name.includes("?")) === true) return undefined
   const kinds = (parameters as ReadonlyArray<Column>).map(kindOf)
-  const isKnown = kinds.every((_) => _ !== undefined) && !mixes.test(sql) && !isGivenToOthers(sql) &&
-    !(choice.test(sql) && kinds.includes("unsigned"))
+  const isKnown = kinds.every((_) => _ !== undefined) && !(choice.test(sql) && kinds.includes("unsigned"))
   return isKnown ? { parts, kinds, columns: columns && shapeOf(columns) } : undefined
 }
 

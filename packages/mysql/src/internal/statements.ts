@@ -4,6 +4,7 @@
  * @internal
  */
 import * as Predicate from "effect/Predicate"
+import * as inlined from "./inlined.js"
 import * as Writes from "./writes.js"
 
 export interface Facts {
@@ -15,7 +16,7 @@ export interface Facts {
   readonly beginsAnother: boolean
   /** It goes back to a savepoint. */
   readonly toSavepoint: boolean
-  /** One statement, in whose text a question mark is a place for a value. */
+  /** Its values may be written in its text, as far as that tells. */
   readonly mayBeInlined: boolean
   /** Its rows have been read as text, and are not the same that way. */
   binaryOnly: boolean
@@ -69,7 +70,7 @@ const look = (sql: string): Facts => {
     changesSession: changesSession.test(bare),
     beginsAnother: beginsAnother.test(bare),
     toSavepoint: toSavepoint.test(bare),
-    mayBeInlined: readsOrWrites.test(sql) && !mayHide.test(sql) && !isInName(sql),
+    mayBeInlined: inlined.mayBe(sql),
     binaryOnly: false
   }
 }
@@ -89,11 +90,3 @@ const changesSession =
 const beginsAnother = /(?:^|;)\s*(?:BEGIN|START\s+TRANSACTION|(?:COMMIT|ROLLBACK)\b[^;]*\bCHAIN)\b/i
 
 const toSavepoint = /^\s*ROLLBACK\s+(?:WORK\s+)?TO\b/i
-
-const readsOrWrites = /^\s*(?:SELECT|INSERT|REPLACE|UPDATE|DELETE)\b/i
-
-/** Another statement, a quoted text, or a comment. */
-const mayHide = /[;'"#]|--|\/\*/
-
-/** Whether a question mark is part of a quoted name. */
-const isInName = (sql: string): boolean => sql.split("`").some((part, at) => at % 2 === 1 && part.includes("?"))
