@@ -1,8 +1,8 @@
 /**
  * What is compared: cases, and in each of them contenders that do the same work in ways of their own.
  *
- * A contender runs in a process of its own. It connects, does a smaller job to be warm, and then the job that is measured;
- * both are verified, and a run that is found wrong does not count.
+ * A contender runs in a process of its own. It connects, does a smaller job to be warm, and then the jobs that are measured;
+ * all are verified, and a run that is found wrong does not count.
  *
  * @since 0.1.0
  */
@@ -113,6 +113,11 @@ export interface Case {
   readonly count: Readonly<Record<Size, number>>
   /** Left out where it takes too long for a look. */
   readonly quick: boolean
+  /**
+   * Into how many slices a run is cut; one by default. The processes of a round are then there at the same time and take
+   * turns slice by slice: differences of a few per cent are seen only if a busy second of the machine meets all of them.
+   */
+  readonly slices?: number | undefined
   /** Whether the round trips of an operation are counted: not where they depend on who meets whom. */
   readonly roundTrips?: boolean | undefined
   /** The contender that all others are divided by. */
@@ -151,22 +156,31 @@ export interface Sample {
 }
 
 /**
- * The parts of `count` that a contender does in this size: the job that warms it up, and the one that is measured. Code that
- * the compiler has not seen often is slow, so even a small job is done by a warm process.
+ * What a contender does in this size: the job that warms it up, and those that are measured, one for each slice. Code that the
+ * compiler has not seen often is slow, so even a small job is done by a warm process.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const jobs = (of: Case, contender: Contender, size: Size, place: Place): readonly [Job, Job] => {
+export const jobs = (
+  of: Case,
+  contender: Contender,
+  size: Size,
+  place: Place
+): { readonly warmUp: Job; readonly measured: ReadonlyArray<Job> } => {
   const count = Math.max(1, Math.round(of.count[size] * (contender.times ?? 1)))
   // All sizes of what grows are equally warm.
   const base = of.compares === "time" ? of.count[size] : count
   const least = of.compares === "time" ? warmUpAtMost : warmUpAtLeast
   const warmUp = size === "smoke" ? Math.ceil(base / 4) : Math.max(base / 4, Math.min(base, least))
-  return [
-    { name: `${place.prefix}:warm`, count: Math.ceil(Math.min(warmUp, warmUpAtMost)) },
-    { name: `${place.prefix}:job`, count }
-  ]
+  const slices = size === "smoke" ? Math.min(of.slices ?? 1, 2) : of.slices ?? 1
+  return {
+    warmUp: { name: `${place.prefix}:warm`, count: Math.ceil(Math.min(warmUp, warmUpAtMost)) },
+    measured: Array.from({ length: slices }, (_, at) => ({
+      name: `${place.prefix}:job-${at}`,
+      count: Math.ceil(count / slices)
+    }))
+  }
 }
 
 // internal

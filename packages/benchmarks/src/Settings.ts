@@ -14,6 +14,14 @@ import * as Schema from "effect/Schema"
 export const variable = "SAFESYNC_BENCHMARK"
 
 /**
+ * What it says before each slice; any message is the answer.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const waiting = "waiting"
+
+/**
  * @since 0.1.0
  * @category schemas
  */

@@ -30,13 +30,27 @@ export const sofar = (pool: Pool): Effect.Effect<Waits | null> =>
   }).pipe(Effect.orElseSucceed(() => null))
 
 /**
- * So many at a time, on average.
+ * @since 0.1.0
+ * @category accessors
+ */
+export const between = (before: Waits | null, after: Waits | null): Waits | null =>
+  before === null || after === null ? null : {
+    rowLocks: after.rowLocks - before.rowLocks,
+    fsync: after.fsync - before.fsync
+  }
+
+/**
+ * So many at a time, on average over these seconds.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const during = (before: Waits | null, after: Waits | null, seconds: number): Waits | null =>
-  before === null || after === null ? null : {
-    rowLocks: (after.rowLocks - before.rowLocks) / seconds / 1_000,
-    fsync: (after.fsync - before.fsync) / seconds / 1_000
+export const during = (slices: ReadonlyArray<Waits | null>, seconds: number): Waits | null => {
+  const all = { rowLocks: 0, fsync: 0 }
+  for (const slice of slices) {
+    if (slice === null) return null
+    all.rowLocks += slice.rowLocks / seconds / 1_000
+    all.fsync += slice.fsync / seconds / 1_000
   }
+  return all
+}

@@ -27,9 +27,10 @@ export const cases: ReadonlyArray<Case> = [{
     "replaced by ones that do nothing; the exporters are those of `@safesync/opentelemetry`.",
   unit: "messages",
   compares: "throughput",
-  count: { full: 8_000, quick: 2_000, smoke: 20 },
+  count: { full: 12_000, quick: 6_000, smoke: 20 },
   // Of a few per cent a look tells nothing.
   quick: false,
+  slices: 60,
   baseline,
   contenders: [
     { name: baseline, preload: "overhead/register", ...safesync.run(8) },
