@@ -115,7 +115,8 @@ export interface Case {
   readonly quick: boolean
   /**
    * Into how many slices a run is cut; one by default. The processes of a round are then there at the same time and take
-   * turns slice by slice: differences of a few per cent are seen only if a busy second of the machine meets all of them.
+   * turns slice by slice, so that a busy second of the machine, or of its disk, meets all of them. It begins and ends with its own
+   * stream: make it long enough that this does not count.
    */
   readonly slices?: number | undefined
   /** Whether the round trips of an operation are counted: not where they depend on who meets whom. */
@@ -173,7 +174,7 @@ export const jobs = (
   const base = of.compares === "time" ? of.count[size] : count
   const least = of.compares === "time" ? warmUpAtMost : warmUpAtLeast
   const warmUp = size === "smoke" ? Math.ceil(base / 4) : Math.max(base / 4, Math.min(base, least))
-  const slices = size === "smoke" ? Math.min(of.slices ?? 1, 2) : of.slices ?? 1
+  const slices = Math.min(of.slices ?? 1, size === "full" ? Infinity : 2)
   return {
     warmUp: { name: `${place.prefix}:warm`, count: Math.ceil(Math.min(warmUp, warmUpAtMost)) },
     measured: Array.from({ length: slices }, (_, at) => ({

@@ -33,6 +33,7 @@ export const cases: ReadonlyArray<Case> = [{
   compares: "p50",
   count: { full: 1_000, quick: 300, smoke: 20 },
   quick: true,
+  slices: 4,
   baseline,
   contenders: [
     {

@@ -33,6 +33,7 @@ export const cases: ReadonlyArray<Case> = ([
       ? { full: name === "OCC" ? 1_000 : 4_000, quick: 300, smoke: 16 }
       : { full: 10_000, quick: 1_000, smoke: 32 },
     quick: (rows === 1) === (name === "row lock" || name === "advisory lock"),
+    slices: 5,
     roundTrips: rows > 1,
     baseline: "hand-written mysql2",
     contenders: [

@@ -21,6 +21,7 @@ export const cases: ReadonlyArray<Case> = [
     compares: "throughput",
     count: { full: 50_000, quick: 10_000, smoke: 200 },
     quick: true,
+    slices: 5,
     roundTrips: true,
     baseline: "hand-written, 100 at a time",
     contenders: [
@@ -46,6 +47,7 @@ export const cases: ReadonlyArray<Case> = [
     compares: "throughput",
     count: { full: 50_000, quick: 20_000, smoke: 200 },
     quick: true,
+    slices: 5,
     roundTrips: true,
     baseline: "hand-written pipeline",
     contenders: [

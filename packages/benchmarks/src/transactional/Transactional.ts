@@ -29,6 +29,7 @@ export const cases: ReadonlyArray<Case> = ([[1, 0.95, 4_000], [8, 1, 8_000], [32
     compares: "throughput",
     count: { full, quick: 1_000, smoke: 20 },
     quick: concurrency !== 32,
+    slices: full / 1_000,
     roundTrips: concurrency === 1,
     baseline,
     contenders: [
@@ -52,6 +53,7 @@ export const cases: ReadonlyArray<Case> = ([[1, 0.95, 4_000], [8, 1, 8_000], [32
   compares: "throughput",
   count: { full: 8_000, quick: 1_000, smoke: 20 },
   quick: true,
+  slices: 4,
   roundTrips: true,
   baseline,
   contenders: [
