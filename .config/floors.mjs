@@ -32,11 +32,11 @@ export const floors = {
     ],
     [
       ...["ConsumerGroup", "Delivery", "StreamEntry", "TraceContext"],
-      ...["arrival", "deadEntry", "groupState", "lease", "release", "renewal", "slot", "upkeep", "withoutValues"].map((name) => `internal/${name}`)
+      ...["arrival", "deadEntry", "groupState", "lease", "release", "renewal", "running", "slot", "upkeep", "withoutValues"].map((name) => `internal/${name}`)
     ],
     [
       ...["DeadLetter", "GroupMetrics", "Reclaim", "StreamConsumer", "StreamProducer"],
-      ...["handout", "lostGroup", "pulse", "reads", "sending", "session", "trimming"].map((name) => `internal/${name}`)
+      ...["fetched", "handBack", "handout", "lostGroup", "pulse", "reads", "sending", "trimming"].map((name) => `internal/${name}`)
     ]
   ],
   worker: [

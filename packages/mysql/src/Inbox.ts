@@ -176,9 +176,7 @@ export const purge = (options: {
 }): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, SqlClient.SqlClient> =>
   purged.olderThan(table, "processed_at", options)
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 /**
  * An id that is known is no error of the statement, which would undo the whole of it and leave locks that two transactions can

@@ -270,9 +270,7 @@ export const tableLabel = (name: string): string => {
   return table
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 const known = new Map<string, ReadonlyArray<MetricLabel.MetricLabel>>()
 const tables = new Set<string>()

@@ -249,9 +249,7 @@ export const isRetryable = (error: unknown): error is Retryable =>
   Predicate.isTagged(error, "CommitFailed") && Predicate.hasProperty(error, "cause") &&
     Predicate.isTagged(error.cause, "Deadlock")
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 /**
  * Why no row was written. A locking read sees the row as it is; a plain one might see an older snapshot. MariaDB has no

@@ -230,9 +230,7 @@ export const forUpdateMany: {
     ? Effect.succeed([])
     : lock("UPDATE", options, lockingRead.inKeyOrder(options.key, options.values))
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 interface MaybeDecoded {
   readonly schema?: Schema.Schema<any, any, any> | undefined

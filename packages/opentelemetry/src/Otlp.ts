@@ -86,9 +86,7 @@ export const traces = (
     Layer.provide(transport)
   )
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 const transport = Layer.merge(FetchHttpClient.layer, OtlpSerialization.layerJson)
 

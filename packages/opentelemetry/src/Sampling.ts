@@ -23,9 +23,7 @@ export const parentBased = (tracer: Tracer.Tracer, ratio: number): Tracer.Tracer
     context: (f, fiber) => tracer.context(f, fiber)
   })
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 const none: ReadonlyMap<string, unknown> = new Map()
 

@@ -92,9 +92,7 @@ export const layer: Layer.Layer<never, ConfigError.ConfigError | Prometheus.Endp
     ))
 )
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 /** An empty variable is as good as none, as OpenTelemetry has it. */
 const text = (name: string, fallback: string): Config.Config<string> =>

@@ -11,10 +11,10 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { ConsumerGroup } from "./ConsumerGroup.js"
 import type { Delivery } from "./Delivery.js"
+import * as Fetched from "./internal/fetched.js"
 import { recreate } from "./internal/lostGroup.js"
 import * as options from "./internal/options.js"
 import * as scripts from "./internal/scripts.js"
-import * as session from "./internal/session.js"
 import * as Redis from "./Redis.js"
 import { type InvalidOptions, isTransient, type RedisError } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
@@ -144,7 +144,7 @@ const makePass = <A>(
   Effect.gen(function*() {
     const redis = yield* Redis.Redis
     const batchSize = yield* options.count("batchSize", settings.batchSize ?? 64)
-    const fetched = yield* session.make(redis, group, settings.consumer, settings.malformed)
+    const fetched = yield* Fetched.make(redis, group, settings.consumer, settings.malformed)
     yield* Effect.addFinalizer(() => fetched.handBack)
     const { consumer, labels, minIdle } = fetched.holder
     const spared = settings.takeOwn === false ? consumer : ""

@@ -17,12 +17,12 @@ import * as Stream from "effect/Stream"
 import type { ConsumerGroup } from "./ConsumerGroup.js"
 import type { Delivery } from "./Delivery.js"
 import type { Blocking } from "./internal/blocking.js"
+import * as Fetched from "./internal/fetched.js"
 import { handout } from "./internal/handout.js"
 import { recreate } from "./internal/lostGroup.js"
 import * as options from "./internal/options.js"
 import { pulse } from "./internal/pulse.js"
 import * as reads from "./internal/reads.js"
-import * as session from "./internal/session.js"
 import * as Reclaim from "./Reclaim.js"
 import * as Redis from "./Redis.js"
 import { type InvalidOptions, isTransient, MalformedEntry, type RedisError } from "./RedisError.js"
@@ -112,7 +112,7 @@ export const next = <A>(
   Effect.gen(function*() {
     const redis = yield* Redis.Redis
     const block = settings.block === undefined ? 0 : yield* options.millis("block", settings.block)
-    const fetched = yield* session.make(redis, group, settings.consumer, settings.malformed)
+    const fetched = yield* Fetched.make(redis, group, settings.consumer, settings.malformed)
     yield* Effect.addFinalizer(() => fetched.handBack)
     const { inFlight } = fetched.holder
     const deadline = performance.now() + block
@@ -204,7 +204,7 @@ const reading = <A>(
     const redis = yield* Redis.Redis
     const batchSize = yield* options.count("batchSize", settings.batchSize ?? 64)
     const block = yield* options.millis("block", settings.block ?? Duration.seconds(5))
-    const fetched = yield* session.make(redis, group, settings.consumer, settings.malformed)
+    const fetched = yield* Fetched.make(redis, group, settings.consumer, settings.malformed)
     fetched.reclaims = settings.reclaim !== undefined
     const schedule = yield* Schedule.driver(settings.reconnect ?? Schedule.stop)
     const scope = yield* Effect.scope
@@ -296,5 +296,5 @@ const reading = <A>(
     )
   }))
 
-const reserve = <A>({ holder }: session.Session<A>): Effect.Effect<Blocking, RedisError, Scope.Scope> =>
+const reserve = <A>({ holder }: Fetched.Fetched<A>): Effect.Effect<Blocking, RedisError, Scope.Scope> =>
   holder.redis.reserve(holder.stream, `safesync:${holder.stream}:${holder.group}:${holder.consumer}`)

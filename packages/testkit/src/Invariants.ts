@@ -237,9 +237,7 @@ export const inserts = (
 ): Effect.Effect<Verdict, InvariantsFailed | SqlError, Invariants | MysqlServer.MysqlServer> =>
   suite("inserts", strategy, options, finding.ofInserts)
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 const suite = (
   name: Messages.Suite,

@@ -120,9 +120,7 @@ export const run = (
     ).pipe(Effect.annotateLogs("relay", options.name ?? "outbox-relay"))
   })
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 const partition = (n: number, of: number, limit: number, options: Options) =>
   Effect.scoped(Effect.gen(function*() {

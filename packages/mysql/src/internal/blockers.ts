@@ -40,9 +40,7 @@ export const of = (client: MysqlClient): Blockers => {
   return found
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 const make = (connection: lastingConnection.LastingConnection): Blockers => ({
   watch(connectionId) {

@@ -62,9 +62,7 @@ export const cancel = (
     acted ? answered() : giveUp("KILL QUERY could not be sent"))
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 /** Has the turn after the cancelled statement, and keeps it until the kill has been answered too and its effect is spent. */
 class Guard extends Job {

@@ -71,9 +71,7 @@ export const wasCommitted = (
     Effect.retry(oracle.schedule)
   )
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 const byRow = (connection: Mysql.Connection, { marker }: CommitOracle) =>
   // The old session's COMMIT may be under way and hold the row: it is asked again by the schedule.

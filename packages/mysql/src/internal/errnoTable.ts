@@ -22,9 +22,7 @@ export const tagOf = (error: unknown, { errno, sqlState }: driver.DriverError): 
   return tag ?? (driver.isConnectionLost(error) ? "ConnectionLost" : "StatementFailed")
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 const table: Readonly<Record<number, Tag | ((error: unknown, sqlState: string | undefined) => Tag)>> = {
   1213: "Deadlock",

@@ -31,9 +31,7 @@ export const missingTable = (detail: string | undefined): string | undefined => 
   return owner === undefined ? undefined : `${owner}.migration creates it`
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 const owners = [
   [/\bsafesync_inbox/, "Inbox"],

@@ -110,9 +110,7 @@ export const letGo = (held: Held): Effect.Effect<void, unknown> =>
     })
   )
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 /** How long a release may take, the answer to a heartbeat before it included. */
 const releaseMillis = 5_000

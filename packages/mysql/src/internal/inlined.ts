@@ -54,9 +54,7 @@ export const answersTheSame = (connection: object, sql: string, fields: unknown)
 export const readsTheSame = (fields: unknown): boolean =>
   Array.isArray(fields) && fields.every(({ columnType }) => exact.has(columnType))
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 /** The parts of a statement with its values between them. */
 const filled = (

@@ -31,7 +31,7 @@ export interface State {
   readonly client: MysqlClient
   readonly connectionId: number
   readonly session: Session
-  readonly reservation: reservation.Hold
+  readonly reserved: reservation.Reservation
   readonly controlMillis: number
   /** Asked what became of a COMMIT whose answer was lost; without it that is `CommitOutcomeUnknown`. */
   readonly commitOracle: CommitOracle.CommitOracle | undefined
@@ -72,7 +72,8 @@ export const open = (
     : CommitOracle.make(client, options.commitOracle)
   return Effect.matchEffect(reservation.make(client, restore), {
     onFailure: (error) => neverBegan(error, began),
-    onSuccess: ({ scope, session }) => {
+    onSuccess: (reserved) => {
+      const { session } = reserved
       session.comment = comment
       if (options.blockerDetails === true) session.blockers = Blockers.of(client)
       const opened = (): State => {
@@ -91,7 +92,7 @@ export const open = (
           client,
           connectionId: session.connectionId,
           session,
-          reservation: scope,
+          reserved,
           controlMillis,
           commitOracle,
           atEnd: options.lockWaitTimeout === undefined ? [] : ["SET innodb_lock_wait_timeout = DEFAULT"],
@@ -111,7 +112,7 @@ export const open = (
         onFailure: ({ error }) => {
           // What precedes BEGIN in its packet may have been done.
           session.soiled = true
-          return Effect.zipRight(reservation.release(session, scope), neverBegan(error, began))
+          return Effect.zipRight(reservation.release(reserved), neverBegan(error, began))
         },
         onSuccess: () => Effect.sync(opened)
       })
@@ -167,7 +168,7 @@ const commitNow = (state: State): Effect.Effect<void, TransactionError.Transacti
 const settled = (state: State): Effect.Effect<void> => {
   over(state)
   count(state, "committed")
-  const released = reservation.release(state.session, state.reservation)
+  const released = reservation.release(state.reserved)
   return state.afterCommit.length === 0 ? released : Effect.zipRight(released, runAfterCommit(state))
 }
 
@@ -245,7 +246,7 @@ const undo = (state: State): Effect.Effect<void> => {
       }),
     Effect.suspend(() => {
       over(state)
-      return reservation.release(session, state.reservation)
+      return reservation.release(state.reserved)
     })
   )
 }

@@ -32,9 +32,7 @@ export const held = (strategy: Strategy): () => void => {
   return () => MysqlMetrics.lockHold.unsafeUpdate((performance.now() - start) / 1000, strategies[strategy])
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 const strategies = {
   row: MysqlMetrics.labels({ strategy: "row" }),

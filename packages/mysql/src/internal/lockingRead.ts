@@ -59,9 +59,7 @@ export const inKeyOrder = (key: string | ReadonlyArray<string>, values: Readonly
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 /** A wait that was bounded by the statement's execution limit ends with 3024; to the caller it is a lock wait. */
 const asLockWaitTimeout = <E>(error: E | MysqlError.StatementTimeout): E | MysqlError.LockWaitTimeout =>

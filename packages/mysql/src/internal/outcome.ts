@@ -15,9 +15,7 @@ export const ended = (outcome: Outcome, began: number): void => {
   MysqlMetrics.transactionDuration.unsafeUpdate((performance.now() - began) / 1000, labels)
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 let announced = false
 

@@ -29,9 +29,7 @@ export const afterCommit = (transaction: Transaction.Transaction): Effect.Effect
     )
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 const relays = new WeakMap<MysqlClient, Set<Queue.Queue<void>>>()
 

@@ -20,12 +20,9 @@ import { Session } from "./session.js"
 
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
-/** The scope in which the client has reserved the connection, unless it came from the client's pool directly. */
-export type Hold = Scope.CloseableScope | undefined
-
 export interface Reservation {
-  /** Gives the connection back: only through `release`. */
-  readonly scope: Hold
+  /** In which the client has reserved the connection, unless it came from the client's pool directly. Closed by `release` alone. */
+  readonly scope: Scope.CloseableScope | undefined
   readonly session: Session
 }
 
@@ -40,7 +37,7 @@ export const make = (
   })
 
 /** Back to the pool, or away with it. */
-export const release = (session: Session, scope: Hold): Effect.Effect<void> =>
+export const release = ({ scope, session }: Reservation): Effect.Effect<void> =>
   Effect.suspend(() => {
     const discarded = session.detach()
     if (discarded) MysqlMetrics.connectionsDiscarded.unsafeUpdate(1, [])
@@ -49,9 +46,7 @@ export const release = (session: Session, scope: Hold): Effect.Effect<void> =>
     return Effect.void
   })
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 /** Public in mysql2, but for the way to it. */
 interface Pool {

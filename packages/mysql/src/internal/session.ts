@@ -20,7 +20,7 @@ import { Link } from "./link.js"
 import * as phase from "./phase.js"
 import { type Row, RowStream } from "./rowStream.js"
 import type { OkPacket } from "./statements.js"
-import { type Absorbs, asIs, asSqlError, type Failure, type Method, Submission, type Text } from "./submission.js"
+import { type Absorbs, asIs, asSqlError, type Failure, type Statement, Submission } from "./submission.js"
 import { Job } from "./turns.js"
 
 type TransformRows = (<A extends object>(row: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
@@ -31,16 +31,16 @@ export class Session extends Link implements Connection {
   // -------------------------------------------------------------------------------------------------------------------
 
   execute(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return rows(this.submit(asSqlError, "execute", sql, params), transformRows)
+    return rows(this.submit(asSqlError, { method: "execute", sql, values: params }), transformRows)
   }
   executeRaw(sql: string, params: ReadonlyArray<unknown>) {
-    return this.submit(asSqlError, "execute", sql, params)
+    return this.submit(asSqlError, { method: "execute", sql, values: params })
   }
   executeValues(sql: string, params: ReadonlyArray<unknown>) {
-    return rows(this.submit(asSqlError, "execute", sql, params, true), undefined)
+    return rows(this.submit(asSqlError, { method: "execute", sql, values: params, rowsAsArray: true }), undefined)
   }
   executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return rows(this.submit(asSqlError, "query", sql, params), transformRows)
+    return rows(this.submit(asSqlError, { method: "query", sql, values: params }), transformRows)
   }
   executeStream(
     sql: string,
@@ -76,7 +76,7 @@ export class Session extends Link implements Connection {
    * transaction's first, it travels with BEGIN in one packet if it can.
    */
   select(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<ReadonlyArray<Row>, Failure> {
-    return rows(this.submit(asIs, "execute", sql, params, false, false, inlined.text), undefined)
+    return rows(this.submit(asIs, { method: "execute", sql, values: params, text: inlined.text }), undefined)
   }
 
   /**
@@ -84,12 +84,15 @@ export class Session extends Link implements Connection {
    * session is as before then, and is not thrown away for it.
    */
   lock(sql: string, params: ReadonlyArray<unknown>): ReturnType<Session["select"]> {
-    return rows(this.submit(asIs, "execute", sql, params, false, true, inlined.text), undefined)
+    return rows(
+      this.submit(asIs, { method: "execute", sql, values: params, text: inlined.text, keepsSession: true }),
+      undefined
+    )
   }
 
   /** How many rows a statement matched, and the id that it generated. A failure that the caller `absorbs` is no failed write. */
   write(sql: string, params: ReadonlyArray<unknown>, absorbs?: Absorbs): Effect.Effect<OkPacket, Failure> {
-    return this.submit(asIs, "execute", sql, params, false, false, undefined, absorbs) as Effect.Effect<
+    return this.submit(asIs, { method: "execute", sql, values: params, absorbs }) as Effect.Effect<
       OkPacket,
       Failure
     >
@@ -104,7 +107,12 @@ export class Session extends Link implements Connection {
     params: ReadonlyArray<unknown>,
     text: (params: ReadonlyArray<unknown>) => string
   ): Effect.Effect<OkPacket, Failure> {
-    return this.submit(asIs, "execute", sql, params, false, false, (_, values) => text(values)) as Effect.Effect<
+    return this.submit(asIs, {
+      method: "execute",
+      sql,
+      values: params,
+      text: (_, values) => text(values)
+    }) as Effect.Effect<
       OkPacket,
       Failure
     >
@@ -115,7 +123,7 @@ export class Session extends Link implements Connection {
     return Effect.async((resume) => {
       if (this.accepts !== "all") return resume(phase.outlived(this.connectionId))
       this.turns.take(
-        new Submission(this, resume, asIs, "query", sql, [], false, false, undefined, undefined).within(boundMillis)
+        new Submission(this, { method: "query", sql, values: [] }, asIs, resume).within(boundMillis)
       )
     })
   }
@@ -197,19 +205,10 @@ export class Session extends Link implements Connection {
   // internal
   // -------------------------------------------------------------------------------------------------------------------
 
-  private submit<E>(
-    wrap: (failure: Failure) => E,
-    method: Method,
-    sql: string,
-    values: ReadonlyArray<unknown>,
-    rowsAsArray = false,
-    keepsSession = false,
-    text?: Text,
-    absorbs?: Absorbs
-  ): Effect.Effect<unknown, E> {
+  private submit<E>(wrap: (failure: Failure) => E, statement: Statement): Effect.Effect<unknown, E> {
     return Effect.async<unknown, E>((resume) => {
       if (this.accepts !== "all") return resume(phase.outlived(this.connectionId))
-      const job = new Submission(this, resume, wrap, method, sql, values, rowsAsArray, keepsSession, text, absorbs)
+      const job = new Submission(this, statement, wrap, resume)
       this.turns.take(job)
       return this.cancel(job)
     })
@@ -232,9 +231,7 @@ export class Session extends Link implements Connection {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 /** A turn in which nothing is sent. */
 class Turn extends Job {

@@ -41,9 +41,7 @@ export const parse = (sql: string): Statement | undefined => {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 const write = (operation: Operation, table: string | undefined): Statement | undefined =>
   table === undefined ? undefined : { _tag: "Write", table, operation }

@@ -51,9 +51,7 @@ export const lastOk = (results: unknown): OkPacket | undefined => {
   return isOk(last) ? last : undefined
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 /** SERVER_STATUS_IN_TRANS, https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html */
 const inTransaction = 1

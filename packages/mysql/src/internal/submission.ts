@@ -25,7 +25,19 @@ export type Method = "execute" | "query"
 
 export type Absorbs = (failure: MysqlError.MysqlError) => boolean
 
-export type Text = (sql: string, values: ReadonlyArray<unknown>) => string | undefined
+/** What is submitted. */
+export interface Statement {
+  readonly method: Method
+  readonly sql: string
+  readonly values: ReadonlyArray<unknown>
+  readonly rowsAsArray?: boolean
+  /** It leaves the session as it was, though its text does not look so. */
+  readonly keepsSession?: boolean
+  /** Gives the statement with its values in it, if it is worth sending in one packet with BEGIN. */
+  readonly text?: ((sql: string, values: ReadonlyArray<unknown>) => string | undefined) | undefined
+  /** Says of a failure whether it is no failed write. */
+  readonly absorbs?: Absorbs | undefined
+}
 
 export class Submission<E> extends Job {
   private facts: statements.Facts | undefined = undefined
@@ -34,18 +46,9 @@ export class Submission<E> extends Job {
 
   constructor(
     private readonly link: Link,
-    private readonly resume: (result: Effect.Effect<unknown, E>) => void,
+    private readonly statement: Statement,
     private readonly wrap: (failure: Failure) => E,
-    private readonly method: Method,
-    private readonly sql: string,
-    private readonly values: ReadonlyArray<unknown>,
-    private readonly rowsAsArray: boolean,
-    /** It leaves the session as it was, though its text does not look so. */
-    private readonly keepsSession: boolean,
-    /** Gives the statement with its values in it, if it is worth sending in one packet with BEGIN. */
-    private readonly text: Text | undefined,
-    /** Says of a failure whether it is no failed write. */
-    private readonly absorbs: Absorbs | undefined
+    private readonly resume: (result: Effect.Effect<unknown, E>) => void
   ) {
     super()
   }
@@ -53,16 +56,16 @@ export class Submission<E> extends Job {
   /** Not waited for any longer than this, its place in the queue included: then the connection is thrown away. */
   within(millis: number): this {
     this.bound = setTimeout(() => {
-      this.link.abandon(new Error(`No answer to ${this.sql} within ${millis} ms`), driver.noAnswer())
+      this.link.abandon(new Error(`No answer to ${this.statement.sql} within ${millis} ms`), driver.noAnswer())
     }, millis)
     return this
   }
 
   start(): void {
-    const { link, sql } = this
+    const { link, statement: { keepsSession, sql } } = this
     const facts = this.facts = statements.facts(sql)
     if (link.phase._tag !== "Open" || link.accepts === "none") return this.refuse(facts)
-    if (facts.changesSession && !this.keepsSession) link.soiled = true
+    if (facts.changesSession && keepsSession !== true) link.soiled = true
     if (link.blockers !== undefined) this.watch = link.blockers.watch(link.connectionId)
     if (facts.told !== undefined) this.sentAt = performance.now()
     const begin = link.unsent
@@ -91,32 +94,31 @@ export class Submission<E> extends Job {
 
   /** With its values in it, if that means the same. */
   private inlined(facts: statements.Facts): string | undefined {
-    return this.text !== undefined
-      ? this.text(this.sql, this.values)
+    const { sql, text, values } = this.statement
+    return text !== undefined
+      ? text(sql, values)
       : this.isInlinable(facts)
-      ? inlined.learntText(this.link.raw, this.sql, this.values)
+      ? inlined.learntText(this.link.raw, sql, values)
       : undefined
   }
 
   private isInlinable(facts: statements.Facts): boolean {
-    return facts.mayBeInlined && !facts.changesSession && this.method === "execute" && !this.rowsAsArray
+    const { method, rowsAsArray } = this.statement
+    return facts.mayBeInlined && !facts.changesSession && method === "execute" && rowsAsArray !== true
   }
 
   private send(): void {
     const { comment, raw } = this.link
+    const { method, rowsAsArray = false, sql, values } = this.statement
     this.awaiting = this.answered
-    const sent = {
-      sql: comment === undefined ? this.sql : this.sql + comment,
-      values: this.values as Array<unknown>,
-      rowsAsArray: this.rowsAsArray
-    }
+    const sent = { sql: comment === undefined ? sql : sql + comment, values: values as Array<unknown>, rowsAsArray }
     try {
-      const command = (raw as unknown as Record<Method, (options: object, answer: Answer) => unknown>)[this.method](
+      const command = (raw as unknown as Record<Method, (options: object, answer: Answer) => unknown>)[method](
         sent,
         (error, results, fields) => {
           // Its text does not come again.
           if (comment !== undefined) raw.unprepare(sent as never)
-          if (error === null && this.isInlinable(this.facts!)) inlined.learn(raw, this.sql, command, fields)
+          if (error === null && this.isInlinable(this.facts!)) inlined.learn(raw, sql, command, fields)
           this.answer(error, results)
         }
       )
@@ -127,10 +129,10 @@ export class Submission<E> extends Job {
   }
 
   private answered(error: unknown, results: unknown): void {
-    const { link } = this
+    const { link, statement: { absorbs, sql } } = this
     const facts = this.facts!
     if (facts.told !== undefined) {
-      this.tell(facts.told, error === null || this.absorbs?.(MysqlError.fromDriver(error)) === true)
+      this.tell(facts.told, error === null || absorbs?.(MysqlError.fromDriver(error)) === true)
     }
     if (error === null) {
       link.observe(results, "implicit-commit")
@@ -138,7 +140,7 @@ export class Submission<E> extends Job {
       this.resume(Effect.succeed(results))
       return this.end()
     }
-    link.explain(this, this.sql, error, (failure) => {
+    link.explain(this, sql, error, (failure) => {
       // What could not be undone must not be committed.
       if (facts.toSavepoint) link.doom("savepoint-lost", failure)
       this.resume(
@@ -158,7 +160,7 @@ export class Submission<E> extends Job {
         // to undo, and the error that ended the transaction must reach the outermost one.
         : facts.toSavepoint
         ? Effect.succeed([])
-        : Effect.fail(this.wrap(phase.aborted(current, connectionId, this.sql)))
+        : Effect.fail(this.wrap(phase.aborted(current, connectionId, this.statement.sql)))
     )
     this.end()
   }

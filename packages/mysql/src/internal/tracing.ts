@@ -75,9 +75,7 @@ export const comment = (context: Context.Context<never>): string | undefined => 
     : undefined
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
 // internal
-// ---------------------------------------------------------------------------------------------------------------------
 
 const native = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 

@@ -5,27 +5,27 @@ import * as Metrics from "../RedisStreamsMetrics.js"
 import * as TraceContext from "../TraceContext.js"
 import type { Blocking } from "./blocking.js"
 import type { Capabilities } from "./capabilities.js"
+import type { Fetched } from "./fetched.js"
 import { claimOption } from "./release.js"
 import * as scripts from "./scripts.js"
-import type { Session } from "./session.js"
 
 /**
  * The next `count` entries that are pending for this consumer and not in flight in this process. Answers where to go on;
  * nothing when the end has been seen.
  */
 export const readOwn = <A>(
-  session: Session<A>,
+  fetched: Fetched<A>,
   from: string,
   count: number
 ): Effect.Effect<string | undefined, RedisError> =>
   Effect.suspend(() => {
-    const { consumer, group, inFlight, redis, stream } = session.holder
+    const { consumer, group, inFlight, redis, stream } = fetched.holder
     const sent = performance.now()
     const args = [group, consumer, from, String(count), ...inFlight.keys()]
-    return session.finishing(Effect.flatMap(redis.take(scripts.takeOwn, [stream], args), (reply) => {
+    return fetched.finishing(Effect.flatMap(redis.take(scripts.takeOwn, [stream], args), (reply) => {
       const page = reply as scripts.Page
       const next = page[0].length === 0 ? undefined : scripts.after(page[0].toString())
-      return Effect.as(session.arrivePage(page, sent), next)
+      return Effect.as(fetched.arrivePage(page, sent), next)
     }))
   })
 
@@ -34,34 +34,34 @@ export const readOwn = <A>(
  * last known to be awake, by `performance.now()`: what a reply brings was not delivered earlier.
  */
 export const readNew = <A>(
-  session: Session<A>,
+  fetched: Fetched<A>,
   blocking: Blocking,
   count: number,
   block: number,
   alive: () => number
 ): Effect.Effect<void, RedisError> =>
-  Effect.flatMap(session.holder.redis.capabilities, (able) => {
+  Effect.flatMap(fetched.holder.redis.capabilities, (able) => {
     const sent = performance.now()
-    const arrive = (reply: unknown) => session.arriveNew(reply, Math.max(sent, alive()))
-    const args = readArgs(session, able, count, "BLOCK", String(block))
-    return measured(session, blocking.read("XREADGROUP", args, block, arrive), sent)
+    const arrive = (reply: unknown) => fetched.arriveNew(reply, Math.max(sent, alive()))
+    const args = readArgs(fetched, able, count, "BLOCK", String(block))
+    return measured(fetched, blocking.read("XREADGROUP", args, block, arrive), sent)
   })
 
 /**
  * The same without waiting, and so on the connection that all share. Not a script: before 6.0 none may read. Answers whether the
  * server had something; what runs in this process already arrives in a group that was created again, and is no delivery.
  */
-export const readNewNow = <A>(session: Session<A>, count: number): Effect.Effect<boolean, RedisError> =>
-  Effect.flatMap(session.holder.redis.capabilities, (able) => {
+export const readNewNow = <A>(fetched: Fetched<A>, count: number): Effect.Effect<boolean, RedisError> =>
+  Effect.flatMap(fetched.holder.redis.capabilities, (able) => {
     const sent = performance.now()
-    const read = session.holder.redis.read("XREADGROUP", ...readArgs(session, able, count))
-    return measured(session, session.finishing(Effect.map(read, (reply) => session.arriveNew(reply, sent))), sent)
+    const read = fetched.holder.redis.read("XREADGROUP", ...readArgs(fetched, able, count))
+    return measured(fetched, fetched.finishing(Effect.map(read, (reply) => fetched.arriveNew(reply, sent))), sent)
   })
 
 // internal
 
 const readArgs = <A>(
-  { holder, reclaims }: Session<A>,
+  { holder, reclaims }: Fetched<A>,
   able: Capabilities,
   count: number,
   ...block: ReadonlyArray<string>
@@ -79,19 +79,19 @@ const readArgs = <A>(
 ]
 
 const measured = <A, B>(
-  session: Session<A>,
+  fetched: Fetched<A>,
   read: Effect.Effect<B, RedisError>,
   start: number
 ): Effect.Effect<B, RedisError> =>
   Effect.tap(read, () => {
-    const count = session.arrivedCount
+    const count = fetched.arrivedCount
     if (count === 0) {
       return Effect.void
     }
-    const { consumer, group, labels, stream } = session.holder
+    const { consumer, group, labels, stream } = fetched.holder
     const millis = performance.now() - start
-    Metrics.messagesRead.unsafeUpdate(count - session.claimedCount, labels)
-    Metrics.messagesClaimed.unsafeUpdate(session.claimedCount, labels)
+    Metrics.messagesRead.unsafeUpdate(count - fetched.claimedCount, labels)
+    Metrics.messagesClaimed.unsafeUpdate(fetched.claimedCount, labels)
     Metrics.readLatency.unsafeUpdate(millis / 1000, labels)
     return TraceContext.record(
       `receive ${stream}`,

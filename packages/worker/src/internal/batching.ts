@@ -11,7 +11,6 @@ import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as RedisError from "@safesync/redis-streams/RedisError"
 import * as Arr from "effect/Array"
 import type * as Cause from "effect/Cause"
-import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -28,9 +27,6 @@ import * as Settled from "./settled.js"
 import { settling } from "./settling.js"
 import { State } from "./state.js"
 import * as transacted from "./transacted.js"
-
-/** Tells the handler's failure from that of the ack. */
-class HandlerFailed<E> extends Data.Error<{ readonly failure: Cause.Cause<E> }> {}
 
 export const make = <A, E1, R1, B, E, R>(
   source: Stream.Stream<Delivery.Delivery<A>, E1, R1>,
@@ -137,7 +133,7 @@ const handle = <A, E, R>(
           for (const delivery of deliveries) state.committed(delivery)
           last()
         }),
-        (failure) => Effect.fail(new HandlerFailed({ failure }))
+        (failure) => Effect.fail(new transacted.HandlerFailed({ failure }))
       )
     }
     /** Those that were somebody else's already. */
@@ -158,7 +154,7 @@ const handle = <A, E, R>(
         return others()
       },
       onFailure: (error) => {
-        if (error instanceof HandlerFailed) {
+        if (error instanceof transacted.HandlerFailed) {
           const ours = new Set(begun)
           return Effect.zipRight(
             others(),

@@ -7,7 +7,6 @@ import * as Inbox from "@safesync/mysql/Inbox"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as RedisError from "@safesync/redis-streams/RedisError"
 import type * as Cause from "effect/Cause"
-import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type { Failure } from "../Worker.js"
 import type { Options } from "../WorkerOptions.js"
@@ -17,9 +16,6 @@ import * as Settled from "./settled.js"
 import { settling } from "./settling.js"
 import type { State } from "./state.js"
 import * as transacted from "./transacted.js"
-
-/** Tells the handler's failure from that of the ack. */
-class HandlerFailed<E> extends Data.Error<{ readonly failure: Cause.Cause<E> }> {}
 
 /**
  * Handles one delivery. Never fails: what went wrong is settled, counted and logged here. A defect, such as one of
@@ -58,7 +54,8 @@ export const make = <A, B, E, R>(
     state.begin(delivery)
     const acked = Delivery.use(
       delivery,
-      (value) => Effect.catchAllCause(once(turn, value), (failure) => Effect.fail(new HandlerFailed({ failure })))
+      (value) =>
+        Effect.catchAllCause(once(turn, value), (failure) => Effect.fail(new transacted.HandlerFailed({ failure })))
     )
     return Effect.matchEffect(acked, {
       onSuccess: () => {
@@ -67,7 +64,7 @@ export const make = <A, B, E, R>(
         return intake.done(turn)
       },
       onFailure: (error) => {
-        if (error instanceof HandlerFailed) return settle(turn, error.failure)
+        if (error instanceof transacted.HandlerFailed) return settle(turn, error.failure)
         // Its handler has not run, and those behind it must not overtake it.
         if (!state.isCommitted(delivery) && key !== undefined && RedisError.isTransient(error)) {
           return Effect.zipRight(Effect.sleep(pause), Effect.suspend(() => handle(turn)))

@@ -8,6 +8,8 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type { MysqlError, TransactionAborted } from "@safesync/mysql/MysqlError"
 import * as Occ from "@safesync/mysql/Occ"
 import * as Transaction from "@safesync/mysql/Transaction"
+import type * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
@@ -23,6 +25,9 @@ export interface Options {
     | undefined
   readonly lease?: Duration.DurationInput | undefined
 }
+
+/** What a bracket around a delivery fails with where it was its handler that failed, and not the ack. */
+export class HandlerFailed<E> extends Data.Error<{ readonly failure: Cause.Cause<E> }> {}
 
 /**
  * What is run again is the whole of it, in a new transaction. `committed` is called as soon as COMMIT has been answered: an

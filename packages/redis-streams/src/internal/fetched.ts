@@ -15,9 +15,9 @@ import type { Decoded } from "../StreamEntry.js"
 import * as arrival from "./arrival.js"
 import type { Arrival, Undecodable } from "./arrival.js"
 import * as deadEntry from "./deadEntry.js"
+import { handBack } from "./handBack.js"
 import { type Holder, Lease, parked } from "./lease.js"
 import * as options from "./options.js"
-import { givenBack } from "./release.js"
 import * as scripts from "./scripts.js"
 
 export type Malformed = "dead-letter" | "fail"
@@ -25,7 +25,7 @@ export type Malformed = "dead-letter" | "fail"
 /** With CLAIM, also for how long it was pending before, and how often it had been delivered. */
 type Entry = readonly [id: Buffer, fields: ReadonlyArray<Buffer>, idle?: number, deliveries?: number]
 
-export class Session<in out A> {
+export class Fetched<in out A> {
   private arrived: Array<Arrival> = []
   private ready: Array<Lease<A>> = []
   /** How many of those that the last read has brought had been pending before. */
@@ -199,57 +199,17 @@ export class Session<in out A> {
    * delivered.
    */
   readonly handBack: Effect.Effect<void> = Effect.suspend(() => {
-    const { consumer, group, inFlight, labels, redis, stream } = this.holder
     this.holder.closed = true
     const entries: Array<Arrival | Lease<unknown>> = this.arrived
     this.arrived = []
-    for (const lease of inFlight.values()) {
-      if (lease.holder === this.holder && lease.state === "fetched") {
-        entries.push(lease)
-      }
+    const waiting = [...this.holder.inFlight.values()].filter((lease) =>
+      lease.holder === this.holder && lease.state === "fetched"
+    )
+    for (const lease of waiting) {
+      lease.leave("handed")
+      entries.push(lease)
     }
-    if (entries.length === 0) {
-      return Effect.void
-    }
-    for (const entry of entries) {
-      if (entry instanceof Lease) entry.leave("handed")
-    }
-    const page = (owner: string, idle: string, entries: ReadonlyArray<Arrival | Lease<unknown>>) =>
-      Effect.map(
-        redis.script(scripts.hold, [stream], [
-          group,
-          consumer,
-          owner,
-          idle,
-          ...entries.flatMap((entry) => [
-            entry.id,
-            String(entry instanceof Lease ? entry.fence : entry.count),
-            String(entry.count - 1)
-          ])
-        ]),
-        (reply) => {
-          const notHeld = new Set((reply as scripts.NotHeld).flat())
-          for (const entry of entries) {
-            if (entry instanceof Lease && !notHeld.has(entry.id)) entry.fence = entry.count - 1
-          }
-          Metrics.messagesHandedBack.unsafeUpdate(entries.length - notHeld.size, labels)
-        }
-      )
-    return Effect.flatMap(givenBack(this.holder), ([owner, idle]) =>
-      Effect.forEach(
-        Chunk.chunksOf(Chunk.unsafeFromArray(entries), scripts.pageSize),
-        (entries) => page(owner, idle, Chunk.toReadonlyArray(entries)),
-        { discard: true }
-      )).pipe(
-        Effect.interruptible,
-        Effect.timeout(handBackTimeout),
-        Effect.catchAll((error) =>
-          Effect.logWarning(
-            `${entries.length} entries of ${stream} could not be handed back and stay pending for ${consumer}`,
-            error._tag
-          )
-        )
-      )
+    return handBack(this.holder, entries)
   })
 
   private bury(raw: Arrival, why: Undecodable): Effect.Effect<void, RedisError> {
@@ -283,13 +243,13 @@ export const make = <A>(
   group: ConsumerGroup<A>,
   consumer: string,
   malformed: Malformed = "dead-letter"
-): Effect.Effect<Session<A>, InvalidOptions> =>
+): Effect.Effect<Fetched<A>, InvalidOptions> =>
   Effect.map(
     consumer === parked
       ? options.invalid("consumer", `must not be ${parked}`)
       : options.nonEmpty("consumer", consumer),
     () =>
-      new Session(
+      new Fetched(
         {
           redis,
           stream: group.stream,
@@ -309,9 +269,8 @@ export const make = <A>(
 
 // internal
 
-/** Both together are what a stop takes at most while Redis is silent. */
+/** What a stop takes at most while Redis is silent, beside the time to hand back. */
 const finishTimeout = Duration.seconds(1)
-const handBackTimeout = Duration.seconds(2)
 
 /** Whether the failure is that of this one entry, or of the stream where the dead go, and does not stop the others. */
 const isOfItself = (error: RedisError): boolean =>
