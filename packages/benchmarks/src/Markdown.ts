@@ -58,11 +58,14 @@ export const missed = (targets: ReadonlyArray<Verdict>): ReadonlyArray<string> =
 
 // internal
 
-const under = ({ cpus, durability, load, mysql, node, redis, rounds, seconds, size }: Conditions): string =>
+const under = (
+  { cpus, durability, fsyncMillis, load, mysql, node, redis, rounds, seconds, size }: Conditions
+): string =>
   `${rounds} round${rounds === 1 ? "" : "s"} (${size}), in turns, each run in a process of its own that is warm and ` +
   `connected, and verified. Node ${node}, MySQL ${mysql}, Redis ${redis}, ${cpus} cores, load ${
     load.map((_) => _.toFixed(1)).join(" … ")
-  }, ${seconds.toFixed(0)} s. The same for all contenders: ${durability}.`
+  }, ${seconds.toFixed(0)} s. The same for all contenders: ${durability}; ` +
+  `an fsync takes ${hundredths(fsyncMillis)} ms at first.`
 
 const verdict = ({ case: name, contender, ratio, result, target, why }: Verdict): ReadonlyArray<string> => [
   result === "met" ? "✓" : result === "missed" ? "✗" : "–",

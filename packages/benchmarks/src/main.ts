@@ -24,6 +24,7 @@ import * as Schema from "effect/Schema"
 import { resolve } from "node:path"
 import type { Case, Size } from "./Benchmark.js"
 import { cases } from "./cases.js"
+import * as Disk from "./Disk.js"
 import * as Markdown from "./Markdown.js"
 import * as Report from "./Report.js"
 import * as Rounds from "./Rounds.js"
@@ -128,6 +129,7 @@ const play = (selected: ReadonlyArray<Case>, rounds: number, size: Size, profile
     const mysql = yield* MysqlServer.MysqlServer
     const redis = yield* RedisServer.RedisServer
     const durability = yield* Servers.durability
+    const fsyncMillis = Disk.fsyncMillis()
     const [start, before] = [performance.now(), Report.load()]
     const played = yield* Effect.forEach(selected, (of) => Rounds.play(of, { rounds, size, profiles, onTurn }))
     return Report.make(cases, played, {
@@ -136,6 +138,7 @@ const play = (selected: ReadonlyArray<Case>, rounds: number, size: Size, profile
       mysql: mysql.version,
       redis: redis.version,
       durability,
+      fsyncMillis,
       load: [before, Report.load()],
       seconds: (performance.now() - start) / 1000
     })

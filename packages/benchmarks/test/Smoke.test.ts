@@ -18,6 +18,7 @@ const conditions = {
   mysql: "",
   redis: "",
   durability: "",
+  fsyncMillis: 0,
   load: [0, 0],
   seconds: 0
 } as const
