@@ -111,6 +111,8 @@ export interface Case {
   /** What the table compares first. Of `time` it is told how it grows. */
   readonly compares: "throughput" | "p50" | "time"
   readonly count: Readonly<Record<Size, number>>
+  /** How many warm a process up for figures, where what is measured is shorter than what the compiler needs to see. */
+  readonly warmUp?: number | undefined
   /** Left out where it takes too long for a look. */
   readonly quick: boolean
   /**
@@ -173,7 +175,11 @@ export const jobs = (
   // All sizes of what grows are equally warm.
   const base = of.compares === "time" ? of.count[size] : count
   const least = of.compares === "time" ? warmUpAtMost : warmUpAtLeast
-  const warmUp = size === "smoke" ? Math.ceil(base / 4) : Math.max(base / 4, Math.min(base, least))
+  const warmUp = size === "smoke"
+    ? Math.ceil(base / 4)
+    : size === "full" && of.warmUp !== undefined
+    ? of.warmUp
+    : Math.max(base / 4, Math.min(base, least))
   const slices = Math.min(of.slices ?? 1, size === "full" ? Infinity : 2)
   return {
     warmUp: { name: `${place.prefix}:warm`, count: Math.ceil(Math.min(warmUp, warmUpAtMost)) },
