@@ -3,8 +3,10 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
 import type * as FiberRefs from "effect/FiberRefs"
 import * as Runtime from "effect/Runtime"
+import * as RuntimeFlags from "effect/RuntimeFlags"
 import type { RedisError } from "../RedisError.js"
 import { end, type Lease } from "./lease.js"
 
@@ -32,8 +34,8 @@ export const running = <B, E, R>(
     )
     const over = (exit: Exit.Exit<B, E>) => {
       const ending = end(leases, exit)
-      // What it has set in a FiberRef is the caller's then, if it has set anything.
-      return exit._tag === "Success" && refsOf(fiber) !== refs
+      // What it has set in a FiberRef is the caller's then. A transaction sets the context and sets it back.
+      return exit._tag === "Success" && !isSame(refs!, refsOf(fiber))
         ? Effect.zipRight(Fiber.inheritAll(fiber), ending)
         : ending
     }
@@ -53,6 +55,21 @@ export const running = <B, E, R>(
 /** `getFiberRefs` copies them all to note the runtime flags in them, which nobody asks for here. */
 const refsOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): FiberRefs.FiberRefs =>
   (fiber as { readonly _fiberRefs?: FiberRefs.FiberRefs })._fiberRefs ?? fiber.getFiberRefs()
+
+/** Whether nothing is different that a caller would inherit: to look costs far less than to be given all of it. */
+const isSame = (before: FiberRefs.FiberRefs, after: FiberRefs.FiberRefs): boolean => {
+  if (before === after) return true
+  if (before.locals.size !== after.locals.size) return false
+  for (const [ref, [[, value]]] of before.locals) {
+    const now: unknown = after.locals.get(ref)?.[0][1]
+    // Whether it could be interrupted when somebody looked is a fiber's own.
+    const isOwn = ref === (FiberRef.currentRuntimeFlags as FiberRef.FiberRef<any>)
+    if (isOwn ? (value & ~own) !== ((now as number) & ~own) : value !== now) return false
+  }
+  return true
+}
+
+const own = RuntimeFlags.Interruption | RuntimeFlags.WindDown
 
 /** `Fiber.await` at half its cost; it may be interrupted. */
 const ended = <A, E>(fiber: Fiber.RuntimeFiber<A, E>): Effect.Effect<Exit.Exit<A, E>> =>
