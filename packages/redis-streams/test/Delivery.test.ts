@@ -226,13 +226,16 @@ layer(RedisLive, { excludeTestServices: true })("Delivery", (it) => {
       }))
   })
 
-  it.scoped("what a handler sets in a FiberRef is seen by its caller", () =>
+  it.scoped("what a handler sets in a FiberRef is seen by its caller, the first time and later", () =>
     Effect.gen(function*() {
       const { group, send } = yield* freshGroup()
-      yield* send(1)
-      const [delivery] = yield* deliveries(group, 1)
+      yield* send(3)
       const ref = yield* FiberRef.make(0)
-      yield* Delivery.use(delivery!, ({ number }) => FiberRef.set(ref, number))
-      assert.strictEqual(yield* FiberRef.get(ref), 1)
+      const seen: Array<number> = []
+      for (const delivery of yield* deliveries(group, 3)) {
+        yield* Delivery.use(delivery, ({ number }) => number === 2 ? Effect.void : FiberRef.set(ref, number))
+        seen.push(yield* FiberRef.get(ref))
+      }
+      assert.deepStrictEqual(seen, [1, 1, 3])
     }))
 })
