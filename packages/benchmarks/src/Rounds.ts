@@ -176,7 +176,8 @@ const fork = (
     }),
     (child, exit) =>
       Effect.async<void>((resume) => {
-        if (child.exitCode !== null || child.signalCode !== null) return resume(Effect.void)
+        const hasEnded = child.pid === undefined || child.exitCode !== null || child.signalCode !== null
+        if (hasEnded) return resume(Effect.void)
         child.once("exit", () => resume(Effect.void))
         // One that has said its figures may still have a profile to write.
         if (Exit.isFailure(exit)) child.kill("SIGKILL")

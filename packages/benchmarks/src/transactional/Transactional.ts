@@ -27,7 +27,7 @@ export const cases: ReadonlyArray<Case> = ([[1, 0.95, 4_000], [8, 1, 8_000], [32
       "interrupted; leases are renewed; each failure is classified, and a connection goes back clean or not at all.",
     unit: "messages",
     compares: "throughput",
-    count: { full, quick: 1_000, smoke: 20 },
+    count: { full, quick: concurrency === 1 ? 400 : 1_000, smoke: 20 },
     quick: concurrency !== 32,
     warmUp: 10_000,
     slices: full / 1_000,
