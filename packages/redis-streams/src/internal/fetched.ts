@@ -202,12 +202,11 @@ export class Fetched<in out A> {
     this.holder.closed = true
     const entries: Array<Arrival | Lease<unknown>> = this.arrived
     this.arrived = []
-    const waiting = [...this.holder.inFlight.values()].filter((lease) =>
-      lease.holder === this.holder && lease.state === "fetched"
-    )
-    for (const lease of waiting) {
-      lease.leave("handed")
-      entries.push(lease)
+    for (const lease of this.holder.inFlight.values()) {
+      if (lease.holder === this.holder && lease.state === "fetched") {
+        lease.leave("handed")
+        entries.push(lease)
+      }
     }
     return handBack(this.holder, entries)
   })
