@@ -64,8 +64,9 @@ const under = (
   `${rounds} round${rounds === 1 ? "" : "s"} (${size}), in turns, each run in a process of its own that is warm and ` +
   `connected, and verified. Node ${node}, MySQL ${mysql}, Redis ${redis}, ${cpus} cores, load ${
     load.map((_) => _.toFixed(1)).join(" … ")
-  }, ${seconds.toFixed(0)} s. The same for all contenders: ${durability}; ` +
-  `an fsync takes ${hundredths(fsyncMillis)} ms at first.`
+  }, ${seconds.toFixed(0)} s. The same for all contenders: ${durability}${
+    fsyncMillis === null ? "" : `; an fsync takes ${hundredths(fsyncMillis)} ms at first`
+  }.`
 
 const verdict = ({ case: name, contender, ratio, result, target, why }: Verdict): ReadonlyArray<string> => [
   result === "met" ? "✓" : result === "missed" ? "✗" : "–",

@@ -26,8 +26,8 @@ export interface Conditions {
   readonly redis: string
   /** What the servers are told of when a write is on disk: the same for all contenders. */
   readonly durability: string
-  /** Milliseconds until a block is on disk, where servers of our own keep their files. */
-  readonly fsyncMillis: number
+  /** Milliseconds until a block is on disk, where servers of our own keep their files; null where they are somebody else's. */
+  readonly fsyncMillis: number | null
   readonly cpus: number
   /** Of the last minute, at the beginning and at the end: what else the machine had to do. */
   readonly load: readonly [number, number]

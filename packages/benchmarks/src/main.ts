@@ -129,7 +129,8 @@ const play = (selected: ReadonlyArray<Case>, rounds: number, size: Size, profile
     const mysql = yield* MysqlServer.MysqlServer
     const redis = yield* RedisServer.RedisServer
     const durability = yield* Servers.durability
-    const fsyncMillis = Disk.fsyncMillis()
+    const { mysqld } = yield* Servers.pids
+    const fsyncMillis = mysqld === null ? null : Disk.fsyncMillis()
     const [start, before] = [performance.now(), Report.load()]
     const played = yield* Effect.forEach(selected, (of) => Rounds.play(of, { rounds, size, profiles, onTurn }))
     return Report.make(cases, played, {
