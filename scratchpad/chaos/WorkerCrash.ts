@@ -13,11 +13,8 @@ import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
-import type { TcpProxy } from "@safesync/testkit/TcpProxy"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -25,6 +22,7 @@ import * as Schedule from "effect/Schedule"
 import type { Outcome, Scenario, Settings } from "./Scenario.js"
 import * as Seeded from "./Seeded.js"
 import * as ServerState from "./ServerState.js"
+import { arm, type Cell, cells, name, strike } from "./WorkerCrashFault.js"
 import * as Process from "./WorkerCrashProcess.js"
 
 /**
@@ -41,19 +39,6 @@ export const scenario: Scenario = {
 }
 
 /**
- * One point of a message's way, and what happens there.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Cell {
-  readonly point: keyof typeof points
-  /** Before: the server never sees it. After: the server has done it, and its answer is lost. */
-  readonly when: "before" | "after"
-  readonly fault: typeof faults[number]
-}
-
-/**
  * @since 0.1.0
  * @category scenarios
  */
@@ -62,39 +47,12 @@ export const matrix = (settings: Settings, cells: ReadonlyArray<Cell>): Effect.E
 
 // internal
 
-/** How the proxies tell where a message is. */
-const points = {
-  "reading": { side: "redis", bytes: "XREADGROUP" },
-  "BEGIN and the inbox": { side: "mysql", bytes: "START TRANSACTION" },
-  "the first statement": { side: "mysql", bytes: "point:first" },
-  "the second statement": { side: "mysql", bytes: "point:second" },
-  "COMMIT": { side: "mysql", bytes: "COMMIT" },
-  "the ack": { side: "redis", bytes: "XACK" }
-} as const
-
-const faults = ["worker killed", "MySQL killed", "Redis killed", "network cut", "network stalled"] as const
-
-/**
- * All of them.
- *
- * @since 0.1.0
- * @category scenarios
- */
-export const cells: ReadonlyArray<Cell> = Object.keys(points).flatMap((point) =>
-  (["before", "after"] as const).flatMap((when) =>
-    faults.map((fault): Cell => ({ point: point as Cell["point"], when, fault }))
-  )
-)
-
 const workers = 4
 const atOnce = 3
 const messages = 40
 /** So many that the rows which a held worker has locked are hardly ever those that another needs to come to its own point. */
 const accounts = 1_000
 const within = "45 seconds"
-
-/** Longer than minIdle, so that others take over what the stalled worker has, and than the time that Redis is given. */
-const stallMillis = 1_500
 
 const services = Layer.merge(
   MysqlServer.database({ maxConnections: 2 }),
@@ -159,21 +117,6 @@ const run = (settings: Settings, cells: ReadonlyArray<Cell>) =>
       sql<{ total: number; distinct: number; pence: string; balance: string }>`
         SELECT COUNT(*) AS total, COUNT(DISTINCT number) AS \`distinct\`, SUM(pence) AS pence,
           (SELECT SUM(balance) FROM account) AS balance FROM ledger`))
-
-    /** Sets a trap at the cell's point of the worker. A trap that has not sprung must not do so in a later step. */
-    const arm = (cell: Cell, hand: Process.Hand) =>
-      Effect.gen(function*() {
-        const { bytes, side } = points[cell.point]
-        const trap = { armed: true }
-        const comes = (piece: Uint8Array) =>
-          trap.armed && Buffer.from(piece.buffer, piece.byteOffset, piece.length).includes(bytes)
-        const reached = yield* cell.when === "before" ? hold(hand[side], comes) : hand[side].loseReplies(comes, "hang")
-        const sprung = Effect.map(Effect.timeoutOption(reached, "20 seconds"), (yes) => {
-          trap.armed = false
-          return Option.isSome(yes)
-        })
-        return { cell, hand, sprung }
-      })
 
     /** Several faults at a time, each on a worker of its own; one worker has none. */
     const step = (round: number, together: ReadonlyArray<Cell>) =>
@@ -240,63 +183,8 @@ const run = (settings: Settings, cells: ReadonlyArray<Cell>) =>
     return outcome
   })
 
-const name = ({ fault, point, when }: Cell): string => `${fault} ${when} ${point}`
-
-/** Holds what a client sends from the point on: the effect that it gives waits for the point to be reached. */
-const hold = (proxy: TcpProxy, comes: (piece: Uint8Array) => boolean): Effect.Effect<Effect.Effect<void>> =>
-  Effect.flatMap(Effect.sync(() => Deferred.unsafeMake<void>(FiberId.none)), (reached) =>
-    Effect.as(
-      proxy.observe((piece) => {
-        if (!comes(piece)) return false
-        // Within the call that looks at the piece, so that this piece is the first that is held.
-        Effect.runSync(proxy.stall("requests"))
-        Deferred.unsafeDone(reached, Effect.void)
-        return true
-      }),
-      Deferred.await(reached)
-    ))
-
 const shuffled = <A>(of: ReadonlyArray<A>, random: Seeded.Seeded): ReadonlyArray<A> =>
   of.map((a) => [random.number(), a] as const).sort(([a], [b]) => a - b).map(([, a]) => a)
-
-/** What happens at the point. Afterwards the network is whole again, and whoever waits for a lost answer has been cut off. */
-const strike = (
-  { fault, when }: Cell,
-  hand: Process.Hand,
-  servers: { readonly mysql: Control; readonly redis: Control }
-) => {
-  const proxies = [hand.mysql, hand.redis]
-  const all = (f: (proxy: TcpProxy) => Effect.Effect<unknown>) => Effect.forEach(proxies, f, { discard: true })
-  const mend = all((proxy) => proxy.resume())
-  const cut = all((proxy) => proxy.cut)
-  switch (fault) {
-    case "worker killed":
-      return Effect.zipRight(hand.kill, Effect.zipRight(cut, mend))
-    case "network cut":
-      return Effect.zipRight(cut, mend)
-    case "network stalled":
-      return all((proxy) => proxy.stall()).pipe(
-        Effect.zipRight(Effect.sleep(stallMillis)),
-        // What was held arrives late; an answer that is lost never does.
-        Effect.zipRight(when === "before" ? Effect.void : cut),
-        Effect.zipRight(mend)
-      )
-    case "MySQL killed":
-    case "Redis killed": {
-      const server = fault === "MySQL killed" ? servers.mysql : servers.redis
-      return server.kill.pipe(
-        Effect.zipRight(when === "before" ? Effect.void : cut),
-        Effect.zipRight(mend),
-        Effect.zipRight(server.start)
-      )
-    }
-  }
-}
-
-interface Control {
-  readonly kill: Effect.Effect<void>
-  readonly start: Effect.Effect<void, Error>
-}
 
 /** The pool's connections may be those of a server that is dead. */
 const onFreshConnection = <A, E, R>(effect: Effect.Effect<A, E, R>) =>

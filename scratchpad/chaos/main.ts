@@ -9,17 +9,12 @@
  */
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
-import * as ValidationError from "@effect/cli/ValidationError"
-import * as NodeContext from "@effect/platform-node/NodeContext"
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
-import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { say } from "../terminal/Bar.js"
+import * as Program from "../terminal/Program.js"
 import * as Interrupt from "./Interrupt.js"
 import * as Interruptions from "./Interruptions.js"
 import * as Invariants from "./Invariants.js"
@@ -76,31 +71,13 @@ const subcommand = (scenario: Scenario) =>
       if (report.ok) return
       process.exitCode = 1
       say(`To see it again: ${report.again}`)
-    })).pipe(Command.withDescription(scenario.description))
+    }).pipe(
+      // The library warns of every ROLLBACK that failed: here they fail on purpose, and by the thousand.
+      Logger.withMinimumLogLevel(LogLevel.Error)
+    )).pipe(Command.withDescription(scenario.description))
 
 const [first, ...rest] = scenarios.map(subcommand)
 
 const command = Command.make("chaos").pipe(Command.withSubcommands([first!, ...rest]))
 
-const program = Command.run(command, { name: "SafeSync, the long proofs", version: "0.1.0" })(process.argv).pipe(
-  Effect.tapErrorCause((cause) =>
-    Effect.sync(() => {
-      const error = Cause.failureOption(cause)
-      if (Option.isNone(error)) {
-        if (!Cause.isInterruptedOnly(cause)) say(`This is a bug of the scenario: ${Cause.pretty(cause)}`)
-      } else if (!ValidationError.isValidationError(error.value)) say(error.value.message)
-    })
-  ),
-  Effect.provide(NodeContext.layer),
-  // The library warns of every ROLLBACK that failed: here they fail on purpose, and by the thousand.
-  Effect.provide(Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.logfmtLogger))),
-  Logger.withMinimumLogLevel(LogLevel.Error)
-)
-
-NodeRuntime.runMain(program, {
-  disableErrorReporting: true,
-  disablePrettyLogger: true,
-  // At once: left to itself, Node 20 may wait without end for a request on one of the many connections that were reset.
-  teardown: (exit) =>
-    process.exit(Exit.isSuccess(exit) ? process.exitCode ?? 0 : Cause.isInterruptedOnly(exit.cause) ? 130 : 1)
-})
+Program.run(command, "the long proofs")

@@ -9,17 +9,11 @@
  */
 import * as Command from "@effect/cli/Command"
 import * as Options from "@effect/cli/Options"
-import * as ValidationError from "@effect/cli/ValidationError"
-import * as NodeContext from "@effect/platform-node/NodeContext"
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { resolve } from "node:path"
-import { say } from "../terminal/Bar.js"
+import * as Program from "../terminal/Program.js"
 import * as Demo from "./Demo.js"
 import * as Report from "./Report.js"
 
@@ -87,26 +81,4 @@ const command = Command.make("demo", options, ({ input, json, ...rest }) =>
     }
   ))
 
-const program = Command.run(command, { name: "SafeSync demo", version: "0.1.0" })(process.argv).pipe(
-  Effect.tapErrorCause((cause) =>
-    Effect.sync(() => {
-      const error = Cause.failureOption(cause)
-      if (Option.isNone(error)) {
-        if (!Cause.isInterruptedOnly(cause)) say(`This is a bug of the demo: ${Cause.pretty(cause)}`)
-      } else if (!ValidationError.isValidationError(error.value)) say(error.value.message)
-    })
-  ),
-  Effect.provide(NodeContext.layer),
-  Effect.provide(Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.logfmtLogger)))
-)
-
-let signalCode = 130
-process.once("SIGTERM", () => {
-  signalCode = 143
-})
-
-NodeRuntime.runMain(program, {
-  disableErrorReporting: true,
-  disablePrettyLogger: true,
-  teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) ? 0 : Cause.isInterruptedOnly(exit.cause) ? signalCode : 1)
-})
+Program.run(command, "the demo")

@@ -4,7 +4,8 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Poison from "../Poison.js"
 import { silent } from "../Progress.js"
-import { cells, matrix } from "../WorkerCrash.js"
+import { matrix } from "../WorkerCrash.js"
+import { cells } from "../WorkerCrashFault.js"
 
 // The crash matrix in short: every point, before and after, and every fault, though not each with each.
 
