@@ -78,7 +78,7 @@ export const open = (
       if (options.blockerDetails === true) session.blockers = Blockers.of(client)
       const opened = (): State => {
         const afterCommit: State["afterCommit"] = []
-        session.writes.mark = () => {
+        session.savepoints.onSet(() => {
           const registered = afterCommit.length
           const inbox = commitOracle?.inbox
           return () => {
@@ -86,7 +86,7 @@ export const open = (
             // What is undone may be the inbox's row.
             if (commitOracle !== undefined) commitOracle.inbox = inbox
           }
-        }
+        })
         return {
           [TypeId]: TypeId,
           client,

@@ -14,6 +14,7 @@ import type * as Blockers from "./blockers.js"
 import type * as Canceller from "./canceller.js"
 import * as driver from "./driverError.js"
 import type { Phase, Reason } from "./phase.js"
+import { Savepoints } from "./savepoints.js"
 import * as statements from "./statements.js"
 import { type Job, Turns } from "./turns.js"
 import * as Writes from "./writes.js"
@@ -32,6 +33,7 @@ export class Link {
   onLost: ((cause: unknown) => void) | undefined = undefined
   /** What the open transaction has written, for the metrics. */
   readonly writes = new Writes.Writes()
+  readonly savepoints = new Savepoints()
   /** Added to each statement: the trace context, for the server's own lists. */
   comment: string | undefined = undefined
   /** Asked who holds the lock that a statement waits for; without it nobody asks. */
@@ -48,6 +50,7 @@ export class Link {
     readonly canceller: Canceller.Canceller
   ) {
     this.connectionId = raw.threadId
+    this.savepoints.onSet(this.writes.mark)
     // The server may close an idle connection between two statements.
     raw.on("error", this.fell)
   }

@@ -31,16 +31,16 @@ export class Session extends Link implements Connection {
   // -------------------------------------------------------------------------------------------------------------------
 
   execute(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return rows(this.submit(asSqlError, { method: "execute", sql, values: params }), transformRows)
+    return rows(this.submit(asSqlError, { sql, values: params }), transformRows)
   }
   executeRaw(sql: string, params: ReadonlyArray<unknown>) {
-    return this.submit(asSqlError, { method: "execute", sql, values: params })
+    return this.submit(asSqlError, { sql, values: params })
   }
   executeValues(sql: string, params: ReadonlyArray<unknown>) {
-    return rows(this.submit(asSqlError, { method: "execute", sql, values: params, rowsAsArray: true }), undefined)
+    return rows(this.submit(asSqlError, { sql, values: params, rowsAsArray: true }), undefined)
   }
   executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return rows(this.submit(asSqlError, { method: "query", sql, values: params }), transformRows)
+    return rows(this.submit(asSqlError, { sql, values: params, unprepared: true }), transformRows)
   }
   executeStream(
     sql: string,
@@ -76,7 +76,7 @@ export class Session extends Link implements Connection {
    * transaction's first, it travels with BEGIN in one packet if it can.
    */
   select(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<ReadonlyArray<Row>, Failure> {
-    return rows(this.submit(asIs, { method: "execute", sql, values: params, text: inlined.text }), undefined)
+    return rows(this.submit(asIs, { sql, values: params, text: inlined.text }), undefined)
   }
 
   /**
@@ -84,18 +84,12 @@ export class Session extends Link implements Connection {
    * session is as before then, and is not thrown away for it.
    */
   lock(sql: string, params: ReadonlyArray<unknown>): ReturnType<Session["select"]> {
-    return rows(
-      this.submit(asIs, { method: "execute", sql, values: params, text: inlined.text, keepsSession: true }),
-      undefined
-    )
+    return rows(this.submit(asIs, { sql, values: params, text: inlined.text, keepsSession: true }), undefined)
   }
 
   /** How many rows a statement matched, and the id that it generated. A failure that the caller `absorbs` is no failed write. */
   write(sql: string, params: ReadonlyArray<unknown>, absorbs?: Absorbs): Effect.Effect<OkPacket, Failure> {
-    return this.submit(asIs, { method: "execute", sql, values: params, absorbs }) as Effect.Effect<
-      OkPacket,
-      Failure
-    >
+    return this.submit(asIs, { sql, values: params, absorbs }) as Effect.Effect<OkPacket, Failure>
   }
 
   /**
@@ -107,24 +101,15 @@ export class Session extends Link implements Connection {
     params: ReadonlyArray<unknown>,
     text: (params: ReadonlyArray<unknown>) => string
   ): Effect.Effect<OkPacket, Failure> {
-    return this.submit(asIs, {
-      method: "execute",
-      sql,
-      values: params,
-      text: (_, values) => text(values)
-    }) as Effect.Effect<
-      OkPacket,
-      Failure
-    >
+    const statement: Statement = { sql, values: params, text: (_, values) => text(values) }
+    return this.submit(asIs, statement) as Effect.Effect<OkPacket, Failure>
   }
 
   /** A statement that concerns a savepoint: not interrupted, and waited for within a bound. */
   mark(sql: string, boundMillis: number): Effect.Effect<unknown, Failure> {
     return Effect.async((resume) => {
       if (this.accepts !== "all") return resume(phase.outlived(this.connectionId))
-      this.turns.take(
-        new Submission(this, { method: "query", sql, values: [] }, asIs, resume).within(boundMillis)
-      )
+      this.turns.take(new Submission(this, { sql, values: [], unprepared: true }, asIs, resume).within(boundMillis))
     })
   }
 

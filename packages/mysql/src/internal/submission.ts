@@ -21,15 +21,17 @@ export type Failure = MysqlError.MysqlError | MysqlError.TransactionAborted
 export const asIs = (failure: Failure): Failure => failure
 export const asSqlError = (failure: Failure): SqlError => new SqlError({ cause: failure, message: failure.message })
 
-export type Method = "execute" | "query"
+/** mysql2's two ways to send, as they are called here. */
+type Driver = Record<"execute" | "query", (options: object, answer: Answer) => unknown>
 
 export type Absorbs = (failure: MysqlError.MysqlError) => boolean
 
 /** What is submitted. */
 export interface Statement {
-  readonly method: Method
   readonly sql: string
   readonly values: ReadonlyArray<unknown>
+  /** Sent as text, its values in it as the driver writes them. */
+  readonly unprepared?: boolean
   readonly rowsAsArray?: boolean
   /** It leaves the session as it was, though its text does not look so. */
   readonly keepsSession?: boolean
@@ -103,17 +105,17 @@ export class Submission<E> extends Job {
   }
 
   private isInlinable(facts: statements.Facts): boolean {
-    const { method, rowsAsArray } = this.statement
-    return facts.mayBeInlined && !facts.changesSession && method === "execute" && rowsAsArray !== true
+    const { rowsAsArray, unprepared } = this.statement
+    return facts.mayBeInlined && !facts.changesSession && unprepared !== true && rowsAsArray !== true
   }
 
   private send(): void {
     const { comment, raw } = this.link
-    const { method, rowsAsArray = false, sql, values } = this.statement
+    const { rowsAsArray = false, sql, unprepared, values } = this.statement
     this.awaiting = this.answered
     const sent = { sql: comment === undefined ? sql : sql + comment, values: values as Array<unknown>, rowsAsArray }
     try {
-      const command = (raw as unknown as Record<Method, (options: object, answer: Answer) => unknown>)[method](
+      const command = (raw as unknown as Driver)[unprepared === true ? "query" : "execute"](
         sent,
         (error, results, fields) => {
           // Its text does not come again.
@@ -170,12 +172,17 @@ export class Submission<E> extends Job {
     this.link.turns.settle(this)
   }
 
-  /** For the metrics of writes: only outside of a transaction is a statement its own commit. */
   private tell(told: Writes.Told, success: boolean): void {
-    const seconds = (performance.now() - this.sentAt) / 1_000
-    const current = this.link.phase
-    if (!success) Writes.failed(told, seconds)
-    else if (current._tag === "Open" && !current.transaction) Writes.succeeded(told, seconds)
-    else this.link.writes.add(told, seconds)
+    const { phase, savepoints, writes } = this.link
+    if (told._tag === "Write") {
+      const seconds = (performance.now() - this.sentAt) / 1_000
+      if (!success) Writes.failed(told, seconds)
+      // Only outside of a transaction is a statement its own commit.
+      else if (phase._tag === "Open" && !phase.transaction) Writes.succeeded(told, seconds)
+      else writes.add(told, seconds)
+    } else if (success) {
+      if (told._tag === "Savepoint") savepoints.add(told.name)
+      else savepoints.goBackTo(told.name)
+    }
   }
 }

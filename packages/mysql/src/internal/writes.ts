@@ -1,23 +1,26 @@
 /**
- * The metrics of the writes of one session, and its savepoints. What a statement of a transaction has written counts when
+ * The metrics of the writes of one session. What a statement of a transaction has written counts when
  * the transaction has ended, as what it came to: until COMMIT is answered nothing is written.
  *
  * @internal
  */
 import type * as MetricLabel from "effect/MetricLabel"
 import * as MysqlMetrics from "../MysqlMetrics.js"
+import type { Mark } from "./savepoints.js"
 import { parse, type Statement } from "./statementLabel.js"
 
 type Labels = ReadonlyArray<MetricLabel.MetricLabel>
 
-interface Write {
+export interface Write {
   readonly _tag: "Write"
   readonly success: Labels
   readonly error: Labels
   readonly latency: Labels
 }
 
-export type Told = Write | Exclude<Statement, { readonly _tag: "Write" }>
+export type Savepoint = Exclude<Statement, { readonly _tag: "Write" }>
+
+export type Told = Write | Savepoint
 
 /** What the metrics need to know of a statement. */
 export const describe = (sql: string): Told | undefined => {
@@ -37,47 +40,28 @@ export class Writes {
   private written: Array<Write> = []
   /** How long each of them took, in seconds. */
   private took: Array<number> = []
-  private savepoints: Array<readonly [name: string, length: number, back: (() => void) | undefined]> | undefined
-  /** Called at a savepoint: what it returns is called when the transaction goes back to that one, whoever sends it there. */
-  mark: (() => () => void) | undefined
 
-  /** A statement of an open transaction has succeeded. */
-  add(told: Told, seconds: number): void {
-    switch (told._tag) {
-      case "Write":
-        this.written.push(told)
-        this.took.push(seconds)
-        return
-      case "Savepoint":
-        ;(this.savepoints ??= []).push([told.name, this.written.length, this.mark?.()])
-        return
-      case "RollbackTo": {
-        const { savepoints } = this
-        const at = savepoints?.findLastIndex(([name]) => name === told.name) ?? -1
-        if (savepoints === undefined || at < 0) return
-        savepoints.length = at + 1
-        const [, length, back] = savepoints[at]!
-        back?.()
-        this.undoneFrom(length)
-      }
-    }
+  /** One of an open transaction has succeeded. */
+  add(write: Write, seconds: number): void {
+    this.written.push(write)
+    this.took.push(seconds)
+  }
+
+  /** A savepoint: what has been written since then is undone when the transaction goes back to it. */
+  readonly mark: Mark = () => {
+    const { length } = this.written
+    return () => this.undoneFrom(length)
   }
 
   /** COMMIT was answered, and took so long; or the server has committed by itself. */
   committed(seconds: number): void {
-    for (let i = 0; i < this.written.length; i++) {
-      const write = this.written[i]!
-      MysqlMetrics.writes.unsafeUpdate(1, write.success)
-      MysqlMetrics.writeLatency.unsafeUpdate(this.took[i]! + seconds, write.latency)
-    }
+    for (let i = 0; i < this.written.length; i++) succeeded(this.written[i]!, this.took[i]! + seconds)
     this.forget(0)
-    this.savepoints = undefined
   }
 
   /** ROLLBACK, a lost connection, or a COMMIT without an answer. */
   undone(): void {
     this.undoneFrom(0)
-    this.savepoints = undefined
   }
 
   private undoneFrom(index: number): void {
@@ -92,15 +76,13 @@ export class Writes {
 }
 
 /** A write that stands for itself, outside of a transaction. */
-export const succeeded = (told: Told, seconds: number): void => {
-  if (told._tag !== "Write") return
-  MysqlMetrics.writes.unsafeUpdate(1, told.success)
-  MysqlMetrics.writeLatency.unsafeUpdate(seconds, told.latency)
+export const succeeded = (write: Write, seconds: number): void => {
+  MysqlMetrics.writes.unsafeUpdate(1, write.success)
+  MysqlMetrics.writeLatency.unsafeUpdate(seconds, write.latency)
 }
 
 /** The statement itself failed, or was interrupted. */
-export const failed = (told: Told, seconds: number): void => {
-  if (told._tag !== "Write") return
-  MysqlMetrics.writes.unsafeUpdate(1, told.error)
-  MysqlMetrics.writeLatency.unsafeUpdate(seconds, told.latency)
+export const failed = (write: Write, seconds: number): void => {
+  MysqlMetrics.writes.unsafeUpdate(1, write.error)
+  MysqlMetrics.writeLatency.unsafeUpdate(seconds, write.latency)
 }
