@@ -37,6 +37,6 @@ it.scopedLive(
 
 it.scopedLive(
   "L2, L3: the network fails under load, and what callers were told is what is in the database",
-  () => Effect.map(short(MysqlNetwork.scenario, 4, 4), ({ failures }) => expect(failures).toEqual([])),
+  () => Effect.map(short(MysqlNetwork.scenario, 2, 4), ({ failures }) => expect(failures).toEqual([])),
   120_000
 )
