@@ -124,6 +124,11 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Transaction", (it) => {
           yield* Transaction.run(sql.unsafe(statement).unprepared)
           expect(yield* variables).toEqual(before)
         }
+        yield* sql.unsafe("SET SESSION innodb_lock_wait_timeout = 7").unprepared
+        for (const body of [variables, Effect.zipRight(variables, Effect.fail("no"))]) {
+          yield* Effect.exit(Transaction.run(body, { lockWaitTimeout: "3 seconds" }))
+          expect((yield* variables)[0]!.wait).toBe(7)
+        }
       }),
       { maxConnections: 1 }
     ))

@@ -27,12 +27,17 @@ export const of = (options: Options, boundMillis: number): Begin => {
   }
   const parts: Array<string> = []
   if (lockWaitTimeout !== undefined) {
-    parts.push(`SET innodb_lock_wait_timeout = ${Math.max(1, duration.toSeconds(lockWaitTimeout))}`)
+    const seconds = Math.max(1, duration.toSeconds(lockWaitTimeout))
+    parts.push(`SET ${before} = @@SESSION.innodb_lock_wait_timeout, innodb_lock_wait_timeout = ${seconds}`)
   }
   if (isolation !== undefined) parts.push(`SET TRANSACTION ISOLATION LEVEL ${isolationLevels[isolation]}`)
   parts.push(accessMode === undefined ? "START TRANSACTION" : `START TRANSACTION ${accessModes[accessMode]}`)
   return { sql: parts.join("; "), steps: parts.length, boundMillis }
 }
+
+/** What follows the transaction's end, for the connection to be as it was. */
+export const setBack = ({ lockWaitTimeout }: Options): Array<string> =>
+  lockWaitTimeout === undefined ? [] : [`SET innodb_lock_wait_timeout = ${before}, ${before} = NULL`]
 
 /**
  * Sends BEGIN, and a statement in the same packet where there is one: its answer is given then. Until the server has answered
@@ -77,6 +82,9 @@ export const send = (
 }
 
 // internal
+
+/** The session's value, which need not be the server's: an application may set its own when it connects. */
+const before = "@safesync_lock_wait_timeout"
 
 const last = (answers: unknown): unknown => Array.isArray(answers) ? answers[answers.length - 1] : undefined
 

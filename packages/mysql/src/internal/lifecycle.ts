@@ -95,7 +95,7 @@ export const open = (
           reserved,
           controlMillis,
           commitOracle,
-          atEnd: options.lockWaitTimeout === undefined ? [] : ["SET innodb_lock_wait_timeout = DEFAULT"],
+          atEnd: Begin.setBack(options),
           onEnd: [],
           afterCommit,
           savepoints: 0,
