@@ -85,8 +85,7 @@ export const inject = (headers: Headers | undefined): Effect.Effect<Headers | un
 
 /**
  * Runs an effect in a span of its own, which it is given; in none where spans are not collected or what is open is not
- * recorded. If the effect fails, the span's `error.type` is the tag of the error, `defect` or `interrupted`. `options` are
- * asked for only if there is a span.
+ * recorded. If the effect fails, the span has the `error.type` of its cause. `options` are asked for only if there is a span.
  *
  * @category spans
  * @since 0.1.0
@@ -118,6 +117,21 @@ export const useSpan = <A, E, R>(
       ))
     return Effect.catchAllCause(traced, (cause) => Effect.failCause(withheld ?? cause as Cause.Cause<E>))
   })
+
+/**
+ * The attribute `error.type` of a span that ends with this cause: the tag of the error or the defect, without one the name of its
+ * class, `_OTHER` for what has neither, or `interrupted`. Never its message, which may hold values.
+ *
+ * https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/
+ *
+ * @category spans
+ * @since 0.1.0
+ */
+export const errorType = (cause: Cause.Cause<unknown>): string => {
+  if (Cause.isInterruptedOnly(cause)) return "interrupted"
+  const error = Cause.squash(cause)
+  return Predicate.hasProperty(error, "_tag") ? String(error._tag) : Predicate.isError(error) ? error.name : "_OTHER"
+}
 
 /**
  * Records something that is over as a span that began so many milliseconds ago.
@@ -191,13 +205,6 @@ const stateOf = (span: Tracer.AnySpan): string | undefined => {
     if (at._tag === "ExternalSpan" || Option.isNone(at.parent)) return undefined
     at = at.parent.value
   }
-}
-
-const errorType = (cause: Cause.Cause<unknown>): string => {
-  if (Cause.isInterruptedOnly(cause)) return "interrupted"
-  const error = Cause.failureOption(cause)
-  if (Option.isNone(error)) return "defect"
-  return Predicate.hasProperty(error.value, "_tag") ? String(error.value._tag) : "_OTHER"
 }
 
 /** What a span ends with instead of an error whose text quotes values: they must not leave with it. */

@@ -66,6 +66,32 @@ layer(Servers, { excludeTestServices: true })("Worker, its spans", (it) => {
       )
     })))
 
+  it.effect("error.type is told by one rule, whatever the handler ends with", () =>
+    bench(Effect.gen(function*() {
+      const { group, send, stream } = yield* payments()
+      const { spans, tracer } = yield* recording
+      const ends = [
+        Effect.die(new TypeError("of Mrs Miller")),
+        Effect.die("defect"),
+        Effect.fail("typed"),
+        Effect.interrupt
+      ]
+      yield* Effect.forEach(ends, (_, i) => send({ account: i, pence: 1 }))
+      const worker = yield* Effect.fork(
+        Effect.withTracer(
+          Worker.run(source(group, "a"), ({ account }) => ends[account]!, { ...options, concurrency: 1 }),
+          tracer
+        )
+      )
+      yield* worked(group)
+      yield* Fiber.interrupt(worker)
+      for (const name of [`process ${stream}`, "transaction"]) {
+        expect(spans.filter((span) => span.name === name).map((span) => span.attributes.get("error.type"))).toEqual(
+          ["TypeError", "_OTHER", "_OTHER", "interrupted"]
+        )
+      }
+    })))
+
   it.effect("a batch has one span and one ack; one that was split and lost a message has failed", () =>
     bench(Effect.gen(function*() {
       const { group, send, stream } = yield* payments()

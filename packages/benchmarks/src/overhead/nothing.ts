@@ -45,6 +45,7 @@ export class Writes {
   add(): void {}
   committed(): void {}
   undone(): void {}
+  readonly mark = () => nothing
 }
 export const ended = nothing
 export const waiting = (wait: unknown): unknown => wait
@@ -59,6 +60,7 @@ export const useSpan = (_name: unknown, _options: unknown, body: (span: undefine
   body(undefined)
 export const isCollected = () => false
 export const record = () => Effect.void
+export const errorType = () => "_OTHER"
 export const attributes = nothing
 export const inject = Effect.succeed
 export const observed = (_delivery: unknown, _trace: unknown, handle: unknown): unknown => handle

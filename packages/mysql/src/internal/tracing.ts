@@ -11,7 +11,6 @@ import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Tracer from "effect/Tracer"
@@ -95,17 +94,15 @@ class BodyFailed extends Error {
 
 /** What COMMIT fails with carries the error. */
 const errorOf = (cause: Cause.Cause<unknown>): unknown => {
-  const failure = Option.getOrUndefined(Cause.failureOption(cause))
-  return Predicate.hasProperty(failure, "error") ? failure.error : failure
+  const error = Cause.squash(cause)
+  return Predicate.hasProperty(error, "error") ? error.error : error
 }
 
+/** The tag, or the class; never a message, which may hold values. */
 const errorType = (cause: Cause.Cause<unknown>): string => {
+  if (Cause.isInterruptedOnly(cause)) return "interrupted"
   const error = errorOf(cause)
-  return Predicate.hasProperty(error, "_tag")
-    ? String(error._tag)
-    : Cause.isInterruptedOnly(cause)
-    ? "interrupted"
-    : "_OTHER"
+  return Predicate.hasProperty(error, "_tag") ? String(error._tag) : Predicate.isError(error) ? error.name : "_OTHER"
 }
 
 const errnoOf = (cause: Cause.Cause<unknown>): number | undefined => {

@@ -6,6 +6,7 @@
 import * as MysqlError from "@safesync/mysql/MysqlError"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as RedisError from "@safesync/redis-streams/RedisError"
+import * as TraceContext from "@safesync/redis-streams/TraceContext"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -68,7 +69,7 @@ export const settling = <A, E>(
     const { delivery } = turn
     state.failed(cause)
     const disposition = decide(delivery, cause)
-    const type = typeOf(cause)
+    const type = TraceContext.errorType(cause)
     turn.failed = { type, disposition: names[disposition._tag] }
     const deadLetter = Effect.suspend(() =>
       settled(
@@ -130,24 +131,8 @@ export const settling = <A, E>(
 /** As in the metric. */
 const names = { Retry: "retry", DeadLetter: "dead_letter", Discard: "discard", Stop: "stop" } as const
 
-/** By OpenTelemetry's convention for `error.type`: the tag, or the class; never a message, which may hold values. */
-const typeOf = (cause: Cause.Cause<unknown>): string => {
-  const failure = Cause.failureOption(cause)
-  if (failure._tag === "Some") return nameOf(failure.value, "failure")
-  const defect = Cause.dieOption(cause)
-  return defect._tag === "Some" ? nameOf(defect.value, "defect") : "interrupted"
-}
-
 /** The text of an error of MySQL names tables and holds no value; that of anybody else's error might. */
 const describe = (cause: Cause.Cause<unknown>): string | undefined => {
   const failure = Cause.failureOption(cause)
   return failure._tag === "Some" && MysqlError.isMysqlError(failure.value) ? failure.value.message : undefined
-}
-
-const nameOf = (error: unknown, otherwise: string): string => {
-  const { _tag, name } = (typeof error === "object" && error !== null ? error : {}) as {
-    _tag?: unknown
-    name?: unknown
-  }
-  return typeof _tag === "string" ? _tag : typeof name === "string" ? name : otherwise
 }
