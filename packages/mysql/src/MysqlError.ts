@@ -1,8 +1,9 @@
 /**
  * What a statement can fail with. One tag for each failure that a caller acts on, classified once, by errno.
  *
- * Messages name the problem, a hint and the statement's text. They never hold a value of a row: the server's own
- * message is kept only for errors whose text is known to hold names and no values.
+ * Messages name the problem, a hint and the statement's text. They never hold a value of a row, unless the caller has written it
+ * into the text instead of binding it: the server's own message is kept only for errors whose text is known to hold names and no
+ * values.
  *
  * @since 0.1.0
  */
@@ -52,7 +53,7 @@ const fields = {
   sqlState: Schema.optional(Schema.String),
   /** The server's or the driver's symbol, such as `ER_LOCK_DEADLOCK` or `ECONNRESET`. */
   code: Schema.String,
-  /** The statement's text, its values left out. */
+  /** The statement's text, without the values that are bound. */
   statement: Schema.optional(Schema.String),
   /** What the server said, where that text cannot hold a value of a row. */
   detail: Schema.optional(Schema.String),

@@ -46,7 +46,8 @@ export const messagesRead: Metric.Metric.Counter<number> = counter(
 export const messagesAcked: Metric.Metric.Counter<number> = counter("messages_ack", "Entries acknowledged")
 
 /**
- * Stale pending entries taken over by `Reclaim`, from whichever consumer. Label: `stream`.
+ * Stale pending entries taken over, by `Reclaim` or by a read with the option `reclaim`, from whichever consumer: retries that are
+ * due and what was handed back among them. Label: `stream`.
  *
  * @category metrics
  * @since 0.1.0

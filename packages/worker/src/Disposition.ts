@@ -31,11 +31,13 @@ const { DeadLetter, Discard, Retry, Stop } = Data.taggedEnum<Disposition>()
 
 /**
  * Deliver it again later. The n-th failed attempt (as the server counts them, across processes) waits for the schedule's
- * n-th delay. A schedule that is done after n steps means: dead-letter after attempt n + 1.
+ * n-th delay. A schedule that is done after n steps means: dead-letter after attempt n + 1. It is run through from its start each
+ * time, with `undefined` as its input and a clock that begins at 0: schedules that count and space are meant, not `cron`, nor such as
+ * look at an error.
  *
  * The delay lives in the pending list, and it is `Reclaim` that takes the message out of it when its time has come, in this process or
- * another: **without `Reclaim.stream` in the source of some worker of the group it never comes again.** How soon after its delay it
- * comes depends on that stream's `every`. What exceeds the group's `minIdle` is waited for in this process first. With a `key` the
+ * another: **where no worker of the group has the option `reclaim` of `StreamConsumer.stream`, or a `Reclaim.stream`, in its source,
+ * it never comes again.** How soon after its delay it comes depends on the `every` of that. What exceeds the group's `minIdle` is waited for in this process first. With a `key` the
  * whole wait happens here, and needs no `Reclaim`.
  *
  * A schedule that ends gives up good messages while the database is away, since then every message fails. Give such failures, which

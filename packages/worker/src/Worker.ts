@@ -207,7 +207,7 @@ export const layer = <Id, E2, A, E1 extends E2, R1, B, E, R>(
 
 /**
  * Like `run`, with up to `size` messages in one transaction and one ack: the form for throughput. A batch is handled when
- * it is full or `within` is over. Of messages with the same id the handler sees one.
+ * it is full or `within` is over. With the inbox, the handler sees one of those with the same id.
  *
  * A batch that fails is rolled back and handled again in halves, each in a transaction of its own, until the message that
  * fails does so alone and goes to `onFailure`. A failure of no message in particular (no connection, a server that is read-only, a
