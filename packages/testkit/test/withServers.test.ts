@@ -121,7 +121,8 @@ layer(Layer.mergeAll(MysqlServer.layer, RedisServer.layer), { excludeTestService
     it.scoped.each(
       [
         [["no-such-command"], {}, /^The command "no-such-command" cannot be run: .*ENOENT$/m],
-        [[], {}, /^Usage: withServers COMMAND/],
+        [[], {}, /^Usage: with-servers COMMAND/],
+        [["--help"], {}, /^Usage: with-servers COMMAND/],
         [
           ["true"],
           { SAFESYNC_MYSQL_URL: "mysql://root:s3cret@127.0.0.1:1" },

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * `withServers COMMAND ARGUMENT…`: runs a command with one MySQL and one Redis server, whose URLs it finds in
+ * `with-servers COMMAND ARGUMENT…`: runs a command with one MySQL and one Redis server, whose URLs it finds in
  * SAFESYNC_MYSQL_URL and SAFESYNC_REDIS_URL. A server whose variable is set already is used as it is. Ends with the command's
  * exit code and leaves nothing behind.
  *
@@ -75,7 +75,9 @@ const runCommand = (command: string, args: ReadonlyArray<string>, env: Record<st
 
 const program = Effect.gen(function*() {
   const [command, ...args] = process.argv.slice(2)
-  if (command === undefined) return yield* Effect.fail(new Error("Usage: withServers COMMAND [ARGUMENT…]"))
+  if (command === undefined || command.startsWith("-")) {
+    return yield* Effect.fail(new Error("Usage: with-servers COMMAND [ARGUMENT…]"))
+  }
   const [[mysqlTook, mysql], [redisTook, redis]] = yield* Effect.all([
     Effect.timed(Effect.map(Layer.build(MysqlServer.layer), Context.get(MysqlServer.MysqlServer))),
     Effect.timed(Effect.map(Layer.build(RedisServer.layer), Context.get(RedisServer.RedisServer)))
