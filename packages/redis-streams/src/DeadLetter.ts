@@ -34,7 +34,7 @@ export interface DeadLetter {
   readonly id: string
   /** The stream from which it came. */
   readonly stream: string
-  /** Its id there. */
+  /** Its id there. Of an entry that was replayed and died again it is the replay's; its header `message-id` has the first one. */
   readonly originalId: string
   readonly group: string
   /** Who gave it up. */

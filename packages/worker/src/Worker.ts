@@ -46,7 +46,8 @@ export interface Worker<out E> {
 
 /**
  * What a handler's failure can be, as `onFailure` sees it: its own errors, the database's, those of the transaction around
- * it, and the end of its lease.
+ * it, and the end of its lease. An `onFailure` that is written inline needs no types. For one that stands apart, `E` is the
+ * handler's whole error: `Cause.Cause<Worker.Failure<Effect.Effect.Error<ReturnType<typeof handler>>>>`.
  *
  * @since 0.1.0
  * @category models
