@@ -70,6 +70,10 @@ export default tseslint.config(
   },
   { files: ["packages/*/src/index.ts"], rules: { "@effect/dprint": "off" } },
   // Examples show what a reader's own file would look like.
+  {
+    files: ["packages/*/test/guide/*.ts"],
+    rules: { "@effect/no-import-from-barrel-package": "off" }
+  },
   { files: ["scratchpad/examples/**/*.ts"], rules: { "@effect/no-import-from-barrel-package": "off", "@effect/dprint": "off" } },
   // Tests stand above every floor of their own package and may use the testkit.
   { files: ["packages/*/test/**/*.ts", "packages/*/typetest/**/*.ts"], rules: { "import-x/no-restricted-paths": "off" } },

@@ -12,12 +12,16 @@ export interface Program {
   readonly ended: Effect.Effect<string | null>
 }
 
-/** A file of the examples with these variables, until the scope closes. */
-export const start = (file: string, env: Record<string, string>): Effect.Effect<Program, never, Scope> =>
+/** A file of the examples with these variables and arguments, until the scope closes. */
+export const start = (
+  file: string,
+  env: Record<string, string>,
+  args: ReadonlyArray<string> = []
+): Effect.Effect<Program, never, Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const program = new URL(`../../../.cache/bundle/examples/${file.replace(/ts$/, "js")}`, import.meta.url)
-      const child = fork(fileURLToPath(program), [], { env: { ...process.env, ...env } })
+      const child = fork(fileURLToPath(program), args, { env: { ...process.env, ...env } })
       const ended = Deferred.unsafeMake<string | null>(FiberId.none)
       child.once("exit", (_, signal) => Deferred.unsafeDone(ended, Effect.succeed(signal)))
       return {

@@ -5,11 +5,13 @@ import { expect, it } from "@effect/vitest"
 import * as Inbox from "@safesync/mysql/Inbox"
 import * as Outbox from "@safesync/mysql/Outbox"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import { until } from "@safesync/testkit/Eventually"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
+import * as Chunk from "effect/Chunk"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -17,7 +19,11 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import { once } from "node:events"
+import { type AddressInfo, createServer } from "node:net"
 import { creditKeepsTheContract } from "../worker/contract.js"
+import { billing } from "../worker/failures.js"
 import { placeOrder, relay, takeFromStock } from "../worker/outbox.js"
 import { alive, BillingLive, group, Payment, ready } from "../worker/service.js"
 import { upkeep } from "../worker/upkeep.js"
@@ -40,6 +46,21 @@ const accounts = Effect.flatMap(SqlClient, (sql) =>
   ))
 
 const pence = one("SELECT pence AS n FROM account WHERE id = 1")
+
+const mysqlUrl = Effect.gen(function*() {
+  const url = new URL(Redacted.value((yield* MysqlServer.MysqlServer).url))
+  url.pathname = `/${(yield* MysqlClient.MysqlClient).config.database}`
+  return url.href
+})
+
+const freePort = Effect.promise(async () => {
+  const server = createServer().listen(0, "127.0.0.1")
+  await once(server, "listening")
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, "close")
+  return port
+})
 
 const settled = Effect.flatMap(group, (group) =>
   until(ConsumerGroup.info(group), ({ lag, pending }) => Option.contains(lag, 0) && pending === 0))
@@ -66,12 +87,10 @@ it.scopedLive("service: a worker as a layer, with its configuration and its prob
 it.scopedLive("recovery: killed between COMMIT and ack, and started again under the same name or another one", () =>
   Effect.gen(function*() {
     yield* accounts
-    const { config } = yield* MysqlClient.MysqlClient
-    const mysql = new URL(Redacted.value((yield* MysqlServer.MysqlServer).url))
-    mysql.pathname = `/${config.database}`
+    const mysql = yield* mysqlUrl
     const redis = Redacted.value((yield* RedisServer.RedisServer).url)
     const run = (consumer: string, crash: string) =>
-      start("worker/recovery.ts", { MYSQL_URL: mysql.href, REDIS_URL: redis, CONSUMER: consumer, CRASH: crash })
+      start("worker/recovery.ts", { MYSQL_URL: mysql, REDIS_URL: redis, CONSUMER: consumer, CRASH: crash })
     for (const [first, second, total] of [["a", "a", 5], ["b", "c", 10]] as const) {
       yield* send
       expect(yield* Effect.flatMap(run(first, "yes"), ({ ended }) => ended)).toBe("SIGKILL")
@@ -84,12 +103,68 @@ it.scopedLive("recovery: killed between COMMIT and ack, and started again under 
     }
   }).pipe(Effect.provide(services)), 180_000)
 
+it.scopedLive("failures, deadLetters: what no retry can mend is given up, told why, and sent again when it can be handled", () =>
+  Effect.gen(function*() {
+    yield* accounts
+    const worker = yield* Effect.fork(Effect.withConfigProvider(billing, ConfigProvider.fromMap(new Map([["CONSUMER", "billing-1"]]))))
+    const payments = yield* StreamProducer.make({ stream: "payments", schema: Payment })
+    yield* StreamProducer.send(payments, { account: 9, pence: 7 })
+    const letters = Effect.map(
+      Effect.flatMap(group, (group) => Stream.runCollect(Stream.catchTag(DeadLetter.stream(group), "NoGroup", () => Stream.empty))),
+      Chunk.toReadonlyArray
+    )
+    const [letter] = yield* until(letters, ({ length }) => length === 1)
+    expect(letter).toMatchObject({ attempts: 1, reason: expect.stringContaining("there is no account 9") })
+
+    const sql = yield* SqlClient
+    yield* sql`INSERT INTO account VALUES (9, 0)`
+    const env = { REDIS_URL: Redacted.value((yield* RedisServer.RedisServer).url) }
+    const command = (...args: ReadonlyArray<string>) =>
+      Effect.flatMap(start("worker/deadLetters.ts", env, args), ({ ended }) => ended)
+    yield* command("list")
+    yield* command("replay", "0-1")
+    expect(yield* letters).toEqual([letter])
+    yield* command("replay", letter!.id)
+    yield* until(one("SELECT pence AS n FROM account WHERE id = 9"), (n) => n === 7)
+    yield* settled
+    expect(yield* letters).toEqual([])
+    yield* Fiber.interrupt(worker)
+  }).pipe(Effect.provide(services)), 60_000)
+
+it.scopedLive("everything: one process works, relays, keeps house and is scraped, and ends at SIGTERM", () =>
+  Effect.gen(function*() {
+    yield* accounts
+    yield* Outbox.migration
+    const sql = yield* SqlClient
+    yield* sql`CREATE TABLE orders (id INT PRIMARY KEY, article INT NOT NULL)`
+    yield* placeOrder(1, 1)
+    yield* send
+    const port = yield* freePort
+    const { signal, ended } = yield* start("worker/everything.ts", {
+      MYSQL_URL: yield* mysqlUrl,
+      REDIS_URL: Redacted.value((yield* RedisServer.RedisServer).url),
+      CONSUMER: "billing-1",
+      OTEL_METRICS_EXPORTER: "prometheus",
+      OTEL_EXPORTER_PROMETHEUS_PORT: String(port)
+    })
+    const page = Effect.tryPromise(() => fetch(`http://127.0.0.1:${port}/metrics`).then((response) => response.text()))
+    const line = (name: string, value: string) => new RegExp(`^coti_safesync_${name}\\S* ${value}$`, "m")
+    yield* until(Effect.orElseSucceed(page, () => ""), (text) =>
+      [
+        line(`worker_deliveries_total{stream="payments",disposition="acked"}`, "1"),
+        line(`worker_outbox_published_total{stream="ordered"}`, "1"),
+        line(`queue_lag{stream="payments",group="billing"}`, ".+"),
+        line("db_outbox_updated_timestamp_seconds", ".+")
+      ].every((line) => line.test(text)))
+    expect(yield* pence).toBe(5)
+    yield* signal("SIGTERM")
+    expect(yield* ended).toBe(null)
+  }).pipe(Effect.provide(services)), 60_000)
+
 it.scopedLive("payments: from an empty database on, and a message that fails is tried again", () =>
   Effect.gen(function*() {
-    const { config } = yield* MysqlClient.MysqlClient
-    const mysql = new URL(Redacted.value((yield* MysqlServer.MysqlServer).url))
-    mysql.pathname = `/${config.database}`
-    const env = { MYSQL_URL: mysql.href, REDIS_URL: Redacted.value((yield* RedisServer.RedisServer).url) }
+    const mysql = yield* mysqlUrl
+    const env = { MYSQL_URL: mysql, REDIS_URL: Redacted.value((yield* RedisServer.RedisServer).url) }
     expect(yield* Effect.flatMap(start("paymentsSetup.ts", env), ({ ended }) => ended)).toBe(null)
     const sql = yield* SqlClient
     yield* sql`INSERT INTO account VALUES (2, 0)`

@@ -13,7 +13,7 @@ const credit = ({ account, pence }: typeof Payment.Type) =>
 export const group = ConsumerGroup.make({ stream: "payments", group: "billing", schema: Payment, startId: "0", minIdle: "30 seconds" })
 
 /** New entries, those to be retried, and what dead processes have left behind; it goes on when Redis is back. */
-const deliveries = Stream.unwrap(Effect.gen(function*() {
+export const deliveries = Stream.unwrap(Effect.gen(function*() {
   const consumer = yield* Config.string("CONSUMER")
   const billing = yield* group
   yield* ConsumerGroup.create(billing)

@@ -1,6 +1,6 @@
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import { NodeRuntime } from "@effect/platform-node"
 import { Telemetry } from "@safesync/opentelemetry"
-import * as Effect from "effect/Effect"
+import { Effect } from "effect"
 
 declare const worker: Effect.Effect<void>
 

@@ -1,13 +1,5 @@
-import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
-import * as Delivery from "@safesync/redis-streams/Delivery"
-import * as Redis from "@safesync/redis-streams/Redis"
-import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
-import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
-import * as Config from "effect/Config"
-import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
+import { ConsumerGroup, Delivery, Redis, StreamConsumer, StreamProducer } from "@safesync/redis-streams"
+import { Config, Effect, Schedule, Schema, Stream } from "effect"
 
 const Payment = Schema.Struct({ account: Schema.Int, pence: Schema.Int })
 

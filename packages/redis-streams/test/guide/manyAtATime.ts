@@ -1,7 +1,5 @@
-import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
-import * as Delivery from "@safesync/redis-streams/Delivery"
-import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
-import type * as Effect from "effect/Effect"
+import { type ConsumerGroup, Delivery, StreamConsumer } from "@safesync/redis-streams"
+import type { Effect } from "effect"
 
 /** `n` deliveries at a time, each acked when its handler has succeeded. The first failure ends all of them. */
 export const useMany = <A, E, R>(

@@ -1,22 +1,20 @@
-import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
-import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
-import * as Delivery from "@safesync/redis-streams/Delivery"
-import * as Redis from "@safesync/redis-streams/Redis"
-import { isTransient } from "@safesync/redis-streams/RedisError"
-import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
-import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
-import * as Config from "effect/Config"
-import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
-import * as Stream from "effect/Stream"
+import {
+  ConsumerGroup,
+  DeadLetter,
+  Delivery,
+  Redis,
+  RedisError,
+  StreamConsumer,
+  StreamProducer
+} from "@safesync/redis-streams"
+import { Config, Effect, Option, Schedule, Stream } from "effect"
 
 /** May be repeated: it makes one entry for each invoice, whatever happens to a reply. */
 export const sendInvoice = <A>(producer: StreamProducer.StreamProducer<A>, invoice: string, payment: A) =>
   StreamProducer.sendOnce(producer, payment, { key: invoice, remember: "1 day" }).pipe(
     Effect.retry({
       schedule: Schedule.exponential("50 millis").pipe(Schedule.intersect(Schedule.recurs(8))),
-      while: (error) => error._tag !== "InvalidOptions" && error._tag !== "ParseError" && isTransient(error)
+      while: (error) => error._tag !== "InvalidOptions" && error._tag !== "ParseError" && RedisError.isTransient(error)
     })
   )
 
