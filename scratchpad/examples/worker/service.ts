@@ -41,6 +41,7 @@ export const alive = Effect.flatMap(Billing, (worker) => Effect.map(worker.statu
 export const ready = Effect.flatMap(Billing, (worker) => Effect.map(worker.status, ({ state }) => state === "running"))
 
 export const ServersLive = Layer.merge(
-  MysqlClient.layerConfig({ url: Config.redacted("MYSQL_URL"), maxConnections: Config.succeed(8) }),
+  // eight for the worker, the rest for a relay, reports and upkeep
+  MysqlClient.layerConfig({ url: Config.redacted("MYSQL_URL"), maxConnections: Config.succeed(10) }),
   Redis.layerConfig({ url: Config.redacted("REDIS_URL") })
 )
