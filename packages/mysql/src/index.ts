@@ -88,8 +88,9 @@ export * as LockParty from "./LockParty.js"
 /**
  * What a statement can fail with. One tag for each failure that a caller acts on, classified once, by errno.
  *
- * Messages name the problem, a hint and the statement's text. They never hold a value of a row: the server's own
- * message is kept only for errors whose text is known to hold names and no values.
+ * Messages name the problem, a hint and the statement's text. They never hold a value of a row, unless the caller has written it
+ * into the text instead of binding it: the server's own message is kept only for errors whose text is known to hold names and no
+ * values.
  *
  * @since 0.1.0
  */
@@ -157,9 +158,9 @@ export * as RowLock from "./RowLock.js"
  * | COMMIT's answer | what follows | what the caller sees |
  * |---|---|---|
  * | OK | connection back to the pool | the body's value |
- * | an error of the server | ROLLBACK | `CommitFailed`: nothing was written |
+ * | an error of the server, other than 1317 | ROLLBACK | `CommitFailed`: nothing was written |
  * | none: the connection was closed before COMMIT was sent | discard | `TransactionAborted`: nothing was written |
- * | none: the connection died, or the bound passed | discard, end the session on the server | `CommitOutcomeUnknown`; with a `commitOracle` what it found: the value, or `CommitFailed` |
+ * | none: the connection died, or the bound passed; or 1317, somebody has killed it | discard, end the session on the server | `CommitOutcomeUnknown`; with a `commitOracle` what it found: the value, or `CommitFailed` |
  *
  * What other fibers still run when the body ends: before COMMIT it is waited for, and COMMIT follows if the transaction is
  * open by then; who is interrupted meanwhile rolls back. Before ROLLBACK it is cancelled. Neither takes new statements: they
