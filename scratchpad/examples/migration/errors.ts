@@ -2,7 +2,7 @@ import { SqlClient } from "@effect/sql"
 import { AdvisoryLock, Transaction } from "@safesync/mysql"
 import { Effect } from "effect"
 
-/** DbWriteError and LockTimeoutError are tags now, and each says what can be done: the compiler knows which are left. */
+/** LockTimeoutError and SQLAlchemy's errors are tags now, and each says what can be done: the compiler knows which are left. */
 export const book = (id: number) =>
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
