@@ -69,6 +69,16 @@ layer(RedisServer.layer, { excludeTestServices: true })("Redis", (it) => {
       yield* until(Effect.either(redis.command("PING")), (reply) => reply._tag === "Right")
     }))
 
+  it.scoped("a process that was asleep for longer than the command's time still takes the answer", () =>
+    Effect.gen(function*() {
+      // Not through a proxy: that would be asleep as well.
+      const { url } = yield* RedisServer.RedisServer
+      const redis = yield* connect({ url, commandTimeout: "50 millis" })
+      const asleep = Effect.sync(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200))
+      const [answer] = yield* Effect.all([redis.command("PING"), asleep], { concurrency: 2 })
+      assert.strictEqual(answer, "PONG")
+    }))
+
   it.scoped("a read that blocks is given up when the server falls silent beyond its block time", () =>
     Effect.gen(function*() {
       const { proxy, redis } = yield* throughProxy({ commandTimeout: "200 millis" })

@@ -186,7 +186,7 @@ export class Connection {
   }
 
   private armWatchdog(millis: number): void {
-    this.watchdog = setTimeout(() => {
+    const look = () => {
       this.watchdog = undefined
       if (this.inFlight === 0) {
         return
@@ -197,7 +197,9 @@ export class Connection {
       }
       this.stalled = true
       this.destroy()
-    }, millis)
+    }
+    // Timers come before what sockets bring, and this after it: when the process was asleep, the answer is there.
+    this.watchdog = setTimeout(() => setImmediate(look), millis)
     this.watchdog.unref()
   }
 }

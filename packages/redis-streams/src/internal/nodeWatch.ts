@@ -14,9 +14,9 @@ export const watchNode = (node: Redis, timeout: number, onSilence: (silent: bool
     stream.on("data", () => {
       busySince = undefined
     })
-    const timer = setInterval(() => {
+    const look = () => {
       const now = performance.now()
-      if (owed.length === 0) {
+      if (owed.length === 0 || stream.destroyed) {
         busySince = undefined
       } else if (busySince === undefined) {
         busySince = now
@@ -25,7 +25,9 @@ export const watchNode = (node: Redis, timeout: number, onSilence: (silent: bool
         stream.once("close", () => setImmediate(onSilence, false))
         stream.destroy(new Error("the node did not answer in time"))
       }
-    }, Math.max(timeout / 4, 1))
+    }
+    // Timers come before what sockets bring, and this after it: when the process was asleep, the answer is there.
+    const timer = setInterval(() => setImmediate(look), Math.max(timeout / 4, 1))
     timer.unref()
     stream.once("close", () => clearInterval(timer))
   })
