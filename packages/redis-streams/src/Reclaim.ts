@@ -178,8 +178,7 @@ const makePass = <A>(
         }))
       })
     return {
-      next: (limit) =>
-        Effect.suspend(() => fetched.hasMore ? fetched.deliver : Effect.zipRight(take(limit), fetched.deliver)),
+      next: (limit) => Effect.suspend(() => fetched.hasMore ? fetched.deliver : fetched.claim(take(limit))),
       get done() {
         return cursor === start && !fetched.hasMore
       }

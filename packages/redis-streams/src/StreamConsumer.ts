@@ -118,23 +118,22 @@ export const next = <A>(
     const deadline = performance.now() + block
 
     type Found = Effect.Effect<Option.Option<Delivery<A>>, RedisError>
-    const delivered = Effect.map(fetched.deliver, Chunk.head)
-    const orElse = (rest: Found): Found =>
-      Effect.flatMap(delivered, (delivery) => Option.isSome(delivery) ? Effect.succeed(delivery) : rest)
+    const orElse = (chunk: Effect.Effect<Chunk.Chunk<Delivery<A>>, RedisError>, rest: Found): Found =>
+      Effect.flatMap(chunk, (chunk) => Chunk.isEmpty(chunk) ? rest : Effect.succeed(Chunk.head(chunk)))
 
-    const fromOwn: Found = Effect.suspend(() => {
-      if (inFlight.own === undefined) {
-        return fromNew
-      }
-      const read = Effect.map(reads.readOwn(fetched, inFlight.own, 1), (next) => {
+    const fromOwn: Found = Effect.suspend(() =>
+      inFlight.own === undefined ? fromNew : orElse(fetched.claim(readOwn), fromOwn)
+    )
+    const readOwn = Effect.suspend(() =>
+      // Another call may have seen the end while this one waited for it.
+      inFlight.own === undefined ? Effect.void : Effect.map(reads.readOwn(fetched, inFlight.own, 1), (next) => {
         inFlight.own = next
       })
-      return Effect.zipRight(read, orElse(fromOwn))
-    })
+    )
     // What came and is no delivery has been dealt with: it was undecodable, for another group, or runs here already.
     const fromNew: Found = Effect.flatMap(
       reads.readNewNow(fetched, 1),
-      (found) => found ? orElse(fromNew) : wait
+      (found) => found ? orElse(fetched.deliver, fromNew) : wait
     )
     const wait: Found = Effect.suspend(() => {
       const left = Math.ceil(deadline - performance.now())
@@ -145,7 +144,7 @@ export const next = <A>(
         reserve(fetched),
         (blocking) => reads.readNew(fetched, blocking, 1, left, () => -Infinity)
       )
-      return Effect.zipRight(Effect.scoped(read), orElse(fromNew))
+      return Effect.zipRight(Effect.scoped(read), orElse(fetched.deliver, fromNew))
     })
     return yield* Effect.onError(fromOwn, (cause) =>
       Effect.sync(() => {
@@ -258,7 +257,7 @@ const reading = <A>(
       if (connection === undefined) {
         return Effect.zipRight(connect, next)
       }
-      return Effect.zipRight(own === undefined ? takeNew : takeOwn, fetched.deliver)
+      return own === undefined ? Effect.zipRight(takeNew, fetched.deliver) : fetched.claim(takeOwn)
     })
 
     const reconnected = (error: RedisError) => {

@@ -95,6 +95,19 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
       expect(seen).toEqual([[1, 2], [2, 2], [3, 2], [4, 1]].map(Option.some).concat(Option.none() as never))
     }))
 
+  it.scoped("L16: of those who ask at the same time, each is given another one of what is pending", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      const { url } = yield* RedisServer.RedisServer
+      yield* send(3)
+      yield* Effect.flatMap(
+        deliveries(group, 3),
+        Effect.forEach((delivery) => Effect.exit(Delivery.use(delivery, () => Effect.fail("later"))))
+      ).pipe(Effect.scoped, Effect.provide(Redis.layer({ url })))
+      const seen = yield* Effect.all(Array.from({ length: 8 }, () => take(group, "a")), { concurrency: "unbounded" })
+      expect(seen.flatMap(Option.toArray)).toEqual([[1, 2], [2, 2], [3, 2]])
+    }))
+
   it.scoped("L16, L21: after a call that failed, what it may have lost comes first", () =>
     Effect.gen(function*() {
       const { group, producer, send } = yield* freshGroup()

@@ -111,6 +111,11 @@ export class Fetched<in out A> {
     })
   })
 
+  /** What a read of entries that may be pending for this very consumer brings, as deliveries. */
+  claim(read: Effect.Effect<void, RedisError>): Effect.Effect<Chunk.Chunk<Delivery<A>>, RedisError> {
+    return this.holder.inFlight.claiming.withPermits(1)(Effect.zipRight(read, this.deliver))
+  }
+
   /**
    * For steps whose outcome must be known here, since the server has delivered or settled something. Whoever is
    * interrupted waits for them, but not for as long as a command may take. What arrives later is handed back then.

@@ -3,6 +3,7 @@
  * It keeps a consumer from being given again what it already has, when it reads its own pending entries after a
  * reconnect or reclaims what is stale, and it is what renewal looks after: once for all streams of the consumer.
  */
+import * as Effect from "effect/Effect"
 import { Acks } from "./acks.js"
 import type { Connection } from "./connection.js"
 // eslint-disable-next-line import-x/no-restricted-paths -- the type alone: a connection holds leases and does not know what they are
@@ -14,6 +15,8 @@ export class Entries extends Map<string, Lease<unknown>> {
   own: string | undefined = "-"
   /** Whether somebody looks after the leases. */
   renewing = false
+  /** For those who claim entries: what one has just been given is in flight before the next one asks, and not given twice. */
+  readonly claiming: Effect.Semaphore = Effect.unsafeMakeSemaphore(1)
 
   constructor(readonly acks: Acks) {
     super()
