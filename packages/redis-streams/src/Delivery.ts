@@ -22,14 +22,14 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { dual } from "effect/Function"
+import { dual, identity } from "effect/Function"
 import type * as Pipeable from "effect/Pipeable"
 import type * as Scope from "effect/Scope"
 import * as deadEntry from "./internal/deadEntry.js"
-import { end, type Lease, parked } from "./internal/lease.js"
+import { type Lease, parked } from "./internal/lease.js"
 import * as options from "./internal/options.js"
 import { givenBack } from "./internal/release.js"
-import { running } from "./internal/running.js"
+import { end, running } from "./internal/running.js"
 import * as scripts from "./internal/scripts.js"
 import type { InvalidOptions, RedisError } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
@@ -84,9 +84,9 @@ export const use: {
   const lease = self as Lease<A>
   // Uninterruptible around the handler only: between its success and the ack nothing may come.
   return Effect.uninterruptibleMask((restore) => {
-    const check = lease.begin()
+    const check = lease.begin(restore)
     const run = running([lease], restore, () => f(self.value))
-    return check === undefined ? run : Effect.zipRight(restore(check), run)
+    return check === undefined ? run : Effect.zipRight(check, run)
   })
 })
 
@@ -104,8 +104,8 @@ export const useMany = <A, B, E, R>(
   Effect.uninterruptibleMask((restore) => {
     const leases = deliveries as ReadonlyArray<Lease<A>>
     const checks = leases.flatMap((lease) => {
-      const check = lease.begin()
-      return check === undefined ? [] : [Effect.catchTag(check, "LeaseLost", () => Effect.void)]
+      const check = lease.begin(restore)
+      return check === undefined ? [] : [Effect.uninterruptible(Effect.catchTag(check, "LeaseLost", () => Effect.void))]
     })
     const run = Effect.suspend(() => {
       const begun = checks.length === 0 ? leases : leases.filter(({ state }) => state === "running")
@@ -134,7 +134,7 @@ export const scoped = <A>(self: Delivery<A>): Effect.Effect<A, never, Scope.Scop
   const lease = self as Lease<A>
   return Effect.acquireRelease(
     Effect.withFiberRuntime<A>((fiber) => {
-      const check = lease.begin()
+      const check = lease.begin(identity)
       return Effect.map(
         check === undefined ? Effect.void : Effect.orDie(check),
         () => {

@@ -15,18 +15,9 @@
  * A delivery that nobody has begun within `minIdle` is released: it may have been dropped, and waits for nobody then. As
  * long as it is not begun, its delivery does not count: the count is given back (`RETRYCOUNT`) when a third of `minIdle`
  * is over or it is handed back, and taken again when it is begun.
- *
- * Release, exit × state:
- *
- * exit of the handler   | running                             | settled (by the handler itself) | lost
- * ----------------------|-------------------------------------|---------------------------------|---------------------
- * success               | ack; a failed ack is the result     | the handler's result            | ack: the work is done
- * failure, defect       | no ack, released                    | the handler's failure           | the handler's failure
- * interruption          | no ack, released                    | interruption                    | `LeaseLost`
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import type * as MetricLabel from "effect/MetricLabel"
@@ -35,7 +26,6 @@ import type { Service } from "../Redis.js"
 import { LeaseLost, type RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
 import { type Headers, messageIdHeader } from "../StreamEntry.js"
-import * as TraceContext from "../TraceContext.js"
 import type { Entries } from "./inFlight.js"
 import { renew } from "./renewal.js"
 import * as scripts from "./scripts.js"
@@ -59,6 +49,9 @@ export interface Holder {
 
 /** Owner of entries that wait for their retry: nobody who reads "its own" pending entries at start. */
 export const parked = "safesync.parked"
+
+/** Makes what it is given as interruptible as it was before a mask. */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 type State = "fetched" | "asked" | "running" | "ended" | "released" | "handed" | "settled" | "lost"
 
@@ -113,42 +106,50 @@ export class Lease<out A> extends Pipeable.Class() {
     return performance.now() - this.freshAt
   }
 
-  /** Marks it as running; or answers with what must be asked of the server before that. */
-  begin(): Effect.Effect<void, RedisError> | undefined {
-    if (this.state === "fetched" && this.age < this.holder.minIdle / 3) {
+  /**
+   * Marks it as running; or answers with what must be asked of the server before that. To be run uninterruptibly, but for what
+   * `restore` is given: nobody would end what was interrupted between a state and what is done about it.
+   */
+  begin(restore: Restore): Effect.Effect<void, RedisError> | undefined {
+    if (this.state === "fetched" && this.age < this.holder.minIdle / 3 && !this.isReplaced) {
       this.state = "running"
       return undefined
     }
-    switch (this.state) {
-      case "fetched":
-      case "released":
-      case "handed":
-        return this.isReplaced ? this.lose("Delivery.use") : this.ask("Delivery.use")
-      case "lost":
-        return this.lose("Delivery.use")
-      default:
-        return Effect.dieMessage(`The delivery ${this.id} of ${this.stream} is ${this.state} already`)
-    }
+    return Effect.suspend(() => {
+      switch (this.state) {
+        case "fetched":
+        case "released":
+        case "handed":
+          return this.isReplaced ? this.lose("Delivery.use") : this.ask("Delivery.use", restore)
+        case "lost":
+          return this.lose("Delivery.use")
+        default:
+          return Effect.dieMessage(`The delivery ${this.id} of ${this.stream} is ${this.state} already`)
+      }
+    })
   }
 
   /** A closing stream does not hand back what is being asked for. */
-  private ask(command: string): Effect.Effect<void, RedisError> {
+  private ask(command: string, restore: Restore): Effect.Effect<void, RedisError> {
     const before = this.state
     this.state = "asked"
-    return Effect.onExit(this.hold(command, this.holder.consumer, "0", this.count), (exit) =>
-      Effect.sync(() => {
-        if (exit._tag === "Success") {
-          this.state = "running"
-          this.holder.inFlight.set(this.id, this)
-        } else if (this.state === "asked") {
-          if (before === "fetched" && !this.holder.closed && Cause.isInterruptedOnly(exit.cause)) {
-            this.state = before
-          } else {
-            // Nobody may come back to it. In flight, this process would never be given the entry again.
-            this.leave("released")
+    return Effect.onExit(
+      restore(this.hold(command, this.holder.consumer, "0", this.count)),
+      (exit) =>
+        Effect.sync(() => {
+          if (exit._tag === "Success") {
+            this.state = "running"
+            this.holder.inFlight.set(this.id, this)
+          } else if (this.state === "asked") {
+            if (before === "fetched" && !this.holder.closed && Cause.isInterruptedOnly(exit.cause)) {
+              this.state = before
+            } else {
+              // Nobody may come back to it. In flight, this process would never be given the entry again.
+              this.leave("released")
+            }
           }
-        }
-      }))
+        })
+    )
   }
 
   /** The fiber that is interrupted if the lease is lost. */
@@ -185,7 +186,12 @@ export class Lease<out A> extends Pipeable.Class() {
       const asked = performance.now()
       const fence = this.fence
       const args = [group, consumer, owner, idle, this.id, String(fence), String(count)]
-      return Effect.flatMap(redis.script(scripts.hold, [stream], args), (reply) => {
+      const asking = Effect.onError(redis.script(scripts.hold, [stream], args), () =>
+        Effect.sync(() => {
+          // Nobody knows whether it has the new count. Under the higher one it is held either way.
+          this.fence = Math.max(this.fence, count)
+        }))
+      return Effect.flatMap(asking, (reply) => {
         const [taken, gone, deleted] = reply as scripts.NotHeld
         if (taken.length > 0 && this.fence !== fence) {
           // It was this process that has claimed it in the meantime.
@@ -228,73 +234,4 @@ export class Lease<out A> extends Pipeable.Class() {
       this.holder.inFlight.delete(this.id)
     }
   }
-}
-
-/** The table above, for a handler of one or more deliveries that has ended. */
-export const end = <B, E>(
-  leases: ReadonlyArray<Lease<unknown>>,
-  exit: Exit.Exit<B, E>
-): Effect.Effect<B, E | RedisError> => {
-  if (exit._tag === "Failure") {
-    const lost = leases.find(({ state }) => state === "lost")
-    for (const lease of leases) {
-      if (lease.state === "running" || lease.state === "ended") {
-        lease.leave("released")
-      }
-    }
-    return lost !== undefined && Cause.isInterruptedOnly(exit.cause) ? Effect.fail(lost.lost("Delivery.use")) : exit
-  }
-  const done = leases.filter(({ state }) => state !== "settled")
-  if (done.length === 0) {
-    return exit
-  }
-  for (const lease of done) {
-    if (lease.state === "running") {
-      // From here on its absence from the pending list is no sign of a lost lease.
-      lease.state = "ended"
-    }
-  }
-  return acked(done, exit)
-}
-
-// internal
-
-/** A state is left when the answer is here, which the fiber is only told later. */
-const acked = <B, E>(
-  leases: ReadonlyArray<Lease<unknown>>,
-  exit: Exit.Exit<B, E>
-): Effect.Effect<B, E | RedisError> => {
-  const { inFlight } = leases[0]!.holder
-  const others = leases.filter(({ holder }) => holder.inFlight !== inFlight)
-  const mine = others.length === 0 ? leases : leases.filter(({ holder }) => holder.inFlight === inFlight)
-  const ack = Effect.async<B, E | RedisError>((resume) =>
-    inFlight.acks.ack(mine.map(({ id }) => id), (error) => {
-      for (const lease of mine) lease.leave(error === undefined ? "settled" : "released")
-      resume(error === undefined ? exit : Effect.fail(error))
-    })
-  )
-  const { group, messageId, stream } = leases[0]!
-  const spanned = Effect.withFiberRuntime<B, E | RedisError>((fiber) =>
-    TraceContext.isCollected(fiber)
-      ? TraceContext.useSpan(
-        `ack ${stream}`,
-        () => ({
-          kind: "client",
-          attributes: TraceContext.attributes(
-            stream,
-            "ack",
-            mine.length === 1 ? { group, messageId } : { group, count: mine.length }
-          )
-        }),
-        () => ack
-      )
-      : ack
-  )
-  return others.length === 0 ? spanned : Effect.matchEffect(spanned, {
-    onFailure: (error) => {
-      for (const lease of others) lease.leave("released")
-      return Effect.fail(error)
-    },
-    onSuccess: () => acked(others, exit)
-  })
 }

@@ -73,7 +73,7 @@ export const renew = (holder: Holder): Effect.Effect<void> => {
 // internal
 
 const renewPage = (holder: Holder, page: ReadonlyArray<Lease<unknown>>): Effect.Effect<void, RedisError> =>
-  hold(holder, "0", page, (lease) => lease.count, (held, { deleted, gone, taken }) => {
+  hold(holder, "running", "0", page, (lease) => lease.count, (held, { deleted, gone, taken }) => {
     const { consumer, labels, stream } = holder
     const running = (lease: Lease<unknown>) => lease.state === "running"
     // A group that was created again has an empty pending list, and the handler may be the last that has the message.
@@ -91,7 +91,7 @@ const renewPage = (holder: Holder, page: ReadonlyArray<Lease<unknown>>): Effect.
 
 /** Their idle time stays as it is. A delivery that is begun meanwhile takes its count again, behind this. */
 const giveCountBack = (holder: Holder, page: ReadonlyArray<Lease<unknown>>): Effect.Effect<void, RedisError> =>
-  hold(holder, "", page, (lease) => lease.count - 1, (_, { deleted, gone, taken }) => {
+  hold(holder, "fetched", "", page, (lease) => lease.count - 1, (_, { deleted, gone, taken }) => {
     for (const lease of [...taken, ...gone, ...deleted]) {
       if (lease.state === "fetched") lease.leave("lost")
     }
@@ -103,6 +103,7 @@ type NotHeld = Record<"taken" | "gone" | "deleted", ReadonlyArray<Lease<unknown>
 
 const hold = (
   { consumer, group, redis, stream }: Holder,
+  state: "running" | "fetched",
   idle: string,
   page: ReadonlyArray<Lease<unknown>>,
   count: (lease: Lease<unknown>) => number,
@@ -112,9 +113,13 @@ const hold = (
     const args = [group, consumer, consumer, idle]
     const sent = new Map<string, { readonly lease: Lease<unknown>; readonly fence: number }>()
     for (const lease of page) {
-      args.push(lease.id, String(lease.fence), String(count(lease)))
-      sent.set(lease.id, { lease, fence: lease.fence })
+      // While earlier pages were asked about, one may have begun or ended: it has another count or owner then.
+      if (lease.state === state) {
+        args.push(lease.id, String(lease.fence), String(count(lease)))
+        sent.set(lease.id, { lease, fence: lease.fence })
+      }
     }
+    if (sent.size === 0) return Effect.void
     return Effect.flatMap(redis.script(scripts.hold, [stream], args), (reply) => {
       const [taken, gone, deleted] = (reply as scripts.NotHeld).map((ids) =>
         ids.flatMap((id) => {

@@ -1,4 +1,15 @@
-/** A handler while it runs: what interrupts it, and what its end means for the deliveries. */
+/**
+ * A handler while it runs: what interrupts it, and what its end means for the deliveries.
+ *
+ * Release, exit × state:
+ *
+ * exit of the handler   | running                             | settled (by the handler itself) | lost
+ * ----------------------|-------------------------------------|---------------------------------|---------------------
+ * success               | ack; a failed ack is the result     | the handler's result            | ack: the work is done
+ * failure, defect       | no ack, released                    | the handler's failure           | the handler's failure
+ * interruption          | no ack, released                    | interruption                    | `LeaseLost`
+ */
+import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -8,7 +19,8 @@ import type * as FiberRefs from "effect/FiberRefs"
 import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
 import type { RedisError } from "../RedisError.js"
-import { end, type Lease } from "./lease.js"
+import * as TraceContext from "../TraceContext.js"
+import type { Lease, Restore } from "./lease.js"
 
 /**
  * In a fiber of its own, so that it can be interrupted alone if a lease is lost. It is started at once rather than forked,
@@ -16,7 +28,7 @@ import { end, type Lease } from "./lease.js"
  */
 export const running = <B, E, R>(
   leases: ReadonlyArray<Lease<unknown>>,
-  restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>,
+  restore: Restore,
   handler: () => Effect.Effect<B, E, R>
 ): Effect.Effect<B, E | RedisError, R> =>
   Effect.withFiberRuntime<B, E | RedisError, R>((parent, { runtimeFlags }) => {
@@ -50,6 +62,33 @@ export const running = <B, E, R>(
     })
   })
 
+/** The table above, for one or more deliveries. */
+export const end = <B, E>(
+  leases: ReadonlyArray<Lease<unknown>>,
+  exit: Exit.Exit<B, E>
+): Effect.Effect<B, E | RedisError> => {
+  if (exit._tag === "Failure") {
+    const lost = leases.find(({ state }) => state === "lost")
+    for (const lease of leases) {
+      if (lease.state === "running" || lease.state === "ended") {
+        lease.leave("released")
+      }
+    }
+    return lost !== undefined && Cause.isInterruptedOnly(exit.cause) ? Effect.fail(lost.lost("Delivery.use")) : exit
+  }
+  const done = leases.filter(({ state }) => state !== "settled")
+  if (done.length === 0) {
+    return exit
+  }
+  for (const lease of done) {
+    if (lease.state === "running") {
+      // From here on its absence from the pending list is no sign of a lost lease.
+      lease.state = "ended"
+    }
+  }
+  return acked(done, exit)
+}
+
 // internal
 
 /** `getFiberRefs` copies them all to note the runtime flags in them, which nobody asks for here. */
@@ -74,3 +113,43 @@ const own = RuntimeFlags.Interruption | RuntimeFlags.WindDown
 /** `Fiber.await` at half its cost; it may be interrupted. */
 const ended = <A, E>(fiber: Fiber.RuntimeFiber<A, E>): Effect.Effect<Exit.Exit<A, E>> =>
   Effect.async((resume) => fiber.addObserver((exit) => resume(Effect.succeed(exit))))
+
+/** A state is left when the answer is here, which the fiber is only told later. */
+const acked = <B, E>(
+  leases: ReadonlyArray<Lease<unknown>>,
+  exit: Exit.Exit<B, E>
+): Effect.Effect<B, E | RedisError> => {
+  const { inFlight } = leases[0]!.holder
+  const others = leases.filter(({ holder }) => holder.inFlight !== inFlight)
+  const mine = others.length === 0 ? leases : leases.filter(({ holder }) => holder.inFlight === inFlight)
+  const ack = Effect.async<B, E | RedisError>((resume) =>
+    inFlight.acks.ack(mine.map(({ id }) => id), (error) => {
+      for (const lease of mine) lease.leave(error === undefined ? "settled" : "released")
+      resume(error === undefined ? exit : Effect.fail(error))
+    })
+  )
+  const { group, messageId, stream } = leases[0]!
+  const spanned = Effect.withFiberRuntime<B, E | RedisError>((fiber) =>
+    TraceContext.isCollected(fiber)
+      ? TraceContext.useSpan(
+        `ack ${stream}`,
+        () => ({
+          kind: "client",
+          attributes: TraceContext.attributes(
+            stream,
+            "ack",
+            mine.length === 1 ? { group, messageId } : { group, count: mine.length }
+          )
+        }),
+        () => ack
+      )
+      : ack
+  )
+  return others.length === 0 ? spanned : Effect.matchEffect(spanned, {
+    onFailure: (error) => {
+      for (const lease of others) lease.leave("released")
+      return Effect.fail(error)
+    },
+    onSuccess: () => acked(others, exit)
+  })
+}
