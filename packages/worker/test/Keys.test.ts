@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import * as Scheduler from "effect/Scheduler"
 import * as Stream from "effect/Stream"
 import { balance, bench, credit, payments, refuse, Servers, source, stale, until, watched, worked } from "./fixture.js"
 
@@ -160,7 +161,7 @@ layer(Servers, { excludeTestServices: true })("Worker, by key", (it) => {
           },
           { ...keyed, maxWaiting: 4 }
         )
-        yield* until(worker.status, ({ waiting }) => waiting === 4)
+        yield* until(worker.status, ({ waiting }) => waiting === 4 && seen.length > 0)
         // one slot is free, and the other key's message is not read
         expect(reading()).toBe(false)
         expect(seen).toEqual([13])
@@ -186,6 +187,24 @@ layer(Servers, { excludeTestServices: true })("Worker, by key", (it) => {
       )
       expect(yield* pending).toBe(0)
       expect([yield* balance(1), yield* balance(2)]).toEqual([7, 3])
+    })))
+
+  it.effect("L18: those whose turn comes while the leases of many are being taken care of are begun once", () =>
+    bench(Effect.gen(function*() {
+      const { group, send } = yield* payments({ minIdle: 300 })
+      yield* send(...Array.from({ length: 900 }, (_, i) => ({ account: i % 300, pence: 1 })))
+      // Everybody else has a turn after a few steps, and not only after 2,048: so in between any two things that are done for many.
+      const yielding = Scheduler.make((task) => setImmediate(task), (fiber) => fiber.currentOpCount > 40 ? 0 : false)
+      const worker = yield* Effect.fork(Effect.withScheduler(
+        Worker.run(StreamConsumer.stream(group, { consumer: "a", batchSize: 1000 }), () => Effect.void, {
+          ...keyed,
+          inbox: "off"
+        }),
+        yielding
+      ))
+      // The worker does not end before.
+      yield* Effect.raceFirst(worked(group), Fiber.join(worker))
+      yield* Fiber.interrupt(worker)
     })))
 
   it.effect("L24: a poison message is dead-lettered after the caller's attempts and delays no other key", () =>

@@ -7,10 +7,18 @@
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Runtime from "effect/Runtime"
+
+interface Then {
+  readonly over: Effect.Effect<void>
+  /** Somebody else has it by now. */
+  readonly lost: Effect.Effect<void>
+  /** What becomes of it when the worker stops first. */
+  readonly stopped: Effect.Effect<void>
+}
 
 interface Entry {
   readonly fiber: Fiber.RuntimeFiber<void>
-  /** What becomes of it when the worker stops first. */
   readonly stopped: Effect.Effect<void>
 }
 
@@ -24,30 +32,26 @@ export class Held {
     return this.entries.size
   }
 
-  /** Holds a delivery until a time of `performance.now()`, in the background. */
-  keep(
-    delivery: Delivery.Delivery<unknown>,
-    until: number,
-    then: {
-      readonly over: Effect.Effect<void>
-      /** Somebody else has it by now. */
-      readonly lost: Effect.Effect<void>
-      readonly stopped: Effect.Effect<void>
-    }
-  ): Effect.Effect<void> {
-    if (this.stopping) return then.stopped
+  /** Holds a delivery until a time of `performance.now()`, in the background; one that comes when all has stopped is `stopped`. */
+  keep(delivery: Delivery.Delivery<unknown>, until: number, then: Then): Effect.Effect<void> {
+    return Effect.flatMap(Effect.runtime<never>(), (runtime) => {
+      if (this.stopping) return then.stopped
+      this.keepNow(runtime, delivery, until, then)
+      return Effect.void
+    })
+  }
+
+  /** The same at once: nobody comes in between what the caller notes of it and its being held. */
+  keepNow(runtime: Runtime.Runtime<never>, delivery: Delivery.Delivery<unknown>, until: number, then: Then): void {
     const wait = Effect.flatMap(holding(delivery, until), (over) =>
       Effect.suspend(() => {
         this.forget(delivery)
         return over ? then.over : then.lost
       }))
-    return Effect.uninterruptible(Effect.map(
-      Effect.forkDaemon(Effect.interruptible(wait)),
-      (fiber) => {
-        this.entries.set(delivery, { fiber, stopped: then.stopped })
-        this.changed()
-      }
-    ))
+    // It begins when it is known here.
+    const fiber = Runtime.runFork(runtime, Effect.interruptible(Effect.zipRight(Effect.yieldNow(), wait)))
+    this.entries.set(delivery, { fiber, stopped: then.stopped })
+    this.changed()
   }
 
   /** Its turn has come. The delivery may be used again afterwards. */

@@ -16,6 +16,7 @@ import * as Delivery from "@safesync/redis-streams/Delivery"
 import type * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Runtime from "effect/Runtime"
 import { compareIds, Held } from "./held.js"
 import { type Placed, Slots } from "./slots.js"
 
@@ -142,28 +143,27 @@ export class Intake<in out A> {
   )
 
   /** Renews the leases of those that have stood for long. */
-  readonly keepLeases: Effect.Effect<never> = Effect.forever(Effect.zipRight(
-    this.standing.await,
-    Effect.suspend(() => {
+  readonly keepLeases: Effect.Effect<never> = Effect.flatMap(Effect.runtime<never>(), (runtime) => {
+    const keepDue = Effect.suspend(() => {
       const now = performance.now()
-      const kept: Array<Effect.Effect<void>> = []
       let next = Infinity
       for (const lane of this.lanes.values()) {
         for (const waiting of lane) {
           const due = Duration.toMillis(Delivery.minIdle(waiting.delivery)) / 6
           next = Math.min(next, due)
-          if (!waiting.kept && now - waiting.since >= due) kept.push(this.keep(waiting, lane))
+          if (!waiting.kept && now - waiting.since >= due) this.keep(runtime, waiting, lane)
         }
       }
       if (next === Infinity) this.standing.unsafeClose()
-      return Effect.zipRight(Effect.all(kept, { discard: true }), Effect.sleep(next === Infinity ? 0 : next))
+      return Effect.sleep(next === Infinity ? 0 : next)
     })
-  ))
+    return Effect.forever(Effect.zipRight(this.standing.await, keepDue))
+  })
 
-  private keep(waiting: Waiting<A>, lane: Array<Waiting<A>>): Effect.Effect<void> {
+  private keep(runtime: Runtime.Runtime<never>, waiting: Waiting<A>, lane: Array<Waiting<A>>): void {
     waiting.kept = true
     this.waitingCount--
-    return this.held.keep(waiting.delivery, Infinity, {
+    this.held.keepNow(runtime, waiting.delivery, Infinity, {
       over: Effect.void,
       lost: Effect.sync(() => {
         const at = lane.indexOf(waiting)
@@ -199,7 +199,6 @@ export class Intake<in out A> {
   }
 
   private offer(turn: Turn<A>): void {
-    if (this.stopped) return
     this.slots.offer(turn)
     this.measure()
   }

@@ -19,6 +19,7 @@ export class Slots<in out T extends Placed> {
   private readonly takers: Array<Taker<T>> = []
   private taken = 0
   private over = false
+  private stopped = false
 
   constructor(
     private readonly count: number,
@@ -41,7 +42,9 @@ export class Slots<in out T extends Placed> {
       })
   )
 
+  /** Once it was stopped, whoever is offered still is for nobody. */
   offer(one: T): void {
+    if (this.stopped) return
     this.ready.push(one)
     this.dispatch()
   }
@@ -64,6 +67,7 @@ export class Slots<in out T extends Placed> {
   stop(): ReadonlyArray<T> {
     const ready = this.ready
     this.ready = []
+    this.stopped = true
     this.end()
     return ready
   }
