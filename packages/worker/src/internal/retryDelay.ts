@@ -10,7 +10,8 @@ import * as ScheduleIntervals from "effect/ScheduleIntervals"
 
 /**
  * The delay that a schedule gives after its n-th input; none when it is done by then. The schedule is walked in its own
- * time, from its start, since the attempts before this one may have been made by other processes.
+ * time, from its start, since the attempts before this one may have been made by other processes. One that is not done after
+ * 10,000 steps keeps the delay that it has then: a count may be any number (XNACK FATAL makes it the greatest that there is).
  */
 export const nth = (
   schedule: Schedule.Schedule<unknown, unknown>,
@@ -26,5 +27,5 @@ export const nth = (
       const start = ScheduleIntervals.start(decision.intervals)
       return left === 1 ? Effect.succeedSome(Duration.millis(Math.max(0, start - now))) : step(next, start, left - 1)
     })
-  return step(schedule.initial, 0, n)
+  return step(schedule.initial, 0, Math.min(n, 10_000))
 }
