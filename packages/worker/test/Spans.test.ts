@@ -6,6 +6,7 @@ import * as Worker from "@safesync/worker/Worker"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as Tracer from "effect/Tracer"
 import { bench, credit, payments, Servers, source, worked } from "./fixture.js"
 
@@ -90,6 +91,25 @@ layer(Servers, { excludeTestServices: true })("Worker, its spans", (it) => {
           ["TypeError", "_OTHER", "_OTHER", "interrupted"]
         )
       }
+    })))
+
+  it.effect("the last attempt of a message says that it went to the dead letters", () =>
+    bench(Effect.gen(function*() {
+      const { group, send, stream } = yield* payments()
+      const { spans, tracer } = yield* recording
+      yield* send({ account: 9, pence: 1 })
+      const worker = yield* Effect.fork(Effect.withTracer(
+        Worker.run(source(group, "a"), handle, {
+          ...options,
+          concurrency: 1,
+          onFailure: () => Disposition.retry(Schedule.recurs(1))
+        }),
+        tracer
+      ))
+      yield* worked(group)
+      yield* Fiber.interrupt(worker)
+      const process = spans.filter(({ name }) => name === `process ${stream}`)
+      expect(process.map((span) => span.attributes.get("safesync.disposition"))).toEqual(["retry", "dead_letter"])
     })))
 
   it.effect("a batch has one span and one ack; one that was split and lost a message has failed", () =>

@@ -71,8 +71,9 @@ export const settling = <A, E>(
     const disposition = decide(delivery, cause)
     const type = TraceContext.errorType(cause)
     turn.failed = { type, disposition: names[disposition._tag] }
-    const deadLetter = Effect.suspend(() =>
-      settled(
+    const deadLetter = Effect.suspend(() => {
+      turn.failed = { type, disposition: names.DeadLetter }
+      return settled(
         turn,
         "dead_letter",
         Effect.zipRight(
@@ -80,7 +81,7 @@ export const settling = <A, E>(
           Settled.deadLettered(delivery, describe(cause) ?? type)
         )
       )
-    )
+    })
     const finish = Effect.suspend(() => {
       state.running.delete(delivery)
       return intake.done(turn)
