@@ -121,6 +121,17 @@ const handle = <A, E, R>(
     }
   }
 
+  /** Those that were somebody else's already. */
+  const others = (
+    part: ReadonlyArray<intake.Turn<A>>,
+    begun: ReadonlyArray<Delivery.Delivery<A>>
+  ): Effect.Effect<void> => {
+    if (begun.length === part.length) return Effect.void
+    const ours = new Set(begun)
+    const theirs = part.filter(({ delivery }) => !ours.has(delivery))
+    return Effect.forEach(theirs, (turn) => leave(turn, lost(turn.delivery)), { discard: true })
+  }
+
   /** `last`: nothing is left of the batch to be begun. */
   const handlePart = (part: ReadonlyArray<intake.Turn<A>>, last: () => void): Effect.Effect<void, never, R> => {
     let begun: ReadonlyArray<Delivery.Delivery<A>> = []
@@ -136,28 +147,16 @@ const handle = <A, E, R>(
         (failure) => Effect.fail(new transacted.HandlerFailed({ failure }))
       )
     }
-    /** Those that were somebody else's already. */
-    const others = (): Effect.Effect<void> => {
-      if (begun.length === part.length) return Effect.void
-      const ours = new Set(begun)
-      return Effect.forEach(
-        part.filter(({ delivery }) => !ours.has(delivery)),
-        (turn) => leave(turn, lost(turn.delivery)),
-        {
-          discard: true
-        }
-      )
-    }
     return Effect.matchEffect(Delivery.useMany(part.map(({ delivery }) => delivery), inTransaction), {
       onSuccess: () => {
         acked(begun)
-        return others()
+        return others(part, begun)
       },
       onFailure: (error) => {
         if (error instanceof transacted.HandlerFailed) {
           const ours = new Set(begun)
           return Effect.zipRight(
-            others(),
+            others(part, begun),
             failed(part.filter(({ delivery }) => ours.has(delivery)), error.failure, last)
           )
         }
@@ -191,8 +190,8 @@ const handle = <A, E, R>(
 
   const ackAll = (part: ReadonlyArray<intake.Turn<A>>): Effect.Effect<void> => {
     const deliveries = part.map(({ delivery }) => delivery)
-    return Effect.matchEffect(Delivery.useMany(deliveries, () => Effect.void), {
-      onSuccess: () => Effect.sync(() => acked(deliveries)),
+    return Effect.matchEffect(Delivery.useMany(deliveries, Effect.succeed), {
+      onSuccess: (begun) => Effect.zipRight(Effect.sync(() => acked(begun)), others(part, begun)),
       onFailure: (error) => Effect.forEach(part, (turn) => leave(turn, error), { discard: true })
     })
   }
