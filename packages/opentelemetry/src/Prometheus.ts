@@ -92,7 +92,8 @@ export const listen = (
           if (request.method !== "GET" && request.method !== "HEAD") return response.writeHead(405).end()
           response.writeHead(200, { "content-type": contentType }).end(exposition.text())
         })
-        server.once("error", (cause) => resume(Effect.fail(new EndpointUnavailable({ host, port, cause }))))
+        // Later it is a connection that could not be accepted, for lack of file descriptors say: whoever asks for metrics asks again.
+        server.on("error", (cause) => resume(Effect.fail(new EndpointUnavailable({ host, port, cause }))))
         server.listen({ host, port }, () => resume(Effect.succeed(server)))
         // A process that has nothing else to do may end.
         server.unref()

@@ -1,8 +1,9 @@
-import { describe, expect, it } from "@effect/vitest"
+import { describe, expect, it, vi } from "@effect/vitest"
 import * as Prometheus from "@safesync/opentelemetry/Prometheus"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
+import { Server } from "node:net"
 
 const lines = (page: string, name: string) => page.split("\n").filter((line) => line.includes(name))
 
@@ -84,6 +85,17 @@ describe("Prometheus", () => {
       }))
       const gone = yield* Effect.exit(Effect.tryPromise(() => fetch(`http://127.0.0.1:${port}/metrics`)))
       expect(gone._tag).toBe("Failure")
+    }))
+
+  it.scoped("connections that cannot be accepted do not end the process", () =>
+    Effect.gen(function*() {
+      const listen = vi.spyOn(Server.prototype, "listen")
+      const { port } = yield* Prometheus.listen({ port: 0 })
+      const server = listen.mock.contexts[0] as Server
+      listen.mockRestore()
+      for (const code of ["EMFILE", "EMFILE"]) server.emit("error", new Error(`accept ${code}`))
+      const page = yield* Effect.promise(() => fetch(`http://127.0.0.1:${port}/metrics`))
+      expect(page.status).toBe(200)
     }))
 
   it.scoped("a port that is taken is a typed error", () =>
