@@ -111,11 +111,17 @@ const parsed = <A>(
       : Either.right(result)
   })
 
-const number = (name: string, fallback: number, least: number, most: number): Config.Config<number> =>
+const integer = (name: string, fallback: number, least: number, most: number): Config.Config<number> =>
   parsed(name, String(fallback), (value) => {
     const result = Number(value)
-    return result >= least && result <= most ? result : undefined
-  }, `a number from ${least} to ${most}`)
+    return Number.isInteger(result) && result >= least && result <= most ? result : undefined
+  }, `a whole number from ${least} to ${most}`)
+
+const part = (name: string): Config.Config<number> =>
+  parsed(name, "1", (value) => {
+    const result = Number(value)
+    return result >= 0 && result <= 1 ? result : undefined
+  }, "a number from 0 to 1")
 
 const among = (name: string, values: ReadonlyArray<string>): Config.Config<ReadonlyArray<string>> =>
   parsed(name, "none", (value) => {
@@ -144,7 +150,7 @@ const variables = Config.all({
   metrics: among("OTEL_METRICS_EXPORTER", ["prometheus", "otlp", "none"]),
   traces: among("OTEL_TRACES_EXPORTER", ["otlp", "none"]),
   host: text("OTEL_EXPORTER_PROMETHEUS_HOST", "127.0.0.1"),
-  port: number("OTEL_EXPORTER_PROMETHEUS_PORT", 9464, 0, 65_535),
+  port: integer("OTEL_EXPORTER_PROMETHEUS_PORT", 9464, 0, 65_535),
   endpoint: text("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318"),
   serviceName: Config.map(text("OTEL_SERVICE_NAME", ""), (_) => _ === "" ? undefined : _),
   serviceVersion: Config.map(text("OTEL_SERVICE_VERSION", ""), (_) => _ === "" ? undefined : _),
@@ -153,7 +159,7 @@ const variables = Config.all({
     pairs("OTEL_EXPORTER_OTLP_HEADERS"),
     (headers) => Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Redacted.make(value)]))
   ),
-  metricMillis: number("OTEL_METRIC_EXPORT_INTERVAL", 60_000, 1, 86_400_000),
-  traceMillis: number("OTEL_BSP_SCHEDULE_DELAY", 5_000, 1, 86_400_000),
-  ratio: number("OTEL_TRACES_SAMPLER_ARG", 1, 0, 1)
+  metricMillis: integer("OTEL_METRIC_EXPORT_INTERVAL", 60_000, 1, 86_400_000),
+  traceMillis: integer("OTEL_BSP_SCHEDULE_DELAY", 5_000, 1, 86_400_000),
+  ratio: part("OTEL_TRACES_SAMPLER_ARG")
 })

@@ -51,7 +51,9 @@ describe("Telemetry", () => {
         Effect.map(Effect.flip(withVariables({ [name]: value })(Telemetry.config)), String)
       expect(yield* wrong("OTEL_METRICS_EXPORTER", "statsd")).toContain("OTEL_METRICS_EXPORTER")
       expect(yield* wrong("OTEL_TRACES_SAMPLER_ARG", "2")).toContain("from 0 to 1")
-      expect(yield* wrong("OTEL_EXPORTER_PROMETHEUS_PORT", "web")).toContain("OTEL_EXPORTER_PROMETHEUS_PORT")
+      for (const port of ["web", "94.5"]) {
+        expect(yield* wrong("OTEL_EXPORTER_PROMETHEUS_PORT", port)).toContain("OTEL_EXPORTER_PROMETHEUS_PORT")
+      }
       const headers = yield* wrong("OTEL_EXPORTER_OTLP_HEADERS", "secret")
       expect(headers).toContain("OTEL_EXPORTER_OTLP_HEADERS")
       expect(headers).not.toContain("secret")
