@@ -3,20 +3,25 @@ import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
+import * as RedisStreamsMetrics from "@safesync/redis-streams/RedisStreamsMetrics"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as TcpProxy from "@safesync/testkit/TcpProxy"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import {
   deliveries,
   expectNoReader,
   expectNothingLeft,
   freshGroup,
+  freshStream,
   numberOf,
   type Order,
   order,
@@ -32,6 +37,29 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
       StreamConsumer.next(group, { consumer, block }),
       Option.map(({ attempt, value }) => [value.number, attempt])
     )
+
+  /** The first call was given what is sent, and does not know it before `tell`; the next one finds it among what is pending. */
+  const givenTwice = <A, B, E>(group: ConsumerGroup.ConsumerGroup<A>, send: Effect.Effect<B, E, Redis.Redis>) =>
+    Effect.gen(function*() {
+      const redis = yield* Redis.Redis
+      const one = StreamConsumer.next(group, { consumer: "a" })
+      assert.isTrue(Option.isNone(yield* one))
+      yield* send
+      const given = yield* Deferred.make<void>()
+      const tell = yield* Deferred.make<void>()
+      const late: Redis.Service = {
+        ...redis,
+        read: (...args) =>
+          Effect.zipLeft(redis.read(...args), Effect.zipRight(Deferred.succeed(given, undefined), Deferred.await(tell)))
+      }
+      const first = yield* Effect.fork(Effect.provideService(one, Redis.Redis, late))
+      yield* Deferred.await(given)
+      // After a call that was interrupted, what may have been lost comes first.
+      const waiting = yield* Effect.fork(StreamConsumer.next(group, { consumer: "a", block: "1 minute" }))
+      yield* untilBlocked(group)
+      yield* Fiber.interrupt(waiting)
+      return { first, one, tell: Deferred.succeed(tell, undefined) }
+    })
 
   it.scoped("next is the next new entry; without block it does not wait for one", () =>
     Effect.gen(function*() {
@@ -131,6 +159,54 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
         expect(yield* take(group, "a")).toEqual(Option.some([3, 2]))
         assert.deepStrictEqual((yield* pendingOf(group)).map(({ attempts }) => attempts), [2, 1, 2])
       }).pipe(Effect.scoped, Effect.provide(Redis.layer({ url: proxy.through(url) })))
+    }))
+
+  it.scoped("L15: what has been given to two calls is begun by one of them", () =>
+    Effect.gen(function*() {
+      const [decoding, decode] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      let decoded = 0
+      // The first one to decode it takes its time.
+      const Slow = Schema.transformOrFail(Schema.Int, Schema.Int, {
+        strict: true,
+        decode: (n) =>
+          Effect.suspend(() =>
+            ++decoded > 1
+              ? Effect.succeed(n)
+              : Effect.as(Effect.zipRight(Deferred.succeed(decoding, undefined), Deferred.await(decode)), n)
+          ),
+        encode: (n) => Effect.succeed(n)
+      })
+      const { group, producer } = yield* freshStream(Slow)
+      const { first, one, tell } = yield* givenTwice(group, StreamProducer.send(producer, 1))
+      const second = yield* Effect.fork(one)
+      yield* Deferred.await(decoding)
+      yield* tell
+      const handled = yield* Delivery.use(Option.getOrThrow(yield* Fiber.join(first)), (n) =>
+        Effect.gen(function*() {
+          yield* Deferred.succeed(decode, undefined)
+          assert.isTrue(Option.isNone(yield* Fiber.join(second)))
+          return n
+        }))
+      assert.strictEqual(handled, 1)
+      yield* expectNothingLeft(group)
+    }))
+
+  it.scoped("L18: a reply that comes late does not make its lease an older one", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup({ minIdle: "90 millis" })
+      const { first, one, tell } = yield* givenTwice(group, send(1))
+      const renewals = Metric.taggedWithLabels(
+        RedisStreamsMetrics.leaseRenewals,
+        RedisStreamsMetrics.labels(group.stream)
+      )
+      yield* Delivery.use(Option.getOrThrow(yield* one), () =>
+        Effect.gen(function*() {
+          yield* tell
+          assert.isTrue(Option.isNone(yield* Fiber.join(first)))
+          const { count } = yield* Metric.value(renewals)
+          yield* until(Metric.value(renewals), (now) => now.count > count + 1)
+        }))
+      yield* expectNothingLeft(group)
     }))
 
   it.scoped("L17: an entry that cannot be decoded is dealt with, and the next one is found behind it", () =>

@@ -57,8 +57,7 @@ export class Fetched<in out A> {
       // Nobody has begun it for so long that it was stale: it may have been dropped.
       held.leave("lost")
     } else if (held !== undefined) {
-      // The server has counted a delivery of what this process holds already.
-      held.fence = attempt
+      held.countedAgain(attempt, freshAt)
       return false
     }
     this.arrived.push(arrival.make(id, attempt, fields, freshAt))
@@ -150,6 +149,11 @@ export class Fetched<in out A> {
   })
 
   private makeReady(raw: Arrival, decoded: Decoded<A>): void {
+    const held = this.holder.inFlight.get(raw.id)
+    if (held !== undefined && held.state !== "fetched") {
+      // Another read has brought it as well, and it has been begun since this one has arrived.
+      return held.countedAgain(raw.count, raw.freshAt)
+    }
     this.ready.push(new Lease(this.holder, raw.id, raw.count, decoded.value, decoded.headers, raw.freshAt))
   }
 

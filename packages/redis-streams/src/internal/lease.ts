@@ -101,6 +101,11 @@ export class Lease<out A> extends Pipeable.Class() {
     return this.holder.consumer
   }
 
+  /** The server has counted a delivery of what is held here already, unless that was before it was given to this one. */
+  countedAgain(count: number, freshAt: number): void {
+    if (freshAt >= this.freshAt) this.fence = count
+  }
+
   /** How long ago the hold was last known to be fresh, in milliseconds. */
   get age(): number {
     return performance.now() - this.freshAt
