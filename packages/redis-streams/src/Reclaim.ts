@@ -12,7 +12,7 @@ import * as Stream from "effect/Stream"
 import type { ConsumerGroup } from "./ConsumerGroup.js"
 import type { Delivery } from "./Delivery.js"
 import * as Fetched from "./internal/fetched.js"
-import { recreate } from "./internal/lostGroup.js"
+import { regained } from "./internal/lostGroup.js"
 import * as options from "./internal/options.js"
 import * as scripts from "./internal/scripts.js"
 import * as Redis from "./Redis.js"
@@ -75,15 +75,10 @@ export const stream = <A>(
         })
         : Effect.matchEffect(pass.next(Infinity), {
           onFailure: (error) =>
-            Effect.matchEffect(
-              error._tag === "NoGroup" && seen
-                ? Effect.catchAll(recreate(redis, group, error), reconnected)
-                : reconnected(error),
-              {
-                onFailure: (error) => Effect.fail(Option.some(error)),
-                onSuccess: () => next
-              }
-            ),
+            Effect.matchEffect(regained(redis, group, error, seen, reconnected), {
+              onFailure: (error) => Effect.fail(Option.some(error)),
+              onSuccess: () => next
+            }),
           onSuccess: (chunk) => {
             done = pass.done
             seen = true

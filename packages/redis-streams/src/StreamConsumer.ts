@@ -19,7 +19,7 @@ import type { Delivery } from "./Delivery.js"
 import type { Blocking } from "./internal/blocking.js"
 import * as Fetched from "./internal/fetched.js"
 import { handout } from "./internal/handout.js"
-import { recreate } from "./internal/lostGroup.js"
+import { regained } from "./internal/lostGroup.js"
 import * as options from "./internal/options.js"
 import { pulse } from "./internal/pulse.js"
 import * as reads from "./internal/reads.js"
@@ -272,13 +272,11 @@ const reading = <A>(
       )
     }
 
-    const recover = (error: RedisError) => {
-      // A group that was never there is not lost, but was not created.
-      const regained = error._tag === "NoGroup" && seen
-        ? Effect.catchAll(recreate(redis, group, error), reconnected)
-        : reconnected(error)
-      return Effect.mapBoth(regained, { onFailure: Option.some, onSuccess: () => Chunk.empty<Delivery<A>>() })
-    }
+    const recover = (error: RedisError) =>
+      Effect.mapBoth(regained(redis, group, error, seen, reconnected), {
+        onFailure: Option.some,
+        onSuccess: () => Chunk.empty<Delivery<A>>()
+      })
 
     const recovered = Effect.suspend(() => {
       seen = true

@@ -5,13 +5,28 @@ import type { Service } from "../Redis.js"
 import type { RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
 
-/** Fails with the error if the policy says nothing else, or if it is another error than a lost group. */
-export const recreate = <A>(
+/**
+ * What a reader does about an error: it creates its group again, or else does what it does about every other. `seen`: whether the
+ * group has been there; one that never was is not lost, but was not created.
+ */
+export const regained = <A>(
+  redis: Service,
+  group: ConsumerGroup<A>,
+  error: RedisError,
+  seen: boolean,
+  otherwise: (error: RedisError) => Effect.Effect<unknown, RedisError>
+): Effect.Effect<unknown, RedisError> =>
+  error._tag === "NoGroup" && seen ? Effect.catchAll(recreate(redis, group, error), otherwise) : otherwise(error)
+
+// internal
+
+/** Fails with the error if the policy says nothing else. */
+const recreate = <A>(
   redis: Service,
   group: ConsumerGroup<A>,
   error: RedisError
 ): Effect.Effect<void, RedisError> => {
-  if (error._tag !== "NoGroup" || group.whenLost === "fail") {
+  if (group.whenLost === "fail") {
     return Effect.fail(error)
   }
   const { recreateFrom } = group.whenLost
