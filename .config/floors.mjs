@@ -32,17 +32,17 @@ export const floors = {
     ],
     [
       ...["ConsumerGroup", "Delivery", "StreamEntry", "TraceContext"],
-      ...["arrival", "deadEntry", "groupState", "lease", "release", "renewal", "running", "slot", "upkeep", "withoutValues"].map((name) => `internal/${name}`)
+      ...["arrival", "deadEntry", "firstFailure", "groupState", "handBack", "lease", "renewal", "running", "slot", "upkeep", "withoutValues"].map((name) => `internal/${name}`)
     ],
     [
       ...["DeadLetter", "GroupMetrics", "Reclaim", "StreamConsumer", "StreamProducer"],
-      ...["fetched", "handBack", "handout", "lostGroup", "pulse", "reads", "sending", "trimming"].map((name) => `internal/${name}`)
+      ...["fetched", "handout", "lostGroup", "pulse", "reads", "sending", "trimming"].map((name) => `internal/${name}`)
     ]
   ],
   worker: [
     [
       ...["Disposition", "LeaseExpired", "WorkerMetrics", "WorkerStatus"],
-      ...["batches", "held", "intake", "observed", "retryDelay", "settled", "slots", "state"].map((name) => `internal/${name}`)
+      ...["batches", "held", "intake", "observed", "options", "retryDelay", "settled", "slots", "state"].map((name) => `internal/${name}`)
     ],
     [
       ...["OutboxRelay", "Worker", "WorkerOptions"],

@@ -26,9 +26,9 @@ import { dual, identity } from "effect/Function"
 import type * as Pipeable from "effect/Pipeable"
 import type * as Scope from "effect/Scope"
 import * as deadEntry from "./internal/deadEntry.js"
+import { handedBackTo } from "./internal/handBack.js"
 import { type Lease, parked } from "./internal/lease.js"
 import * as options from "./internal/options.js"
-import { givenBack } from "./internal/release.js"
 import { end, running } from "./internal/running.js"
 import * as scripts from "./internal/scripts.js"
 import type { InvalidOptions, RedisError } from "./RedisError.js"
@@ -195,7 +195,7 @@ export const handBack = <A>(self: Delivery<A>): Effect.Effect<void, RedisError> 
     self,
     "Delivery.handBack",
     (lease) =>
-      Effect.flatMap(givenBack(lease.holder), ([owner, idle]) =>
+      Effect.flatMap(handedBackTo(lease.holder), ([owner, idle]) =>
         lease.hold("Delivery.handBack", owner, idle, lease.state === "fetched" ? lease.count - 1 : lease.count))
   )
 

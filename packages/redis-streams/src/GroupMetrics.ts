@@ -10,6 +10,7 @@ import type * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type { ConsumerGroup } from "./ConsumerGroup.js"
+import { firstFailure } from "./internal/firstFailure.js"
 import * as groupState from "./internal/groupState.js"
 import * as Redis from "./Redis.js"
 import type { RedisError } from "./RedisError.js"
@@ -71,21 +72,10 @@ export const report = <A>(
   settings: { readonly every: Schedule.Schedule<unknown> }
 ): Effect.Effect<void, never, Redis.Redis> =>
   Effect.suspend(() => {
-    let failing = false
-    const once = Effect.matchEffect(update(self), {
-      onSuccess: () => {
-        failing = false
-        return Effect.void
-      },
-      onFailure: (error) => {
-        const first = !failing
-        failing = true
-        return first
-          ? Effect.logWarning(`The gauges of ${self.stream} and ${self.group} cannot be updated: ${error.message}`)
-          : Effect.void
-      }
-    })
-    return Effect.asVoid(Effect.repeat(once, settings.every))
+    const reported = firstFailure((error: RedisError) =>
+      Effect.logWarning(`The gauges of ${self.stream} and ${self.group} cannot be updated: ${error.message}`)
+    )
+    return Effect.asVoid(Effect.repeat(reported(update(self)), settings.every))
   })
 
 // internal

@@ -1,4 +1,4 @@
-/** The two reads of a consumer: what is pending for it; and what is new, after what was given back where the server tells. */
+/** The two reads of a consumer: what is pending for it; and what is new, after what was handed back where the server tells. */
 import * as Effect from "effect/Effect"
 import type { RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
@@ -6,7 +6,7 @@ import * as TraceContext from "../TraceContext.js"
 import type { Blocking } from "./blocking.js"
 import type { Capabilities } from "./capabilities.js"
 import type { Fetched } from "./fetched.js"
-import { claimOption } from "./release.js"
+import { claimOption } from "./handBack.js"
 import * as scripts from "./scripts.js"
 
 /**

@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
+import { firstFailure } from "./firstFailure.js"
 import type { Holder, Lease } from "./lease.js"
 import * as scripts from "./scripts.js"
 
@@ -19,7 +20,6 @@ import * as scripts from "./scripts.js"
 export const renew = (holder: Holder): Effect.Effect<void> => {
   const { consumer, inFlight, minIdle, stream } = holder
   const interval = Duration.millis(Math.max(minIdle / 3, 1))
-  let failing = false
   const renewAll = Effect.suspend(() => {
     const running: Array<Lease<unknown>> = []
     const waiting: Array<Lease<unknown>> = []
@@ -37,19 +37,9 @@ export const renew = (holder: Holder): Effect.Effect<void> => {
     }
     return Effect.zipRight(pageByPage(running, renewPage), pageByPage(waiting, giveCountBack))
   }).pipe(
-    Effect.matchEffect({
-      onFailure: (error) => {
-        const first = !failing
-        failing = true
-        return first
-          ? Effect.logWarning(`The leases of ${consumer} on ${stream} cannot be renewed: ${error._tag}`)
-          : Effect.void
-      },
-      onSuccess: () => {
-        failing = false
-        return Effect.void
-      }
-    })
+    firstFailure((error) =>
+      Effect.logWarning(`The leases of ${consumer} on ${stream} cannot be renewed: ${error._tag}`)
+    )
   )
   const pageByPage = (
     leases: ReadonlyArray<Lease<unknown>>,
