@@ -37,6 +37,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
+import * as required from "./internal/options.js"
 import * as WorkerMetrics from "./WorkerMetrics.js"
 
 /**
@@ -103,22 +104,15 @@ export const run = (
   RedisError | MysqlError | TransactionAborted | AdvisoryLock.AdvisoryLockDeadlock | AdvisoryLock.AdvisoryLockLost,
   Redis.Redis | MysqlClient.MysqlClient
 > =>
-  Effect.suspend(() => {
-    const { batchSize = 256, partitions = 1 } = options
-    if (!Number.isInteger(partitions) || partitions < 1 || partitions > Outbox.slots) {
-      return Effect.dieMessage(
-        `OutboxRelay: partitions must be a whole number from 1 to ${Outbox.slots}, not ${partitions}`
-      )
-    }
-    if (!Number.isInteger(batchSize) || batchSize < 1) {
-      return Effect.dieMessage(`OutboxRelay: batchSize must be a whole number above 0, not ${batchSize}`)
-    }
-    return Effect.forEach(
+  Effect.gen(function*() {
+    const partitions = yield* required.count("OutboxRelay", "partitions", options.partitions ?? 1, Outbox.slots)
+    const batchSize = yield* required.count("OutboxRelay", "batchSize", options.batchSize ?? 256)
+    yield* Effect.forEach(
       Array.from({ length: partitions }, (_, n) => n),
       (n) => Effect.annotateLogs(partition(n, partitions, batchSize, options), "partition", `${n} of ${partitions}`),
       { concurrency: "unbounded", discard: true }
-    ).pipe(Effect.annotateLogs("relay", options.name ?? "outbox-relay"))
-  })
+    )
+  }).pipe(Effect.annotateLogs("relay", options.name ?? "outbox-relay"))
 
 // internal
 

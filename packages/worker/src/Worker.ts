@@ -22,6 +22,7 @@ import * as batching from "./internal/batching.js"
 import * as handling from "./internal/handling.js"
 import * as intake from "./internal/intake.js"
 import * as lifecycle from "./internal/lifecycle.js"
+import * as required from "./internal/options.js"
 import { State } from "./internal/state.js"
 import type { Environment } from "./internal/transacted.js"
 import type { LeaseExpired } from "./LeaseExpired.js"
@@ -145,9 +146,9 @@ export const make = <A, E1, R1, B, E, R>(
   options: Options<A, E>
 ): Effect.Effect<Worker<E1 | Failure<E>>, never, R1 | Environment<R> | Scope.Scope> =>
   Effect.gen(function*() {
-    yield* intake.requireWords(options)
-    const concurrency = yield* intake.requireCount("concurrency", options.concurrency)
-    const maxWaiting = yield* intake.requireCount("maxWaiting", options.maxWaiting ?? 1_000)
+    yield* required.words(options)
+    const concurrency = yield* required.count("Worker", "concurrency", options.concurrency)
+    const maxWaiting = yield* required.count("Worker", "maxWaiting", options.maxWaiting ?? 1_000)
     const state = new State()
     const stopped = yield* Deferred.make<void, Failure<E>>()
     const taken = new intake.Intake<A>({ concurrency, key: options.key, maxWaiting })

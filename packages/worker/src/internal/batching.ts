@@ -23,6 +23,7 @@ import { Batches } from "./batches.js"
 import * as intake from "./intake.js"
 import * as lifecycle from "./lifecycle.js"
 import { observedBatch } from "./observed.js"
+import * as required from "./options.js"
 import * as Settled from "./settled.js"
 import { settling } from "./settling.js"
 import { State } from "./state.js"
@@ -34,10 +35,10 @@ export const make = <A, E1, R1, B, E, R>(
   options: BatchOptions<A, E>
 ): Effect.Effect<Worker<E1 | Failure<E>>, never, R1 | transacted.Environment<R> | Scope.Scope> =>
   Effect.gen(function*() {
-    yield* intake.requireWords(options)
-    const size = yield* intake.requireCount("size", options.size)
-    const concurrency = yield* intake.requireCount("concurrency", options.concurrency ?? 1)
-    const maxWaiting = yield* intake.requireCount("maxWaiting", options.maxWaiting ?? 1_000)
+    yield* required.words(options)
+    const size = yield* required.count("Worker", "size", options.size)
+    const concurrency = yield* required.count("Worker", "concurrency", options.concurrency ?? 1)
+    const maxWaiting = yield* required.count("Worker", "maxWaiting", options.maxWaiting ?? 1_000)
     const state = new State()
     const stopped = yield* Deferred.make<void, Failure<E>>()
     const batches = new Batches<A>({ concurrency, size, within: Duration.toMillis(options.within) })

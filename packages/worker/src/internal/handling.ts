@@ -12,6 +12,7 @@ import type { Failure } from "../Worker.js"
 import type { Options } from "../WorkerOptions.js"
 import type { Intake, Turn } from "./intake.js"
 import { observed } from "./observed.js"
+import { untilRedisIsBack } from "./retryDelay.js"
 import * as Settled from "./settled.js"
 import { settling } from "./settling.js"
 import type { State } from "./state.js"
@@ -67,7 +68,7 @@ export const make = <A, B, E, R>(
         if (error instanceof transacted.HandlerFailed) return settle(turn, error.failure)
         // Its handler has not run, and those behind it must not overtake it.
         if (!state.isCommitted(delivery) && key !== undefined && RedisError.isTransient(error)) {
-          return Effect.zipRight(Effect.sleep(pause), Effect.suspend(() => handle(turn)))
+          return Effect.zipRight(Effect.sleep(untilRedisIsBack), Effect.suspend(() => handle(turn)))
         }
         state.running.delete(delivery)
         return Effect.zipRight(Settled.left(delivery, error), intake.done(turn))
@@ -77,6 +78,3 @@ export const make = <A, B, E, R>(
   const trace = options.trace ?? "link"
   return (turn) => Effect.map(observed(turn, trace, Effect.suspend(() => handle(turn))), () => intake.slots.leave(turn))
 }
-
-/** Redis is away: how long until a key whose message could not begin asks again. */
-const pause = "500 millis"

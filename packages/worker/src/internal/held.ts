@@ -5,9 +5,11 @@
  * @internal
  */
 import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Runtime from "effect/Runtime"
+import { untilRedisIsBack } from "./retryDelay.js"
 
 interface Then {
   readonly over: Effect.Effect<void>
@@ -94,9 +96,6 @@ const compareDigits = (a: string, b: string): number => a.length - b.length || (
 /** Timers hold 24 days; whoever waits for longer waits again. */
 const longestSleep = 2 ** 30
 
-/** Redis is away: how long until it is asked again whether the delivery is still ours. */
-const pause = 500
-
 class Over extends Error {}
 
 /** `true`: the time is over; `false`: the lease is lost. */
@@ -111,6 +110,6 @@ const holding = (delivery: Delivery.Delivery<unknown>, until: number): Effect.Ef
           ? holding(delivery, until)
           : error._tag === "LeaseLost"
           ? Effect.succeed(false)
-          : Effect.zipRight(Effect.sleep(Math.min(left, pause)), holding(delivery, until))
+          : Effect.zipRight(Effect.sleep(Duration.min(left, untilRedisIsBack)), holding(delivery, until))
     )
   })

@@ -217,20 +217,3 @@ export class Intake<in out A> {
 /** If that cannot be said, it waits for `minIdle`. */
 export const handedBack = (delivery: Delivery.Delivery<unknown>): Effect.Effect<void> =>
   Effect.ignore(Delivery.handBack(delivery))
-
-export const requireCount = (option: string, value: number): Effect.Effect<number> =>
-  Number.isInteger(value) && value >= 1
-    ? Effect.succeed(value)
-    : Effect.dieMessage(`Worker: ${option} must be a whole number above 0, not ${value}`)
-
-/** The two words that the types ask for: without types, their lack would look like a failure of each message. */
-export const requireWords = (
-  { inbox, onFailure }: { readonly inbox: unknown; readonly onFailure: unknown }
-): Effect.Effect<void> => {
-  if (inbox !== "message-id" && inbox !== "off" && typeof inbox !== "function") {
-    return Effect.dieMessage(`Worker: inbox must be "message-id", "off" or a function, not ${String(inbox)}`)
-  }
-  return typeof onFailure === "function"
-    ? Effect.void
-    : Effect.dieMessage("Worker: onFailure must be a function that answers with a Disposition")
-}

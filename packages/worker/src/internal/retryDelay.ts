@@ -1,4 +1,6 @@
 /**
+ * How long is waited before something is tried again.
+ *
  * @internal
  */
 import * as Duration from "effect/Duration"
@@ -7,6 +9,9 @@ import type * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
 import * as ScheduleIntervals from "effect/ScheduleIntervals"
+
+/** Redis is away: how long until it is asked again. A key waits for its message, which those behind it must not overtake. */
+export const untilRedisIsBack = Duration.millis(500)
 
 /**
  * The delay that a schedule gives after its n-th input; none when it is done by then. The schedule is walked in its own

@@ -21,9 +21,6 @@ import type { State } from "./state.js"
 
 type SettleError = RedisError.RedisError | RedisError.InvalidOptions
 
-/** Redis is away: a key waits until its first message is settled, or those behind it would overtake it. */
-const untilAnswered = Schedule.spaced("500 millis")
-
 export const settling = <A, E>(
   onFailure: Common<A, E>["onFailure"],
   state: State,
@@ -38,7 +35,7 @@ export const settling = <A, E>(
     const ordered = turn.key === undefined
       ? effect
       : Effect.retry(effect, {
-        schedule: untilAnswered,
+        schedule: Schedule.spaced(retryDelay.untilRedisIsBack),
         while: (error) => error._tag !== "InvalidOptions" && RedisError.isTransient(error)
       })
     return Effect.matchEffect(ordered, {
