@@ -4,6 +4,7 @@ import * as Mysql2 from "@effect/sql-mysql2/MysqlClient"
 import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
+import * as RowLock from "@safesync/mysql/RowLock"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
@@ -47,10 +48,10 @@ layer(MysqlServer.layer, { excludeTestServices: true })("the first statement of 
           write`SELECT id FROM thing WHERE id IN (${1}, ${2}) FOR UPDATE`,
           write`SELECT n + ${1} AS n, n / ${3} AS third, CONCAT(${"a b;--"}, name) AS name FROM thing WHERE id = ${1}`,
           write`SELECT id FROM thing LIMIT${1}`,
-          write`UPDATE thing SET n = n - ${-1}, name = ${"übrig: 100 %"} WHERE id = ${2}`,
+          write`UPDATE thing SET n = n - ${-1}, name = ${"left: 100 %"} WHERE id = ${2}`,
           write`UPDATE thing SET n = IF(n > ${7}, n -${-7}, n) WHERE id = ${2}`,
           write`INSERT INTO thing (id, name, n) VALUES (${3}, ${"three"}, ${null}) ON DUPLICATE KEY UPDATE n = n + ${1}`,
-          write`UPDATE \`thing\` SET \`n\` = ${-3}, \`name\` = ${"übrig: 100 %"} WHERE \`id\` = ${2}`,
+          write`UPDATE \`thing\` SET \`n\` = ${-3}, \`name\` = ${"left: 100 %"} WHERE \`id\` = ${2}`,
           write`REPLACE INTO thing (id, name) VALUES (${4}, ${""})`,
           write`DELETE FROM thing WHERE id = ${99} AND name <> ${"-- all"}`
         ]
@@ -60,7 +61,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("the first statement of 
       }
       const sql = yield* SqlClient
       expect(yield* sql`SELECT n, name FROM thing WHERE id > 1 ORDER BY id`).toEqual([
-        { n: -3, name: "übrig: 100 %" },
+        { n: -3, name: "left: 100 %" },
         { n: null, name: "three" },
         { n: null, name: "" }
       ])
@@ -80,6 +81,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("the first statement of 
           write`SELECT ${1} AS one`,
           write`SELECT id FROM thing WHERE n = ${0.5} OR n = ${2 ** 60} OR u = ${18446744073709551615n}`,
           write`SELECT id FROM thing WHERE name = ${"it's"} OR words = ${"back\\slash"} OR name = ${"a\nb"}`,
+          write`SELECT id FROM thing WHERE name = ${"übrig"} OR name = ${"€"}`,
           write`SELECT id FROM thing WHERE name = ${"x".repeat(256)}`,
           write`SELECT id FROM thing WHERE at = ${"2020-01-02"} OR at = ${new Date(0)}`,
           write`SELECT id FROM thing WHERE tiny = ${true} OR name = ${Buffer.from("two")}`,
@@ -170,6 +172,57 @@ layer(MysqlServer.layer, { excludeTestServices: true })("the first statement of 
           Effect.provideService(SqlClient, client)
         )
         expect([poolConfig, again]).toEqual([poolConfig, bound])
+      }
+    })))
+
+  it.effect("is read as the pool's options say where it is a row lock too", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      for (
+        const [table, poolConfig] of [
+          ["filled", { bigNumberStrings: true }],
+          ["cast", { typeCast: (field: { buffer(): Buffer | null }) => field.buffer()?.toString("hex") }],
+          ["named", { namedPlaceholders: true }],
+          ["formatted", { queryFormat: (text: string) => text.replace(/:\w+/g, "") }]
+        ] as const
+      ) {
+        const type = sql.literal(table === "filled" ? "BIGINT ZEROFILL" : "BIGINT")
+        yield* sql`CREATE TABLE ${sql(table)} (\`it's\` VARCHAR(9) PRIMARY KEY, n ${type})`
+        yield* sql`INSERT INTO ${sql(table)} VALUES ('a:b', 7)`
+        const lock = RowLock.forUpdate({ table, where: { "it's": "a:b" } })
+        const client = yield* anotherClient({ poolConfig: poolConfig as never, maxConnections: 1 })
+        const [bound, first] = yield* Effect.all([
+          Effect.scoped(Effect.flatMap(Transaction.make(), (transaction) => Transaction.provide(lock, transaction))),
+          Transaction.run(lock)
+        ]).pipe(Effect.provideService(Mysql2.MysqlClient, client), Effect.provideService(SqlClient, client))
+        expect([table, first]).toEqual([table, bound])
+        expect(first._tag).toBe("Some")
+      }
+    })))
+
+  it.effect("nothing comes out of a text, whatever the connection's character set makes of its characters", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* tables
+      const found = (name: string) =>
+        Effect.all([
+          Transaction.run(Effect.flatMap(SqlClient, (sql) => sql`SELECT id FROM thing WHERE name = ${name}`)),
+          Transaction.run(RowLock.forUpdate({ table: "thing", where: { name } }))
+        ])
+      // In latin1, ascii and binary the first is sent as a quote and the second as a backslash, in sjis and ujis so is the third; the
+      // others end with that byte in one of the character sets.
+      const hostile = ["ħ OR 1=1 OR ħ", "Ŝ", "¥", "十", "乗", "功"]
+      for (const charset of ["LATIN1", "ASCII", "BINARY", "SJIS", "CP932", "UJIS", "GBK", "BIG5", "GB18030"]) {
+        const client = yield* anotherClient({ poolConfig: { charset }, maxConnections: 1 })
+        const inside = <A, E>(effect: Effect.Effect<A, E, MysqlClient | SqlClient>) =>
+          effect.pipe(Effect.provideService(Mysql2.MysqlClient, client), Effect.provideService(SqlClient, client))
+        const [[row]] = yield* inside(found("one"))
+        expect([charset, row]).toEqual([charset, { id: 1 }])
+        for (const name of hostile) {
+          const exit = yield* Effect.exit(inside(found(name)))
+          // What one of the character sets does not have is refused.
+          if (exit._tag === "Failure") expect([3854, 3988]).toContain((failure(exit) as { errno?: number }).errno)
+          else expect([charset, name, exit.value[0], exit.value[1]._tag]).toEqual([charset, name, [], "None"])
+        }
       }
     })))
 

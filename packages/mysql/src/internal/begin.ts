@@ -71,8 +71,8 @@ export const send = (
     boundMillis
   )
   const query: Query | undefined = link.raw.query(
-    // The pool's own setting would make arrays of rows.
-    { sql: statement === undefined ? sql : `${sql}; ${statement}`, rowsAsArray: false },
+    // The pool's own settings would make arrays of rows, and look for named placeholders.
+    { sql: statement === undefined ? sql : `${sql}; ${statement}`, values: [], rowsAsArray: false },
     (error, results, fields) => job.awaiting === done && job.answer(error, results, fields)
   )
   // The OK of each of its statements comes by itself, before what follows has been done. A closed connection makes no query.

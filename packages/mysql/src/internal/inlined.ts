@@ -20,6 +20,10 @@ export const text = (sql: string, values: ReadonlyArray<unknown>): string | unde
 export const mayBe = (sql: string): boolean =>
   readsOrWrites.test(sql) && !mayHide.test(sql) && !isInName(sql) && !mixes.test(sql) && !isGivenToOthers(sql)
 
+/** Whether the connection leaves texts and answers as they are: functions of the user's may see them otherwise than when bound. */
+export const leavesAsIs = ({ config: { queryFormat, typeCast } }: Prepares): boolean =>
+  typeCast === true && queryFormat === undefined
+
 /** `text` for a statement that the connection has prepared, if it has been `learnt`. */
 export const learntText = (connection: object, sql: string, values: ReadonlyArray<unknown>): string | undefined => {
   const places = known.get(connection)?.get(sql)
@@ -30,15 +34,14 @@ export const learntText = (connection: object, sql: string, values: ReadonlyArra
  * Notes what the server said of the values of a statement, as mysql2 keeps it on the command that ran it, and of the columns of its
  * answer.
  */
-export const learn = (connection: Prepares, sql: string, command: unknown, fields: unknown): void => {
+export const learn = (connection: object, sql: string, command: unknown, fields: unknown): void => {
   let statements = known.get(connection)
   if (statements === undefined) known.set(connection, statements = new Map())
   if (statements.has(sql) || statements.size >= mostKnown) return
   if (!Predicate.hasProperty(command, "statement") || !Predicate.isObject(command.statement)) return
   const { parameters } = command.statement as { readonly parameters?: unknown }
-  // A function of the user's that reads columns is not given the same by both protocols.
-  const isPlain = connection.config.typeCast === true && (fields === undefined || readsTheSame(fields))
-  statements.set(sql, isPlain ? placesOf(sql, parameters, fields as ReadonlyArray<Column> | undefined) : undefined)
+  const readsSame = fields === undefined || readsTheSame(fields)
+  statements.set(sql, readsSame ? placesOf(sql, parameters, fields as ReadonlyArray<Column> | undefined) : undefined)
 }
 
 /** Whether the answer to the `learntText` of a statement has the columns that the statement had when its values were bound. */
@@ -49,10 +52,10 @@ export const answersTheSame = (connection: object, sql: string, fields: unknown)
 
 /**
  * Whether the driver makes the same values of these columns' text as of their binary form. FLOAT has fewer digits as text,
- * and of times and dates the driver's options decide.
+ * of times and dates the driver's options decide, and ZEROFILL fills texts alone.
  */
 export const readsTheSame = (fields: unknown): boolean =>
-  Array.isArray(fields) && fields.every(({ columnType }) => exact.has(columnType))
+  Array.isArray(fields) && fields.every(({ columnType, flags }) => exact.has(columnType) && (flags & zerofill) === 0)
 
 // internal
 
@@ -82,7 +85,7 @@ const isInName = (sql: string): boolean => sql.split("`").some((part, at) => at 
 
 /** A connection of mysql2's. */
 interface Prepares {
-  readonly config: { readonly typeCast?: unknown }
+  readonly config: { readonly typeCast?: unknown; readonly queryFormat?: unknown }
 }
 
 /** As mysql2 describes a column, and a value's place. */
@@ -175,12 +178,16 @@ const literal = (value: unknown): string | undefined => {
   return typeof value === "string" && plain.test(value) ? `'${value}'` : undefined
 }
 
-/** The flag of a column, and the character set of bytes. */
+/** Flags of a column, and the character set of bytes. */
 const unsigned = 32
+const zerofill = 64
 const binary = 63
 
-/** Nothing to escape, whatever the SQL mode and the connection's character set. */
-const plain = /^[ !#-&(-[\]-~\u00a0-\ud7ff]{0,255}$/
+/**
+ * Nothing to escape, whatever the SQL mode and the connection's character set. ASCII alone: of other characters a driver makes
+ * what the character set has for them, and that may be a quote or a backslash (of `ħ` in latin1, of `¥` in sjis).
+ */
+const plain = /^[ !#-&(-[\]-~]{0,255}$/
 
 /** TINYINT, SMALLINT, INT, BIGINT, MEDIUMINT: as those the driver binds a number where the server asks for one. */
 const integers = new Set([1, 2, 3, 8, 9])

@@ -72,7 +72,7 @@ export class Submission<E> extends Job {
     if (facts.told !== undefined) this.sentAt = performance.now()
     const begin = link.unsent
     if (begin === undefined) return this.send()
-    const text = facts.binaryOnly ? undefined : this.inlined(facts)
+    const text = facts.binaryOnly || !inlined.leavesAsIs(link.raw) ? undefined : this.inlined(facts)
     if (text !== undefined) {
       return Begin.send(link, this, begin, text + (link.comment ?? ""), (error, results, fields) => {
         if (
