@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 
 const fields = {
@@ -281,19 +282,16 @@ export type RedisError =
 /**
  * Whether the failure is about the connection or the server's state rather than about what was asked: the same
  * command may succeed later. Whether it may be *repeated* is another question, see `RedisConnectionLost.outcome`. True for
- * `ConnectFailed`, `RedisConnectionLost`, `RedisTimeout`, `ReadOnlyReplica`, `Loading`, `ClusterDown` and `OutOfMemory`.
+ * `ConnectFailed`, `RedisConnectionLost`, `RedisTimeout`, `ReadOnlyReplica`, `Loading`, `ClusterDown` and `OutOfMemory`, by their
+ * tag, and for nothing else: it may be asked of whatever an effect fails with.
  *
  * @category classification
  * @since 0.1.0
  */
-export const isTransient = (error: RedisError): boolean => transient.has(error._tag)
+export const isTransient = (error: unknown): boolean =>
+  Predicate.hasProperty(error, "_tag") && transient.has(error._tag)
 
-const transient = new Set<RedisError["_tag"]>([
-  "ConnectFailed",
-  "RedisConnectionLost",
-  "RedisTimeout",
-  "ReadOnlyReplica",
-  "Loading",
-  "ClusterDown",
-  "OutOfMemory"
+const transient: ReadonlySet<unknown> = new Set<RedisError["_tag"]>([
+  ...["ConnectFailed", "RedisConnectionLost", "RedisTimeout", "ReadOnlyReplica"] as const,
+  ...["Loading", "ClusterDown", "OutOfMemory"] as const
 ])

@@ -152,7 +152,7 @@ export interface Sent {
  *   StreamProducer.sendOnce(producer, pence, { key: invoice, remember: "1 day" }).pipe(
  *     Effect.retry({
  *       schedule: Schedule.exponential("100 millis").pipe(Schedule.intersect(Schedule.recurs(8))),
- *       while: (error) => error._tag !== "ParseError" && error._tag !== "InvalidOptions" && isTransient(error)
+ *       while: isTransient
  *     })
  *   )
  *

@@ -14,7 +14,7 @@ export const sendInvoice = <A>(producer: StreamProducer.StreamProducer<A>, invoi
   StreamProducer.sendOnce(producer, payment, { key: invoice, remember: "1 day" }).pipe(
     Effect.retry({
       schedule: Schedule.exponential("50 millis").pipe(Schedule.intersect(Schedule.recurs(8))),
-      while: (error) => error._tag !== "InvalidOptions" && error._tag !== "ParseError" && RedisError.isTransient(error)
+      while: RedisError.isTransient
     })
   )
 

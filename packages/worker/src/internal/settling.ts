@@ -36,7 +36,7 @@ export const settling = <A, E>(
       ? effect
       : Effect.retry(effect, {
         schedule: Schedule.spaced(retryDelay.untilRedisIsBack),
-        while: (error) => error._tag !== "InvalidOptions" && RedisError.isTransient(error)
+        while: RedisError.isTransient
       })
     return Effect.matchEffect(ordered, {
       onFailure: (error) => Settled.left(turn.delivery, error),
