@@ -245,6 +245,13 @@ export const deadLetter: {
     })
 )
 
+/**
+ * Whether it was acked, dead-lettered, handed back or left for a retry, by whoever had it.
+ *
+ * @internal
+ */
+export const isSettled = (self: Delivery<unknown>): boolean => (self as Lease<unknown>).state === "settled"
+
 // internal
 
 /** Uninterruptible, so that what the server did is also known here; the command's own time bounds it. */

@@ -1,6 +1,7 @@
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
+import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as Disposition from "@safesync/worker/Disposition"
@@ -86,6 +87,30 @@ layer(Servers, { excludeTestServices: true })("Worker, what goes wrong", (it) =>
       expect(seen).toEqual(["fail typed", "die defect", "interrupt"])
       expect([yield* balance(1), yield* balance(2), yield* balance(3)]).toEqual([0, 0, 0])
       yield* Fiber.interrupt(worker)
+    })))
+
+  it.effect("L24: a handler that settles its delivery itself and fails leaves it so, and the next message has its turn", () =>
+    bench(Effect.gen(function*() {
+      const { group, send } = yield* payments()
+      for (const key of [undefined, () => "k"]) {
+        const before = yield* balance(1)
+        yield* send({ account: 2, pence: 1 }, one)
+        const worker = yield* Effect.fork(Worker.run(
+          source(group, "a"),
+          (payment, delivery) =>
+            Effect.gen(function*() {
+              if (payment.account === 1) return yield* credit(payment)
+              yield* Delivery.deadLetter(delivery, "not for us")
+              return yield* Effect.fail("no")
+            }),
+          { ...plain, ...(key === undefined ? {} : { key }), onFailure: () => Disposition.retry(Schedule.recurs(3)) }
+        ))
+        yield* until(balance(1), (n) => n === before + 1)
+        yield* worked(group)
+        yield* Fiber.interrupt(worker)
+      }
+      expect(yield* Stream.runCount(DeadLetter.stream(group))).toBe(2)
+      expect(yield* balance(2)).toBe(0)
     })))
 
   it.effect("L24: a defect of onFailure itself is the worker's end, and the message stays pending as it is", () =>

@@ -22,6 +22,14 @@ export const left = (delivery: Delivery<unknown>, error: Error): Effect.Effect<v
     )
   })
 
+/** Its transaction was rolled back, and what it did to the delivery cannot be. */
+export const byHandler = (delivery: Delivery<unknown>, error: string): Effect.Effect<void> =>
+  Effect.logWarning(
+    "A handler failed after it had settled its delivery itself: the message stays as the handler left it"
+  ).pipe(
+    Effect.annotateLogs({ stream: delivery.stream, group: delivery.group, id: delivery.id, error })
+  )
+
 /** Nobody may be looking at the dead letters: what is given up is said where somebody looks. The metric counts it as well. */
 export const deadLettered = (delivery: Delivery<unknown>, error: string): Effect.Effect<void> =>
   Effect.logWarning("A message has gone to the dead letters").pipe(

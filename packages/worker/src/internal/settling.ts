@@ -68,6 +68,14 @@ export const settling = <A, E>(
     const disposition = decide(delivery, cause)
     const type = TraceContext.errorType(cause)
     turn.failed = { type, disposition: names[disposition._tag] }
+    const finish = Effect.suspend(() => {
+      state.running.delete(delivery)
+      return intake.done(turn)
+    })
+    if (Delivery.isSettled(delivery) && disposition._tag !== "Stop") {
+      turn.failed = { type, disposition: "handler" }
+      return Effect.zipRight(Settled.byHandler(delivery, type), finish)
+    }
     const deadLetter = Effect.suspend(() => {
       turn.failed = { type, disposition: names.DeadLetter }
       return settled(
@@ -78,10 +86,6 @@ export const settling = <A, E>(
           Settled.deadLettered(delivery, describe(cause) ?? type)
         )
       )
-    })
-    const finish = Effect.suspend(() => {
-      state.running.delete(delivery)
-      return intake.done(turn)
     })
     switch (disposition._tag) {
       case "Retry":
