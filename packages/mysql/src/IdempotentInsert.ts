@@ -39,7 +39,10 @@ export interface Options {
   /** The table, `schema.table` where it is of another schema. */
   readonly table: string
   readonly values: { readonly [column: string]: where.Value }
-  /** The name of the unique index (not of its column), `PRIMARY` for the primary key. */
+  /**
+   * The name of the unique index (not of its column), `PRIMARY` for the primary key. Of the table that is beneath a view with
+   * that table's name: `invoice.PRIMARY`.
+   */
   readonly key: string
 }
 
@@ -47,8 +50,8 @@ export interface Options {
  * Inserts a row, or says that it exists already.
  *
  * `key` is the name of the unique index whose duplicate is expected, `PRIMARY` for the primary key. A duplicate of
- * another index fails with `DuplicateKey`, a missing parent with `ForeignKeyViolation`, and so on: `MysqlError` has them all. That
- * the row which is there holds the same values is not looked at.
+ * another index, or of another table that a trigger writes to, fails with `DuplicateKey`, a missing parent with
+ * `ForeignKeyViolation`, and so on: `MysqlError` has them all. That the row which is there holds the same values is not looked at.
  *
  * @example
  * import * as IdempotentInsert from "@safesync/mysql/IdempotentInsert"
@@ -72,9 +75,15 @@ export const insert = (options: Options): Effect.Effect<
   const sql = `INSERT INTO ${identifier.table(options.table)} (${columns.map(identifier.column).join(", ")}) ` +
     `VALUES (${columns.map(() => "?").join(", ")})`
   const values = columns.map((column) => where.bound(options.values[column]))
-  // Names of indexes are compared by the server without regard to case.
-  const absorbs = (error: MysqlError.MysqlError | MysqlError.TransactionAborted): error is MysqlError.DuplicateKey =>
-    error._tag === "DuplicateKey" && error.key.toLowerCase() === options.key.toLowerCase()
+  // Names of indexes are compared by the server without regard to case, and so may those of tables be.
+  const expected = options.key.toLowerCase()
+  const table = options.table.slice(options.table.lastIndexOf(".") + 1).toLowerCase()
+  const absorbs = (error: MysqlError.MysqlError | MysqlError.TransactionAborted): error is MysqlError.DuplicateKey => {
+    if (error._tag !== "DuplicateKey") return false
+    const key = error.key.toLowerCase()
+    const found = error.table?.toLowerCase()
+    return key === expected ? found === undefined || found === table : `${found}.${key}` === expected
+  }
   return Effect.flatMap(Transaction, ({ session }) =>
     Effect.matchEffect(session.write(sql, values, absorbs), {
       onSuccess: ({ insertId }) => Effect.succeed(new Inserted({ insertId })),

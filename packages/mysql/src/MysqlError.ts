@@ -162,7 +162,9 @@ export class StatementInterrupted
 export class DuplicateKey extends Schema.TaggedError<DuplicateKey>("@safesync/mysql/DuplicateKey")("DuplicateKey", {
   ...fields,
   /** The name of the unique index, without its table. */
-  key: Schema.String
+  key: Schema.String,
+  /** The index's table, which need not be the one that was written to: a trigger may write elsewhere. Since MySQL 8.0.19. */
+  table: Schema.optional(Schema.String)
 }) {
   readonly [TypeId]: TypeId = TypeId
   override get message() {
@@ -329,7 +331,7 @@ export const fromDriver = (
     case "StatementTimeout":
       return new withBlockers[tag]({ ...props, blockers }, trusted)
     case "DuplicateKey":
-      return new DuplicateKey({ ...props, key: driver.duplicateKey(cause) }, trusted)
+      return new DuplicateKey({ ...props, ...driver.duplicateKey(cause) }, trusted)
     case "ForeignKeyViolation":
     case "CheckViolation":
       return new withConstraint[tag]({ ...props, constraint: driver.constraint(cause) }, trusted)

@@ -5,6 +5,7 @@ import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Stream from "effect/Stream"
 import { accounts, add, balances, crosswise, failure, inDatabase, tag } from "./support.js"
 
 layer(MysqlServer.layer, { excludeTestServices: true })("a transaction that is over", (it) => {
@@ -58,6 +59,43 @@ layer(MysqlServer.layer, { excludeTestServices: true })("a transaction that is o
         expect(failure(exit)).toMatchObject({ _tag: "TransactionAborted", reason: "implicit-commit" })
       }
       expect(yield* balances).toEqual([3, 0, 0])
+    })))
+
+  it.effect("L7: so does one whose answer is a result set, and DDL that commits and then fails, whatever its error is called", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const sql = yield* SqlClient
+      const ends = yield* Effect.forEach([
+        sql`ANALYZE TABLE account`,
+        sql.unsafe("CHECK TABLE account; SELECT 1").unprepared,
+        Stream.runDrain(sql`OPTIMIZE TABLE account`.stream),
+        sql`ALTER TABLE account ADD UNIQUE KEY balance (balance)`,
+        sql`ALTER TABLE account ADD CHECK (balance < 0)`,
+        sql`ALTER TABLE account ADD FOREIGN KEY (balance) REFERENCES account (id)`,
+        sql`CREATE TABLE account (id INT PRIMARY KEY)`
+      ], (statement) =>
+        Effect.gen(function*() {
+          const exit = yield* Effect.exit(Transaction.run(Effect.gen(function*() {
+            yield* add(1, 1)
+            const first = yield* Effect.exit(MysqlError.refail(statement))
+            expect(failure(yield* Effect.exit(MysqlError.refail(add(1, 100))))).toMatchObject({
+              _tag: "TransactionAborted",
+              reason: "implicit-commit"
+            })
+            return yield* Effect.fail(tag(first) ?? "succeeded")
+          })))
+          return failure(exit)
+        }))
+      expect(ends).toEqual([
+        "succeeded",
+        "succeeded",
+        "succeeded",
+        "DuplicateKey",
+        "CheckViolation",
+        "ForeignKeyViolation",
+        "StatementFailed"
+      ])
+      expect(yield* balances).toEqual([ends.length, 0, 0])
     })))
 })
 

@@ -40,6 +40,26 @@ layer(MysqlServer.layer, { excludeTestServices: true })("IdempotentInsert", (it)
       expect(tag(yield* Effect.exit(Transaction.run(insert("c".repeat(41), 3))))).toBe("StatementFailed")
     })))
 
+  it.effect("L14: nor one of a key of the same name that a trigger finds in another table; that beneath a view is named with its table", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* table
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE audit (no VARCHAR(40) PRIMARY KEY)`
+      yield* sql`INSERT INTO audit VALUES ('a')`
+      yield* sql`CREATE TRIGGER audited AFTER INSERT ON invoice FOR EACH ROW INSERT INTO audit VALUES (NEW.no)`
+        .unprepared
+      const exit = yield* Effect.exit(Transaction.run(insert("a", 1)))
+      expect(failure(exit)).toMatchObject({ _tag: "DuplicateKey", key: "PRIMARY", table: "audit" })
+      expect(yield* sql`SELECT no FROM invoice`).toEqual([])
+
+      yield* Transaction.run(insert("b", 2))
+      yield* sql`CREATE VIEW bill AS SELECT * FROM invoice`
+      const throughView = (key: string) =>
+        Transaction.run(IdempotentInsert.insert({ table: "bill", values: { no: "b", serial: 3, amount: 0 }, key }))
+      expect(failure(yield* Effect.exit(throughView("PRIMARY")))).toMatchObject({ table: "invoice" })
+      expect((yield* throughView("invoice.PRIMARY"))._tag).toBe("AlreadyExists")
+    })))
+
   it.effect("L14: names of keys are compared as the server does; the generated id and the key are told", () =>
     inDatabase(Effect.gen(function*() {
       const sql = yield* SqlClient

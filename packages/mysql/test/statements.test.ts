@@ -54,6 +54,12 @@ it("L7: which statements end the transaction and begin another, and which go bac
   for (const sql of ["COMMIT", "INSERT INTO t VALUES ('; BEGIN ')", "SELECT begin FROM t", "COMMIT; SELECT chain"]) {
     expect([sql, statements.facts(sql).beginsAnother]).toEqual([sql, false])
   }
+  for (const sql of ["ANALYZE TABLE t", "/*!80000 CREATE TABLE t (a INT) */", "CALL p()", "SELECT 1;\nCHECK TABLE t"]) {
+    expect([sql, statements.facts(sql).mayCommit]).toEqual([sql, true])
+  }
+  for (const sql of ["(SELECT 1)", "update t SET a = '; DROP'", "SELECT 1;", "# DROP\nDELETE FROM t", "SHOW TABLES"]) {
+    expect([sql, statements.facts(sql).mayCommit]).toEqual([sql, false])
+  }
   for (const sql of ["ROLLBACK TO a", "rollback  work to savepoint a", "/* a */ ROLLBACK TO SAVEPOINT a"]) {
     expect([sql, statements.facts(sql).toSavepoint]).toEqual([sql, true])
   }

@@ -92,18 +92,24 @@ export class Link {
   }
 
   /** Takes the kill that may have come late and asks whether the transaction is still open. Never fails. */
-  probe(then: () => void): void {
+  probe(then: () => void, reason: Reason = "ended-by-server"): void {
     if (this.phase._tag === "Lost") return then()
     this.raw.query({ sql: "DO 0" }, (error: unknown, results: unknown) => {
       if (error !== null) {
         // 1317 is the late kill itself: it is spent now, and the statement that it hit was only this one.
-        if ((error as { errno?: number }).errno === 1317) return this.probe(then)
+        if ((error as { errno?: number }).errno === 1317) return this.probe(then, reason)
         this.lose(error)
       } else {
-        this.observe(results, "ended-by-server")
+        this.observe(results, reason)
       }
       then()
     })
+  }
+
+  /** Asks whether a statement has committed the transaction whose answer, a result set or an error, does not tell. */
+  askWhetherCommitted(job: Job, then: () => void): void {
+    job.awaiting = then
+    this.probe(() => job.answer(null, undefined), "implicit-commit")
   }
 
   /** What the failure of a statement is, and what it means for the transaction. */
@@ -120,6 +126,7 @@ export class Link {
         })
       }
     } else if (failure._tag === "ConnectionLost") this.lose(failure)
+    else if (statements.facts(sql).mayCommit) return this.askWhetherCommitted(job, () => then(failure))
     else if (mayEndTransaction(failure)) {
       job.awaiting = () => then(failure)
       return this.probe(() => job.answer(null, undefined))

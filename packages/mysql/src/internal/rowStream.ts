@@ -66,8 +66,9 @@ export class RowStream extends Job {
   }
 
   private answered(error: unknown): void {
-    if (error === null) this.finish()
-    else this.explain(error)
+    if (error !== null) this.explain(error)
+    else if (statements.facts(this.sql).mayCommit) this.link.askWhetherCommitted(this, () => this.finish())
+    else this.finish()
   }
 
   private explain(error: unknown): void {

@@ -14,6 +14,8 @@ export interface Facts {
   readonly changesSession: boolean
   /** It ends the transaction and begins another, which the status bit does not show. */
   readonly beginsAnother: boolean
+  /** It may commit the transaction, as DDL does before it has done or refused anything, and `ANALYZE TABLE` with a result set. */
+  readonly mayCommit: boolean
   /** It goes back to a savepoint. */
   readonly toSavepoint: boolean
   /** Its values may be written in its text, as far as that tells. */
@@ -67,6 +69,7 @@ const look = (sql: string): Facts => {
     told: Writes.describe(sql),
     changesSession: changesSession.test(bare),
     beginsAnother: beginsAnother.test(bare),
+    mayCommit: mayCommit.test(bare),
     toSavepoint: toSavepoint.test(bare),
     mayBeInlined: inlined.mayBe(sql),
     binaryOnly: false
@@ -86,5 +89,9 @@ const changesSession =
   /(?:^|;)\s*(?:SET|USE|LOCK|FLUSH|XA|CALL|PREPARE|HANDLER|CREATE\s+TEMPORARY)\b|\bGET_LOCK\s*\(|@[\w$.']*\s*:=|\bINTO\s+@/i
 
 const beginsAnother = /(?:^|;)\s*(?:BEGIN|START\s+TRANSACTION|(?:COMMIT|ROLLBACK)\b[^;]*\bCHAIN)\b/i
+
+/** Whatever is not known never to: https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html */
+const mayCommit =
+  /(?:^|;)\s*(?!(?:SELECT|INSERT|REPLACE|UPDATE|DELETE|WITH|TABLE|VALUES|DO|SET|SHOW|EXPLAIN|DESC|SAVEPOINT|ROLLBACK|RELEASE)\b)[a-z]/i
 
 const toSavepoint = /^\s*ROLLBACK\s+(?:WORK\s+)?TO\b/i

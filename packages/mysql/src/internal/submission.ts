@@ -139,8 +139,13 @@ export class Submission<E> extends Job {
     if (error === null) {
       link.observe(results, "implicit-commit")
       if (facts.beginsAnother) link.doom("implicit-commit")
-      this.resume(Effect.succeed(results))
-      return this.end()
+      const succeed = () => {
+        this.resume(Effect.succeed(results))
+        this.end()
+      }
+      return facts.mayCommit && statements.lastOk(results) === undefined
+        ? link.askWhetherCommitted(this, succeed)
+        : succeed()
     }
     link.explain(this, sql, error, (failure) => {
       // What could not be undone must not be committed.
