@@ -31,9 +31,9 @@ const { DeadLetter, Discard, Retry, Stop } = Data.taggedEnum<Disposition>()
 
 /**
  * Deliver it again later. The n-th failed attempt (as the server counts them, across processes) waits for the schedule's
- * n-th delay. A schedule that is done after n steps means: dead-letter after attempt n + 1. It is run through from its start each
- * time, with `undefined` as its input and a clock that begins at 0: schedules that count and space are meant, not `cron`, nor such as
- * look at an error.
+ * n-th delay, and beyond 10,000 as long as that one did. A schedule that is done after n steps means: dead-letter after attempt
+ * n + 1. It is run through from its start each time, with `undefined` as its input and a clock that begins at 0: schedules that count
+ * and space are meant, not `cron`, nor such as look at an error.
  *
  * The delay lives in the pending list, and it is `Reclaim` that takes the message out of it when its time has come, in this process or
  * another: **where no worker of the group has the option `reclaim` of `StreamConsumer.stream`, or a `Reclaim.stream`, in its source,

@@ -20,7 +20,8 @@ import type { Failure } from "./Worker.js"
  */
 export interface Common<A, E> {
   /**
-   * What the inbox remembers a message by, for each stream and group (as `Inbox.once(id, "stream/group")`): `"message-id"`, the
+   * What the inbox remembers a message by, for each stream and group (as `Inbox.once(id, "stream/group")`, where a stream's name
+   * holds `%2F` for a slash and `%25` for a per cent sign): `"message-id"`, the
    * delivery's own, which a replay from the dead letters keeps; or an id of the caller's, which also recognises an entry that the
    * producer sent twice. Both need the table of `Inbox.migration`.
    *

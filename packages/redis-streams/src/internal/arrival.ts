@@ -37,7 +37,7 @@ export const make = (id: string, count: number, fields: ReadonlyArray<Buffer>, f
 
 /** Whether it was replayed for another group. */
 export const isForOthers = ({ fields }: Arrival, group: string): boolean => {
-  for (let i = 2; i + 1 < fields.length; i += 2) {
+  for (let i = 0; i + 1 < fields.length; i += 2) {
     if (fields[i] === forGroupHeader) return fields[i + 1] !== group
   }
   return false

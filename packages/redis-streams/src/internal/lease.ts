@@ -86,7 +86,8 @@ export class Lease<out A> extends Pipeable.Class() {
   }
 
   get messageId(): string {
-    return this.headers[messageIdHeader] ?? this.id
+    // An empty one would make all that have it the same message.
+    return this.headers[messageIdHeader] || this.id
   }
 
   get stream(): string {

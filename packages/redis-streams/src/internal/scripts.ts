@@ -31,11 +31,14 @@ export const script = (name: string, lua: string): Script => ({
 })
 
 /**
- * `capped(count)`: XNACK FATAL sets a delivery count to 2^63 - 1, of which a script's reply makes a negative number. Here
- * and there it is 2^53 - 1 then, the greatest that JavaScript can count to.
+ * `capped(count)`: XNACK FATAL sets a delivery count to 2^63 - 1, of which a script's reply makes a negative number, as the
+ * server does of the next one. Here and there it is 2^53 - 1 then, the greatest that JavaScript can count to.
  */
 const capped = `
-local function capped(count) return math.min(count, ${Number.MAX_SAFE_INTEGER}) end`
+local function capped(count)
+  local most = ${Number.MAX_SAFE_INTEGER}
+  return count < 0 and most or math.min(count, most)
+end`
 
 /**
  * The next page of what is pending for one consumer, delivered to it again.
@@ -217,6 +220,10 @@ return { id, 0 }`
 
 /** The smallest id above this one. Exclusive ranges came only with 6.2. */
 export const after = (id: string): string => {
-  const [millis, sequence] = id.split("-") as [string, string]
-  return `${millis}-${BigInt(sequence) + 1n}`
+  const [millis, sequence] = id.split("-").map(BigInt) as [bigint, bigint]
+  return sequence < lastSequence ? `${millis}-${sequence + 1n}` : `${millis + 1n}-0`
 }
+
+// internal
+
+const lastSequence = 2n ** 64n - 1n

@@ -16,11 +16,12 @@ local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
 if not entry then return false end
 local fields, known = {}, false
 for i = 1, #entry[2] - 2 * tonumber(ARGV[2]), 2 do
-  local name = entry[2][i]
-  if name == ARGV[3] then known = true end
-  if name ~= ARGV[5] then
+  local name, value = entry[2][i], entry[2][i + 1]
+  local isId = name == ARGV[3]
+  if isId and value ~= '' then known = true end
+  if name ~= ARGV[5] and not (isId and value == '') then
     fields[#fields + 1] = name
-    fields[#fields + 1] = entry[2][i + 1]
+    fields[#fields + 1] = value
   end
 end
 if not known then

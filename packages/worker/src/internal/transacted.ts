@@ -60,6 +60,9 @@ export const make = ({ lease, transaction }: Options) => {
   }
 }
 
-/** By what an inbox knows a message: entry ids are unique in their stream alone, and groups of two streams may share a name. */
-export const inboxGroup = (delivery: { readonly stream: string; readonly group: string }): string =>
-  `${delivery.stream}/${delivery.group}`
+/**
+ * By what an inbox knows a message: entry ids are unique in their stream alone, and groups of two streams may share a name. The
+ * first slash ends the stream's, so none may be in it: `a/b` of `c` and `a` of `b/c` are two groups.
+ */
+export const inboxGroup = ({ group, stream }: { readonly stream: string; readonly group: string }): string =>
+  `${/[%/]/.test(stream) ? stream.replaceAll("%", "%25").replaceAll("/", "%2F") : stream}/${group}`
