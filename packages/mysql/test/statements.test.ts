@@ -23,7 +23,9 @@ it("L5: which statements leave the session changed, whatever precedes them", () 
       "SELECT /* hint */ get_lock ('a', 1)",
       "SELECT @a := 1",
       "SELECT @`a b` := 1",
-      "SELECT a INTO @b FROM t"
+      "SELECT a INTO @b FROM t",
+      "GET DIAGNOSTICS @a = NUMBER",
+      "LOAD DATA INFILE 'a' INTO TABLE t (@a, b) SET c = @a"
     ]
   ) expect([sql, statements.facts(sql).changesSession]).toEqual([sql, true])
   for (

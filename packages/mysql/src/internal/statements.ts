@@ -86,7 +86,7 @@ const aside = (text: string): string =>
 
 /** An unprepared text may hold several statements. A procedure may do anything; so may what is prepared and executed. */
 const changesSession =
-  /(?:^|;)\s*(?:SET|USE|LOCK|FLUSH|XA|CALL|PREPARE|HANDLER|CREATE\s+TEMPORARY)\b|\bGET_LOCK\s*\(|@[\w$.']*\s*:=|\bINTO\s+@/i
+  /(?:^|;)\s*(?:SET|USE|LOCK|FLUSH|XA|CALL|PREPARE|GET|LOAD|HANDLER|CREATE\s+TEMPORARY)\b|\bGET_LOCK\s*\(|@[\w$.']*\s*:=|\bINTO\s+@/i
 
 const beginsAnother = /(?:^|;)\s*(?:BEGIN|START\s+TRANSACTION|(?:COMMIT|ROLLBACK)\b[^;]*\bCHAIN)\b/i
 
