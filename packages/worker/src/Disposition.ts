@@ -111,17 +111,22 @@ export const stop: Disposition = Stop()
 
 /**
  * Whether the failure is that of no message in particular: the database cannot be reached (`BeginFailed`, `ConnectionLost`, a
- * `TransactionAborted` by a lost connection) or written to (`ReadOnlyServer`), or it is not known what became of COMMIT
- * (`CommitOutcomeUnknown`, which the inbox finds out when the message comes again). Every other message fails as well then, so
- * none should be given up for it; nor does `runBatch` look for one of them in halves of its batch.
+ * `TransactionAborted` by a lost connection) or written to (`ReadOnlyServer`), COMMIT was refused for one of these (`CommitFailed`), or
+ * it is not known what became of it (`CommitOutcomeUnknown`, which the inbox finds out when the message comes again). Every other
+ * message fails as well then, so none should be given up for it; nor does `runBatch` look for one of them in halves of its batch.
  *
  * @since 0.1.0
  * @category refinements
  */
 export const isOutage = (cause: Cause.Cause<unknown>): boolean =>
-  Option.exists(Cause.failureOption(cause), (error) =>
-    error instanceof TransactionError.BeginFailed ||
-    error instanceof TransactionError.CommitOutcomeUnknown ||
-    error instanceof MysqlError.ConnectionLost ||
-    error instanceof MysqlError.ReadOnlyServer ||
-    error instanceof MysqlError.TransactionAborted && error.reason === "connection-lost")
+  Option.exists(Cause.failureOption(cause), isOutageError)
+
+// internal
+
+const isOutageError = (error: unknown): boolean =>
+  error instanceof TransactionError.BeginFailed ||
+  error instanceof TransactionError.CommitOutcomeUnknown ||
+  error instanceof MysqlError.ConnectionLost ||
+  error instanceof MysqlError.ReadOnlyServer ||
+  error instanceof TransactionError.CommitFailed && isOutageError(error.cause) ||
+  error instanceof MysqlError.TransactionAborted && error.reason === "connection-lost"

@@ -80,7 +80,8 @@ export interface Options<A, E> extends Common<A, E> {
   /**
    * Messages with the same key are handled one after another, in the order of the stream; also while an earlier one waits
    * for its retry, which then happens in this process. It holds within one worker: let one process read a stream at a
-   * time, under one consumer name, or give each process a stream of its own for its share of the keys.
+   * time, under one consumer name, or give each process a stream of its own for its share of the keys. If it throws, the worker
+   * fails with that defect and the message stays pending: what cannot be handled is for the handler to say.
    */
   readonly key?: ((value: A, delivery: Delivery.Delivery<A>) => string) | undefined
   /**

@@ -1,7 +1,9 @@
 import { expect, layer } from "@effect/vitest"
+import * as MysqlError from "@safesync/mysql/MysqlError"
+import * as TransactionError from "@safesync/mysql/TransactionError"
 import * as Disposition from "@safesync/worker/Disposition"
 import * as Worker from "@safesync/worker/Worker"
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -53,4 +55,14 @@ layer(Servers, { excludeTestServices: true })("An outage of the database", (it) 
       expect(yield* deadLetters).toBe(1)
       yield* Fiber.interrupt(worker)
     })))
+
+  it("L24: a COMMIT that was refused because of it is one", () => {
+    const because = (cause: unknown) =>
+      Disposition.isOutage(Cause.fail(new TransactionError.CommitFailed({ connectionId: 1, cause })))
+    const driver = (errno: number) =>
+      MysqlError.fromDriver(Object.assign(new Error("--read-only"), { code: "ER", errno, sqlState: "HY000" }))
+    // a failover between the last statement and COMMIT; a COMMIT that did not arrive, as an oracle has found out
+    expect([driver(1290), driver(4031)].map(because)).toEqual([true, true])
+    expect([driver(1213), driver(1180)].map(because)).toEqual([false, false])
+  })
 })
