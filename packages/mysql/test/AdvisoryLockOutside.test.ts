@@ -3,11 +3,13 @@ import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
 import * as Transaction from "@safesync/mysql/Transaction"
+import { until } from "@safesync/testkit/Eventually"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { vi } from "vitest"
 import {
   accounts,
   add,
@@ -177,6 +179,19 @@ layer(MysqlServer.layer, { excludeTestServices: true })("AdvisoryLock, outside o
       expect(defect(exit)).toMatchObject({ _tag: "AdvisoryLockLost", name: "x" })
       const failing = yield* Effect.exit(Effect.scoped(Effect.zipRight(lose, Effect.fail("mine"))))
       expect(failing).toEqual(Exit.fail("mine"))
+    })))
+
+  it.effect("interrupted at whatever point of its connection's handshake, it leaves none behind, and the driver has nothing to say", () =>
+    inDatabase(Effect.gen(function*() {
+      const said = vi.spyOn(console, "error")
+      yield* Effect.addFinalizer(() => Effect.sync(() => said.mockRestore()))
+      for (let turns = 0; turns < 40; turns++) {
+        const fiber = yield* Effect.fork(Effect.scoped(AdvisoryLock.acquire("x", { timeout: 0 })))
+        for (let i = 0; i < turns; i++) yield* Effect.async<void>((resume) => void setImmediate(resume, Effect.void))
+        yield* Fiber.interrupt(fiber)
+      }
+      yield* until(MysqlServer.assertClean().pipe(Effect.isSuccess), (clean) => clean)
+      expect(said.mock.calls).toEqual([])
     })))
 
   it.effect("L10: taking it inside sql.withTransaction is a defect too", () =>

@@ -47,7 +47,7 @@ export const make = (
 
   const forget = (which: Side, error: unknown) => {
     if (side === which) side = undefined
-    which.connection.destroy()
+    sideConnection.destroy(which.connection)
     // mysql2 tells nobody who waits on a connection that is thrown away.
     for (const fail of which.unanswered) fail(error)
   }

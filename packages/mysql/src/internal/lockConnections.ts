@@ -55,8 +55,10 @@ export const place = (client: MysqlClient, name: string): Place => {
     }),
     leave: Effect.sync(() => {
       if (session?.detach() === true) MysqlMetrics.connectionsDiscarded.unsafeUpdate(1, [])
-      if (session === undefined || session.phase._tag === "Lost") connection?.destroy()
-      else connection?.end()
+      if (connection !== undefined) {
+        if (session === undefined || session.phase._tag === "Lost") sideConnection.destroy(connection)
+        else connection.end()
+      }
       slot.leave()
       turn.leave()
       if (ofName.idle) names.delete(name)

@@ -29,11 +29,21 @@ export const open = (config: MysqlClientConfig): Mysql.Connection =>
     connectTimeout: connectMillis
   })
 
+/**
+ * Away with it, whatever is under way. The driver alone only says goodbye: it would go on with a handshake that it does not expect any
+ * more, and the socket would stay until the other side has closed it.
+ */
+export const destroy = (connection: Mysql.Connection): void => {
+  connection.destroy()
+  // @ts-expect-error: the socket is not in mysql2's types
+  connection.stream?.destroy?.()
+}
+
 /** One for the scope. What goes wrong with it is told by the statement that is run on it. */
 export const scoped = (config: MysqlClientConfig): Effect.Effect<Mysql.Connection, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => open(config).on("error", () => {})),
-    (connection) => Effect.sync(() => connection.destroy())
+    (connection) => Effect.sync(() => destroy(connection))
   )
 
 /** The rows of one statement, by the text protocol. */
