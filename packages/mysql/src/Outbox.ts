@@ -80,7 +80,7 @@ export interface Message<A, I, R> {
  *
  * Fails with `ParseError` where the value does not fit the schema, and with what a statement fails with: waiting for the key's
  * lock it may be `LockWaitTimeout` or `Deadlock`. A key, stream or id that is too long is a defect, since shortening it would silently
- * change what it means. A stream that does not exist is made by the relay's first entry.
+ * change what it means; so is an empty stream or id, and a header called `data`. A stream that does not exist is made by the relay's first entry.
  *
  * @example
  * import * as SqlClient from "@effect/sql/SqlClient"
@@ -113,11 +113,17 @@ export const append = <A, I, R>(
     (transaction) =>
       Effect.flatMap(Schema.encode(Schema.parseJson(message.schema))(message.value), (data) => {
         const messageId = message.messageId ?? randomUUID()
+        const headers = message.headers ?? {}
+        if (Object.hasOwn(headers, "data")) {
+          throw new Error(
+            "No header of a message can be called data: whoever reads the entry would take it for the value"
+          )
+        }
         const values = [
-          bytes.atMost("The id of a message", messageId, 255),
-          bytes.atMost("The name of a stream", message.stream, 512),
+          bytes.name("The id of a message", messageId, 255),
+          bytes.name("The name of a stream", message.stream, 512),
           message.key === undefined ? null : bytes.atMost("The key of a message", message.key, 255),
-          JSON.stringify(message.headers ?? {}),
+          JSON.stringify(headers),
           data
         ]
         const hashed = Buffer.from(message.key === undefined ? messageId : `${message.stream}\0${message.key}`, "utf8")

@@ -21,7 +21,7 @@ const at = new Date(0)
 
 const append = (
   order: number,
-  options: { readonly key?: string; readonly stream?: string; readonly messageId?: string } = {}
+  options: Partial<Pick<Outbox.Message<unknown, unknown, never>, "key" | "stream" | "messageId" | "headers">> = {}
 ) => Outbox.append({ stream: "shipped", schema: Shipped, value: { order, at }, ...options })
 
 const all = Outbox.read({ fromSlot: 0, toSlot: Outbox.slots - 1, limit: 1_000 })
@@ -141,12 +141,16 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Outbox", (it) => {
       expect(yield* Queue.takeAll(queue).pipe(Effect.map((_) => _.length))).toBe(1)
     })))
 
-  it.effect("what does not encode is a ParseError, what is too long a defect; nothing is written", () =>
+  it.effect("what does not encode is a ParseError, what nobody could read as it was meant a defect; nothing is written", () =>
     inDatabase(Effect.gen(function*() {
       yield* prepared
       expect(tag(yield* Effect.exit(Transaction.run(append(0.5))))).toBe("ParseError")
       const long = yield* Effect.exit(Transaction.run(append(1, { key: "ä".repeat(128) })))
       expect(String(defect(long))).toContain("The key of a message may have at most 255 bytes, not 256")
+      for (const refused of [{ headers: { data: "{}" } }, { messageId: "" }, { stream: "" }]) {
+        const exit = yield* Effect.exit(Transaction.run(append(1, refused)))
+        expect(String(defect(exit))).toMatch(/No header of a message can be called data|must not be empty/)
+      }
       expect(yield* orders).toEqual([])
     })))
 

@@ -11,6 +11,12 @@ export const bounded = (text: string, limit: number): Uint8Array => {
   return bytes.length <= limit ? bytes : Buffer.from(`sha256:${createHash("sha256").update(bytes).digest("hex")}`)
 }
 
+/** The text's UTF-8 bytes; none, or more than `limit`, are a mistake of the program and throw. */
+export const name = (what: string, text: string, limit: number): Uint8Array => {
+  if (text === "") throw new Error(`${what} must not be empty`)
+  return atMost(what, text, limit)
+}
+
 /** The text's UTF-8 bytes; more than `limit` are a mistake of the program and throw. */
 export const atMost = (what: string, text: string, limit: number): Uint8Array => {
   const bytes = Buffer.from(text, "utf8")
