@@ -193,16 +193,14 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer", (it) => {
           reconnect: Schedule.spaced("10 millis")
         }).pipe(
           Stream.runForEach((delivery) =>
-            Effect.sync(() => seen.push([delivery.value.number, delivery.attempt])).pipe(
-              Effect.zipRight(
-                Effect.ignore(
-                  Delivery.use(
-                    delivery,
-                    ({ number }) => number === 2 && delivery.attempt === 1 ? Effect.fail("later") : Deferred.await(slow)
-                  )
+            Effect.zipRight(
+              Effect.sync(() => seen.push([delivery.value.number, delivery.attempt])),
+              Effect.fork(Effect.ignore(
+                Delivery.use(
+                  delivery,
+                  ({ number }) => number === 2 && delivery.attempt === 1 ? Effect.fail("later") : Deferred.await(slow)
                 )
-              ),
-              Effect.fork
+              ))
             )
           ),
           Effect.fork
