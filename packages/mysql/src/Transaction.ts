@@ -133,9 +133,9 @@ export interface Options {
 /**
  * Runs an effect in a transaction: COMMIT when it succeeds, ROLLBACK when it fails, dies or is interrupted.
  *
- * BEGIN is sent with the first statement, in one packet where that is `Inbox.once`, a `RowLock`, an `AdvisoryLock`, or one
- * that its connection has prepared before and whose values are whole numbers, plain texts or NULL; a body without statements sends
- * nothing.
+ * BEGIN is sent with the first statement, in one packet where that is `Inbox.once` or `onceMany`, a `RowLock`, an `AdvisoryLock`, or
+ * one that its connection has prepared before, if its values are whole numbers, plain ASCII texts or NULL and what it reads is no FLOAT,
+ * time or JSON; a body without statements sends nothing.
  *
  * An `SqlError` of the body comes out as the `MysqlError` that it stands for; every other error of the body comes out as
  * it is, also when ROLLBACK fails. A `Scope` in the body's requirements is closed before COMMIT, and a finalizer that

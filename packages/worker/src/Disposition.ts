@@ -37,8 +37,8 @@ const { DeadLetter, Discard, Retry, Stop } = Data.taggedEnum<Disposition>()
  *
  * The delay lives in the pending list, and it is `Reclaim` that takes the message out of it when its time has come, in this process or
  * another: **where no worker of the group has the option `reclaim` of `StreamConsumer.stream`, or a `Reclaim.stream`, in its source,
- * it never comes again.** How soon after its delay it comes depends on the `every` of that. What exceeds the group's `minIdle` is waited for in this process first. With a `key` the
- * whole wait happens here, and needs no `Reclaim`.
+ * it never comes again.** How soon after its delay it comes depends on the `every` of that. What exceeds the group's `minIdle` is
+ * waited for in this process first. With a `key` the whole wait happens here, and needs no `Reclaim`.
  *
  * A schedule that ends gives up good messages while the database is away, since then every message fails. Give such failures, which
  * `isOutage` tells, one that does not end. Deliveries during an outage are attempts all the same.
@@ -113,7 +113,8 @@ export const stop: Disposition = Stop()
  * Whether the failure is that of no message in particular: the database cannot be reached (`BeginFailed`, `ConnectionLost`, a
  * `TransactionAborted` by a lost connection) or written to (`ReadOnlyServer`), COMMIT was refused for one of these (`CommitFailed`), or
  * it is not known what became of it (`CommitOutcomeUnknown`, which the inbox finds out when the message comes again). Every other
- * message fails as well then, so none should be given up for it; nor does `runBatch` look for one of them in halves of its batch.
+ * message fails as well then, so none should be given up for it; nor does `runBatch` look for one of them in halves of its batch. A
+ * statement beyond the server's `max_allowed_packet` looks like one, since the server hangs up on it.
  *
  * @since 0.1.0
  * @category refinements

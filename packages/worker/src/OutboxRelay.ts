@@ -30,7 +30,6 @@ import { isTransient, type RedisError } from "@safesync/redis-streams/RedisError
 import * as RedisStreamsMetrics from "@safesync/redis-streams/RedisStreamsMetrics"
 import * as StreamEntry from "@safesync/redis-streams/StreamEntry"
 import * as TraceContext from "@safesync/redis-streams/TraceContext"
-import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -192,7 +191,7 @@ const publishAndRemove = (
 ): Effect.Effect<void, Failure, Redis.Redis> =>
   Effect.flatMap(Redis.Redis, (redis) => {
     const published: Array<string> = []
-    const publish = ([stream, messages]: [string, ReadonlyArray<Outbox.Stored>]) => {
+    const publish = (stream: string, messages: ReadonlyArray<Outbox.Stored>) => {
       const labels = RedisStreamsMetrics.labels(stream)
       // There before the first of them: while Redis cannot be reached the counter shows that nothing is published.
       WorkerMetrics.outboxPublished.unsafeUpdate(0, labels)
@@ -221,7 +220,8 @@ const publishAndRemove = (
         }
       )
     }
-    return Effect.forEach(Object.entries(Arr.groupBy(messages, ({ stream }) => stream)), publish, {
+    const streams = new Set(messages.map(({ stream }) => stream))
+    return Effect.forEach(streams, (stream) => publish(stream, messages.filter((_) => _.stream === stream)), {
       concurrency: "unbounded",
       discard: true
     }).pipe(

@@ -151,12 +151,15 @@ layer(Servers, { excludeTestServices: true })("OutboxRelay", (it) => {
   it.effect("L25: a stream that cannot be written is a typed failure and stays; all others are published, once", () =>
     bench(Effect.gen(function*() {
       const { append, published, redis, rows } = yield* outbox
-      yield* Effect.addFinalizer(() => Effect.ignore(redis.command("DEL", "no-stream")))
+      yield* Effect.addFinalizer(() => Effect.ignore(redis.command("DEL", "no-stream", "__proto__")))
       yield* redis.command("SET", "no-stream", "x")
       yield* Effect.forEach([1, 2, 3, 4, 5], (pence) =>
         Transaction.run(Effect.zipRight(
           append({ account: 1, pence }),
-          Outbox.append({ stream: "no-stream", schema: Payment, value: { account: 2, pence } })
+          Effect.forEach(
+            ["no-stream", "__proto__"],
+            (stream) => Outbox.append({ stream, schema: Payment, value: { account: 2, pence } })
+          )
         )))
       // batches that are smaller than what is in the way
       for (const batchSize of [2, 2, 256]) {
@@ -165,6 +168,7 @@ layer(Servers, { excludeTestServices: true })("OutboxRelay", (it) => {
         expect(yield* rows).toBe(5)
       }
       expect((yield* published).map(({ pence }) => pence).toSorted()).toEqual([1, 2, 3, 4, 5])
+      expect(yield* redis.command("XLEN", "__proto__")).toBe(5)
       yield* redis.command("DEL", "no-stream")
       const relay = yield* Effect.fork(OutboxRelay.run({ poll: never }))
       yield* until(rows, (n) => n === 0)
