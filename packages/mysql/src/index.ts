@@ -137,7 +137,8 @@ export * as Outbox from "./Outbox.js"
  * Row locks of InnoDB, held until the transaction ends. Without a Transaction in the context they do not compile.
  *
  * A lock on a row that does not exist excludes nobody: check for `none`, or use an `AdvisoryLock` on the name of what is
- * about to exist. Lock by primary key or a unique index: a condition without one locks every row that it scans.
+ * about to exist. Lock by primary key or a unique index: a condition without one locks every row that it scans, and so does a number
+ * that is compared with a column of text.
  *
  * @since 0.1.0
  */

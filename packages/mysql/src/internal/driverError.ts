@@ -69,8 +69,8 @@ export const constraint = (error: unknown): string | undefined => {
 }
 
 /**
- * The index's name, and its table's where the server tells it (MySQL 8.0.19), from `Duplicate entry '…' for key 'table.index'`; the value may hold any text, so from the right. With
- * other `lc_messages` the words are others, and it is the last name in quotes.
+ * The index's name, and its table's where the server tells it (MySQL 8.0.19), from `Duplicate entry '…' for key 'table.index'`; the
+ * value may hold any text, so from the right. With other `lc_messages` the words are others, and it is the last name in quotes.
  */
 export const duplicateKey = (error: unknown): { readonly key: string; readonly table: string | undefined } => {
   const message = text(error)
