@@ -178,8 +178,8 @@ export const acquire = (
 
 /**
  * Runs an effect while the lock is held. If the connection that holds it dies, the effect is interrupted and the result
- * is `AdvisoryLockLost`; it is the result too when the loss is only noticed once the effect has succeeded. What the effect had committed by then
- * stays committed.
+ * is `AdvisoryLockLost`; it is the result too when the loss is only noticed once the effect has succeeded. What the effect had
+ * committed by then stays committed.
  *
  * Where it fails with `AdvisoryLockError`, the effect was not run. A transaction is opened inside of it; inside a transaction it is a
  * defect.

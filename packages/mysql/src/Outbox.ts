@@ -80,7 +80,8 @@ export interface Message<A, I, R> {
  *
  * Fails with `ParseError` where the value does not fit the schema, and with what a statement fails with: waiting for the key's
  * lock it may be `LockWaitTimeout` or `Deadlock`. A key, stream or id that is too long is a defect, since shortening it would silently
- * change what it means; so is an empty stream or id, and a header called `data`. A stream that does not exist is made by the relay's first entry.
+ * change what it means; so is an empty stream or id, and a header called `data`. A stream that does not exist is made by the relay's
+ * first entry.
  *
  * @example
  * import * as SqlClient from "@effect/sql/SqlClient"

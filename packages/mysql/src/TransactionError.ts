@@ -38,8 +38,8 @@ export class CommitFailed extends Schema.TaggedError<CommitFailed>("@safesync/my
 
 /**
  * COMMIT was sent and its answer never came, or says that somebody has killed it (1317): the transaction is either there as a whole
- * or not at all. Do not simply run it again unless running it twice is harmless; an inbox makes it so. `cause` is the `MysqlError` of the connection. The option
- * `commitOracle` of `Transaction.run` finds out which it was.
+ * or not at all. Do not simply run it again unless running it twice is harmless; an inbox makes it so. `cause` is the `MysqlError` of
+ * the connection. The option `commitOracle` of `Transaction.run` finds out which it was.
  *
  * @since 0.1.0
  * @category errors

@@ -133,7 +133,7 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
         Effect.forEach((delivery) => Effect.exit(Delivery.use(delivery, () => Effect.fail("later"))))
       ).pipe(Effect.scoped, Effect.provide(Redis.layer({ url })))
       const seen = yield* Effect.all(Array.from({ length: 8 }, () => take(group, "a")), { concurrency: "unbounded" })
-      expect(seen.flatMap(Option.toArray).sort(([a], [b]) => a - b)).toEqual([[1, 2], [2, 2], [3, 2]])
+      expect(seen.flatMap(Option.toArray).toSorted()).toEqual([[1, 2], [2, 2], [3, 2]])
     }))
 
   it.scoped("L16, L21: after a call that failed, what it may have lost comes first", () =>

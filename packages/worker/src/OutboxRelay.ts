@@ -55,8 +55,8 @@ export interface Options {
   readonly batchSize?: number | undefined
   /**
    * Into how many parts the outbox is divided, on each of which another process may work. Each that is worked on holds a
-   * connection of its own, beside the pool, and needs one of the pool now and then. All relays must say the same; stop them all to change it.
-   * Default: 1.
+   * connection of its own, beside the pool, and needs one of the pool now and then. All relays must say the same; stop them all to
+   * change it. Default: 1.
    */
   readonly partitions?: number | undefined
   /** As for `AdvisoryLock.withLock`: how soon it is noticed that a connection has died without a word. */
