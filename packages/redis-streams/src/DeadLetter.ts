@@ -100,6 +100,20 @@ export const decode = <A>(
  * With `dryRun` nothing is changed, and the answer is what would be sent, name, value, name, value…; `decode` tells whether the
  * group's consumers would take it.
  *
+ * @example
+ * import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+ * import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
+ * import * as Effect from "effect/Effect"
+ * import * as Either from "effect/Either"
+ * import * as Stream from "effect/Stream"
+ *
+ * // those that today's schema takes, whatever they died of
+ * const replayAll = <A>(group: ConsumerGroup.ConsumerGroup<A>) =>
+ *   DeadLetter.stream(group).pipe(
+ *     Stream.filterEffect((letter) => Effect.map(Effect.either(DeadLetter.decode(group, letter)), Either.isRight)),
+ *     Stream.runForEach((letter) => DeadLetter.replay(group, letter))
+ *   )
+ *
  * @category operations
  * @since 0.1.0
  */

@@ -69,6 +69,16 @@ export interface Delivery<out A> extends Pipeable.Pipeable {
  * Where the lease is lost while the handler cannot be interrupted (it waits for the answer to its COMMIT, say), the handler goes on to
  * its end and the result is `LeaseLost` all the same: what it has done is done, the entry has another holder and is handled again.
  *
+ * @example
+ * import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+ * import * as Delivery from "@safesync/redis-streams/Delivery"
+ * import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
+ * import type * as Effect from "effect/Effect"
+ * import * as Stream from "effect/Stream"
+ *
+ * const consume = <A>(group: ConsumerGroup.ConsumerGroup<A>, handle: (value: A) => Effect.Effect<void>) =>
+ *   StreamConsumer.stream(group, { consumer: "a" }).pipe(Stream.runForEach(Delivery.use(handle)))
+ *
  * @category brackets
  * @since 0.1.0
  */
@@ -157,6 +167,22 @@ export const scoped = <A>(self: Delivery<A>): Effect.Effect<A, never, Scope.Scop
  *
  * Fails with `InvalidOptions` for a longer delay, and with `LeaseLost` where somebody else has taken the entry. A delivery that is
  * settled already is a defect.
+ *
+ * @example
+ * import * as Delivery from "@safesync/redis-streams/Delivery"
+ * import * as Effect from "effect/Effect"
+ *
+ * interface Refused {
+ *   readonly _tag: "Refused"
+ * }
+ *
+ * const handled = <A>(delivery: Delivery.Delivery<A>, handle: (value: A) => Effect.Effect<void, Refused>) =>
+ *   Delivery.use(delivery, handle).pipe(
+ *     Effect.catchTag("Refused", () =>
+ *       delivery.attempt < 5
+ *         ? Delivery.retryAfter(delivery, "10 seconds")
+ *         : Delivery.deadLetter(delivery, "refused five times"))
+ *   )
  *
  * @category operations
  * @since 0.1.0

@@ -44,6 +44,19 @@ export interface Options {
  * `reconnect` is as for `StreamConsumer.stream`: without it the stream fails when Redis goes away. Fails with `NoGroup` where there is no
  * such group, and `InvalidOptions` at its start for a name that is empty or a count below 1.
  *
+ * @example
+ * import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+ * import * as Delivery from "@safesync/redis-streams/Delivery"
+ * import * as Reclaim from "@safesync/redis-streams/Reclaim"
+ * import type * as Effect from "effect/Effect"
+ * import * as Schedule from "effect/Schedule"
+ * import * as Stream from "effect/Stream"
+ *
+ * const recover = <A>(group: ConsumerGroup.ConsumerGroup<A>, handle: (value: A) => Effect.Effect<void>) =>
+ *   Reclaim.stream(group, { consumer: "a", every: Schedule.spaced("5 seconds") }).pipe(
+ *     Stream.runForEach(Delivery.use(handle))
+ *   )
+ *
  * @category constructors
  * @since 0.1.0
  */
