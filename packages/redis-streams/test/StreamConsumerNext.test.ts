@@ -31,6 +31,14 @@ import {
   untilBlocked
 } from "./fixture.js"
 
+/** An earlier life of the consumer has failed with so many. */
+const failedEarlier = (group: ConsumerGroup.ConsumerGroup<Order>, count: number) =>
+  Effect.flatMap(RedisServer.RedisServer, ({ url }) =>
+    Effect.flatMap(
+      deliveries(group, count),
+      Effect.forEach((delivery) => Effect.exit(Delivery.use(delivery, () => Effect.fail("later"))))
+    ).pipe(Effect.scoped, Effect.provide(Redis.layer({ url }))))
+
 layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
   const take = (group: ConsumerGroup.ConsumerGroup<Order>, consumer: string, block?: Duration.DurationInput) =>
     Effect.map(
@@ -111,13 +119,8 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
   it.scoped("L16: what is pending for the consumer comes before what is new, each once", () =>
     Effect.gen(function*() {
       const { group, producer, send } = yield* freshGroup()
-      const { url } = yield* RedisServer.RedisServer
       yield* send(3)
-      // An earlier life of the consumer, which has failed with all of them.
-      yield* Effect.flatMap(
-        deliveries(group, 3),
-        Effect.forEach((delivery) => Effect.exit(Delivery.use(delivery, () => Effect.fail("later"))))
-      ).pipe(Effect.scoped, Effect.provide(Redis.layer({ url })))
+      yield* failedEarlier(group, 3)
       yield* StreamProducer.send(producer, order(4))
       const seen = yield* Effect.all(Array.from({ length: 5 }, () => take(group, "a")))
       expect(seen).toEqual([[1, 2], [2, 2], [3, 2], [4, 1]].map(Option.some).concat(Option.none() as never))
@@ -126,12 +129,8 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
   it.scoped("L16: of those who ask at the same time, each is given another one of what is pending", () =>
     Effect.gen(function*() {
       const { group, send } = yield* freshGroup()
-      const { url } = yield* RedisServer.RedisServer
       yield* send(3)
-      yield* Effect.flatMap(
-        deliveries(group, 3),
-        Effect.forEach((delivery) => Effect.exit(Delivery.use(delivery, () => Effect.fail("later"))))
-      ).pipe(Effect.scoped, Effect.provide(Redis.layer({ url })))
+      yield* failedEarlier(group, 3)
       const seen = yield* Effect.all(Array.from({ length: 8 }, () => take(group, "a")), { concurrency: "unbounded" })
       expect(seen.flatMap(Option.toArray).toSorted()).toEqual([[1, 2], [2, 2], [3, 2]])
     }))

@@ -106,10 +106,13 @@ export class Link {
     })
   }
 
-  /** Asks whether a statement has committed the transaction whose answer, a result set or an error, does not tell. */
-  askWhetherCommitted(job: Job, then: () => void): void {
+  /**
+   * Asks whether the transaction is still open after a statement whose answer, a result set or an error, does not tell. `reason`: why it
+   * is not, if it is not. The statement keeps its turn until then.
+   */
+  askWhetherOpen(job: Job, reason: Reason, then: () => void): void {
     job.awaiting = then
-    this.probe(() => job.answer(null, undefined), "implicit-commit")
+    this.probe(() => job.answer(null, undefined), reason)
   }
 
   /** What the failure of a statement is, and what it means for the transaction. */
@@ -126,11 +129,8 @@ export class Link {
         })
       }
     } else if (failure._tag === "ConnectionLost") this.lose(failure)
-    else if (statements.facts(sql).mayCommit) return this.askWhetherCommitted(job, () => then(failure))
-    else if (mayEndTransaction(failure)) {
-      job.awaiting = () => then(failure)
-      return this.probe(() => job.answer(null, undefined))
-    }
+    else if (statements.facts(sql).mayCommit) return this.askWhetherOpen(job, "implicit-commit", () => then(failure))
+    else if (mayEndTransaction(failure)) return this.askWhetherOpen(job, "ended-by-server", () => then(failure))
     then(failure)
   }
 

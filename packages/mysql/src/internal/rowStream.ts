@@ -67,8 +67,9 @@ export class RowStream extends Job {
 
   private answered(error: unknown): void {
     if (error !== null) this.explain(error)
-    else if (statements.facts(this.sql).mayCommit) this.link.askWhetherCommitted(this, () => this.finish())
-    else this.finish()
+    else if (statements.facts(this.sql).mayCommit) {
+      this.link.askWhetherOpen(this, "implicit-commit", () => this.finish())
+    } else this.finish()
   }
 
   private explain(error: unknown): void {

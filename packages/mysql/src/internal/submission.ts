@@ -144,7 +144,7 @@ export class Submission<E> extends Job {
         this.end()
       }
       return facts.mayCommit && statements.lastOk(results) === undefined
-        ? link.askWhetherCommitted(this, succeed)
+        ? link.askWhetherOpen(this, "implicit-commit", succeed)
         : succeed()
     }
     link.explain(this, sql, error, (failure) => {

@@ -11,16 +11,14 @@ import { parse, type Statement } from "./statementLabel.js"
 
 type Labels = ReadonlyArray<MetricLabel.MetricLabel>
 
-export interface Write {
+interface Write {
   readonly _tag: "Write"
   readonly success: Labels
   readonly error: Labels
   readonly latency: Labels
 }
 
-export type Savepoint = Exclude<Statement, { readonly _tag: "Write" }>
-
-export type Told = Write | Savepoint
+export type Told = Write | Exclude<Statement, { readonly _tag: "Write" }>
 
 /** What the metrics need to know of a statement. */
 export const describe = (sql: string): Told | undefined => {
