@@ -72,4 +72,4 @@ export const purge = (options: {
   /** Rows a batch; default 1,000. */
   readonly batchSize?: number | undefined
 }): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, SqlClient.SqlClient> =>
-  purged.olderThan("safesync_commit", "written_at", options)
+  purged.olderThan("CommitOracle", table, "written_at", options)

@@ -9,6 +9,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { AdvisoryLock } from "./AdvisoryLock.js"
+import * as own from "./internal/own.js"
 import type * as MysqlError from "./MysqlError.js"
 import { Transaction } from "./Transaction.js"
 
@@ -97,9 +98,9 @@ export const issue = (
     lock.session.write(
       "INSERT INTO safesync_fencing_token (name, token) VALUES (?, LAST_INSERT_ID(1)) " +
         "ON DUPLICATE KEY UPDATE token = LAST_INSERT_ID(token + 1)",
-      [lock.encoded]
+      [Buffer.from(lock.encoded)]
     ),
-    ({ insertId }) => ({ name: lock.name, lock: lock.encoded, token: insertId })
+    ({ insertId }) => ({ name: lock.name, lock: lock.encoded, token: Number(insertId) })
   )
 
 /**
@@ -115,9 +116,14 @@ export const guard = (
 ): Effect.Effect<void, FencingTokenStale | MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> =>
   Effect.flatMap(Transaction, ({ session }) =>
     Effect.flatMap(
-      session.select("SELECT token FROM safesync_fencing_token WHERE name = ? LOCK IN SHARE MODE", [lock]),
-      ([row]) => {
-        const current = Number(row?.["token"] ?? 0)
-        return current === token ? Effect.void : Effect.fail(new FencingTokenStale({ name, token, current }))
-      }
+      Effect.flatMap(
+        session.ask(selectToken, [Buffer.from(lock)]),
+        (rows) => own.read(selectToken, rows, (row) => row.number(0))
+      ),
+      ([current = 0]) =>
+        current === token ? Effect.void : Effect.fail(new FencingTokenStale({ name, token, current }))
     ))
+
+// internal
+
+const selectToken = "SELECT CAST(token AS BINARY) FROM safesync_fencing_token WHERE name = ? LIMIT 1 LOCK IN SHARE MODE"

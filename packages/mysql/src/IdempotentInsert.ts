@@ -85,7 +85,7 @@ export const insert = (options: Options): Effect.Effect<
     return key === expected ? found === undefined || found === table : `${found}.${key}` === expected
   }
   return Effect.flatMap(Transaction, ({ session }) =>
-    Effect.matchEffect(session.write(sql, values, absorbs), {
+    Effect.matchEffect(session.change(sql, values, absorbs), {
       onSuccess: ({ insertId }) => Effect.succeed(new Inserted({ insertId })),
       onFailure: (error) =>
         absorbs(error)

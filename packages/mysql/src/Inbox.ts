@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import { randomBytes } from "node:crypto"
 import * as bytes from "./internal/bytes.js"
+import * as own from "./internal/own.js"
 import * as purged from "./internal/purge.js"
 import type * as MysqlError from "./MysqlError.js"
 import * as MysqlMetrics from "./MysqlMetrics.js"
@@ -82,7 +83,7 @@ export const once = (messageId: string, group: string) =>
     return Effect.flatMap(
       session.writeFirst(insert, [row.group, row.messageId, marker], asText),
       ({ insertId }): Effect.Effect<Option.Option<A>, E, R> => {
-        if (insertId === known) {
+        if (Number(insertId) === known) {
           afterCommit.push(countDuplicates(1))
           return Effect.succeedNone
         }
@@ -137,13 +138,21 @@ export const onceMany = (messageIds: Iterable<string>, group: string): Effect.Ef
       rows.flatMap((row) => [boundedGroup, row.bytes, marker]),
       asText
     )
+    const sql = selectMarkers(rows.length)
     const fresh = Effect.flatMap(remembered, ({ insertId }) =>
-      insertId !== known ? Effect.succeed(rows) : Effect.map(
-        session.select(selectMarked(rows.length), [boundedGroup, ...rows.map((row) => row.bytes), marker]),
-        (marked) => {
-          const mine = new Set(marked.map((row) => (row["message_id"] as Buffer).toString("hex")))
-          afterCommit.push(countDuplicates(rows.length - mine.size))
-          return rows.filter((row) => mine.has((row.bytes as Buffer).toString("hex")))
+      Number(insertId) !== known ? Effect.succeed(rows) : Effect.flatMap(
+        Effect.flatMap(
+          session.ask(sql, [boundedGroup, ...rows.map((row) => row.bytes)]),
+          (found) => own.read(sql, found, (row) => [row.hex(0), row.hex(1)] as const)
+        ),
+        (found) => {
+          const markers = new Map(found)
+          // All of them are there by now: an answer without one of them tells nothing of it.
+          if (!rows.every((row) => markers.has(own.hex(row.bytes)))) return Effect.fail(own.unreadable(sql))
+          const mine = own.hex(marker)
+          const fresh = rows.filter((row) => markers.get(own.hex(row.bytes)) === mine)
+          afterCommit.push(countDuplicates(rows.length - fresh.length))
+          return Effect.succeed(fresh)
         }
       ))
     return Effect.map(fresh, (rows) => {
@@ -174,7 +183,7 @@ export const purge = (options: {
   /** Rows a batch; default 1,000. */
   readonly batchSize?: number | undefined
 }): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, SqlClient.SqlClient> =>
-  purged.olderThan(table, "processed_at", options)
+  purged.olderThan("Inbox", table, "processed_at", options)
 
 // internal
 
@@ -195,12 +204,12 @@ const countDuplicates = (count: number): Effect.Effect<void> =>
   Effect.sync(() => MysqlMetrics.inboxDuplicates.unsafeUpdate(count, []))
 
 /** All of them are there and ours by now, so no gap is locked; and a locking read takes no snapshot. */
-const selectMarked = (count: number): string =>
-  `SELECT message_id FROM ${table} FORCE INDEX (PRIMARY) WHERE consumer_group = ? ` +
-  `AND message_id IN (${Array(count).fill("?").join(", ")}) AND commit_marker = ? FOR UPDATE`
+const selectMarkers = (count: number): string =>
+  `SELECT message_id, commit_marker FROM ${table} FORCE INDEX (PRIMARY) WHERE consumer_group = ? ` +
+  `AND message_id IN (${Array(count).fill("?").join(", ")}) LIMIT ${count} FOR UPDATE`
 
 const asText = (values: ReadonlyArray<unknown>): string => {
   const rows: Array<string> = []
-  for (let i = 0; i < values.length; i += 3) rows.push(`(${values.slice(i, i + 3).map(bytes.literal).join(", ")})`)
+  for (let i = 0; i < values.length; i += 3) rows.push(`(${values.slice(i, i + 3).map(own.literal).join(", ")})`)
   return insertInto + rows.join(", ") + unlessKnown
 }

@@ -15,6 +15,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as lockWaits from "./internal/lockWaits.js"
+import * as own from "./internal/own.js"
 import * as sideConnection from "./internal/sideConnection.js"
 import type { LockParty } from "./LockParty.js"
 import * as MysqlError from "./MysqlError.js"
@@ -122,8 +123,8 @@ export const lastDeadlock = (
   asking(
     options,
     (ask) =>
-      Effect.flatMap(ask(lockWaits.innodbStatus), ([row]) =>
-        Effect.forEach(lockWaits.lastDeadlock(String(row?.["Status"])), ({ connectionId, statement, victim }) => {
+      Effect.flatMap(status(ask), (status) =>
+        Effect.forEach(lockWaits.lastDeadlock(status), ({ connectionId, statement, victim }) => {
           const told = options.statements === "text"
             ? Effect.succeed<unknown>(statement)
             : Effect.orElseSucceed(
@@ -144,6 +145,12 @@ type Ask = (
   sql: string,
   values?: ReadonlyArray<unknown>
 ) => Effect.Effect<ReadonlyArray<lockWaits.Row>, MysqlError.MysqlError>
+
+const status = (ask: Ask): Effect.Effect<string, MysqlError.MysqlError> =>
+  Effect.flatMap(ask(lockWaits.innodbStatus), ([row]) =>
+    typeof row?.["Status"] === "string"
+      ? Effect.succeed(row["Status"])
+      : Effect.fail(own.unreadable(lockWaits.innodbStatus)))
 
 const asking = <A>(
   options: Pick<Options, "timeout">,

@@ -11,6 +11,7 @@ import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as identifier from "./internal/identifier.js"
+import * as own from "./internal/own.js"
 import * as where from "./internal/where.js"
 import type * as MysqlError from "./MysqlError.js"
 import * as MysqlMetrics from "./MysqlMetrics.js"
@@ -28,9 +29,9 @@ export class VersionConflict
   extends Schema.TaggedError<VersionConflict>("@safesync/mysql/VersionConflict")("VersionConflict", {
     table: Schema.String,
     /** The version that was read. */
-    expected: Schema.Number,
-    /** The version that the row has now. */
-    actual: Schema.Number
+    expected: Schema.Union(Schema.Number, Schema.String),
+    /** The version that the row has now: a number where `expected` is one and it has no more digits than a number holds. */
+    actual: Schema.Union(Schema.Number, Schema.String)
   })
 {
   override get message() {
@@ -54,12 +55,26 @@ export class RowMissing extends Schema.TaggedError<RowMissing>("@safesync/mysql/
 }
 
 /**
+ * A version as the driver reads it: a number, or its digits where the pool reads them as text (`bigNumberStrings`), where the column
+ * is DECIMAL, and beyond 2^53.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Version = number | string
+
+/**
  * What `update` and `tryUpdate` write, and where.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Update<K extends where.Columns, V extends string, S extends where.Columns> {
+export interface Update<
+  K extends where.Columns,
+  V extends string,
+  S extends where.Columns,
+  N extends Version = Version
+> {
   /** The table, `schema.table` where it is of another schema. */
   readonly table: string
   /**
@@ -70,14 +85,16 @@ export interface Update<K extends where.Columns, V extends string, S extends whe
     : V extends keyof K ? "The version column is compared by Occ.update alone: the key identifies the row"
     : where.NonEmpty<K>
   /** The version's column, and the version that was read. */
-  readonly version: { readonly column: V; readonly expected: number }
+  readonly version: { readonly column: V; readonly expected: N }
   /** The new values. The version is not among them: it becomes `expected + 1`. */
   readonly set: V extends keyof S ? "The version column is set by Occ.update alone" : S
 }
 
 /**
- * Writes the row if it still has the version that was read, and returns its new version. Fails with `VersionConflict` where
- * it has another one, and with `RowMissing` where there is no row.
+ * Writes the row if it still has the version that was read, and returns its new version: one more, read from the row, a number or
+ * digits as `expected` is. Fails with `VersionConflict` where it has another one, and with `RowMissing` where there is no row. A version
+ * column that has another value after the update is a defect, since then versions do not tell who was late: one that is full where the
+ * SQL mode lets the server shorten numbers, one that is no exact number, one that a trigger sets.
  *
  * @example
  * import * as Effect from "effect/Effect"
@@ -104,22 +121,38 @@ export interface Update<K extends where.Columns, V extends string, S extends whe
  * @since 0.1.0
  * @category updates
  */
-export const update = <K extends where.Columns, V extends string, S extends where.Columns>(
-  options: Update<K, V, S>
+export const update = <K extends where.Columns, V extends string, S extends where.Columns, N extends Version>(
+  options: Update<K, V, S, N>
 ): Effect.Effect<
-  number,
+  N extends number ? number : string,
   VersionConflict | RowMissing | MysqlError.MysqlError | MysqlError.TransactionAborted,
   Transaction
 > =>
-  Effect.flatMap(
-    tryUpdate(options),
-    (affected) =>
-      affected === 1
-        ? Effect.succeed(options.version.expected + 1)
-        : affected === 0
-        ? explain(options)
-        : Effect.dieMessage(`The key of Occ.update matched ${affected} rows of ${options.table}: it must identify one`)
-  )
+  Effect.flatMap(statement(options), (write) => {
+    const { table, version: { column } } = options
+    const key = where.equal(options.key as where.Columns)
+    const question = {
+      // A locking read sees the row as it is; a plain one might see an older snapshot. MariaDB has no FOR SHARE.
+      sql: `SELECT CAST(${identifier.column(column)} + 0 AS BINARY) FROM ${identifier.table(table)} ` +
+        `WHERE ${key.sql} LIMIT 2 LOCK IN SHARE MODE`,
+      values: key.values
+    }
+    return Effect.flatMap(Transaction, ({ session }) =>
+      Effect.flatMap(session.writeAndAsk(write, question), ([{ affectedRows }, rows]) => {
+        attempted(table)
+        return Effect.flatMap(
+          own.read(question.sql, rows, (row) => row.textOrNull(0)),
+          (found): Effect.Effect<any, VersionConflict | RowMissing> =>
+            affectedRows > 1 || found.length > 1
+              ? Effect.dieMessage(
+                `The key of Occ.update matched ${Math.max(affectedRows, found.length)} rows of ${table}: it must identify one`
+              )
+              : affectedRows === 1
+              ? written(options, found[0])
+              : explain(options, found)
+        )
+      }))
+  })
 
 /**
  * The bare primitive: the number of rows that were written, 0 when the version was another one or the row is missing. Whoever
@@ -145,35 +178,15 @@ export const update = <K extends where.Columns, V extends string, S extends wher
  * @since 0.1.0
  * @category updates
  */
-export const tryUpdate = <K extends where.Columns, V extends string, S extends where.Columns>(
-  options: Update<K, V, S>
-): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> => {
-  const set = options.set as where.Columns
-  const isVersion = (column: string) => column.toLowerCase() === options.version.column.toLowerCase()
-  if (Object.keys(set).some(isVersion)) {
-    return Effect.dieMessage(`The version column ${options.version.column} is set by Occ.update alone`)
-  }
-  if (Object.keys(options.key).some(isVersion)) {
-    return Effect.dieMessage(`The version column ${options.version.column} is compared by Occ.update alone`)
-  }
-  const version = identifier.column(options.version.column)
-  const key = where.equal(options.key as where.Columns)
-  const assignments = Object.keys(set).map((column) => `${identifier.column(column)} = ?`)
-  const sql = `UPDATE ${identifier.table(options.table)} SET ${[...assignments, `${version} = ? + 1`].join(", ")} ` +
-    `WHERE ${key.sql} AND ${version} = ?`
-  const { expected } = options.version
-  return Effect.flatMap(Transaction, ({ session }) =>
-    Effect.map(
-      session.write(sql, [...Object.values(set).map(where.bound), expected, ...key.values, expected]),
-      ({ affectedRows }) => {
-        const labels = MysqlMetrics.labels({ table: MysqlMetrics.tableLabel(options.table) })
-        MysqlMetrics.occAttempts.unsafeUpdate(1, labels)
-        // A conflict is only told from a missing row by `update`. 0, since an exporter must have shown that once.
-        MysqlMetrics.occConflicts.unsafeUpdate(0, labels)
-        return affectedRows
-      }
-    ))
-}
+export const tryUpdate = <K extends where.Columns, V extends string, S extends where.Columns, N extends Version>(
+  options: Update<K, V, S, N>
+): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> =>
+  Effect.flatMap(statement(options), ({ sql, values }) =>
+    Effect.flatMap(Transaction, ({ session }) =>
+      Effect.map(session.change(sql, values), ({ affectedRows }) => {
+        attempted(options.table)
+        return Number(affectedRows)
+      })))
 
 /**
  * Runs an attempt again, by the caller's Schedule, when it failed with `VersionConflict`, `Deadlock`, `LockWaitTimeout`, or a
@@ -251,33 +264,109 @@ export const isRetryable = (error: unknown): error is Retryable =>
 
 // internal
 
-/**
- * Why no row was written. A locking read sees the row as it is; a plain one might see an older snapshot. MariaDB has no
- * FOR SHARE.
- */
-const explain = <K extends where.Columns, V extends string, S extends where.Columns>(
+/** The UPDATE, or the defect of options that the types let pass. */
+const statement = <K extends where.Columns, V extends string, S extends where.Columns>(
   options: Update<K, V, S>
-): Effect.Effect<
-  never,
-  VersionConflict | RowMissing | MysqlError.MysqlError | MysqlError.TransactionAborted,
-  Transaction
-> => {
-  const key = where.equal(options.key as where.Columns)
-  const { table, version: { column, expected } } = options
-  const sql = `SELECT ${identifier.column(column)} AS version FROM ${
-    identifier.table(table)
-  } WHERE ${key.sql} LOCK IN SHARE MODE`
-  return Effect.flatMap(Transaction, ({ session }) =>
-    Effect.flatMap(
-      session.select(sql, key.values),
-      ([row]): Effect.Effect<never, VersionConflict | RowMissing> =>
-        row === undefined
-          ? Effect.fail(new RowMissing({ table }))
-          : row["version"] === null
-          ? Effect.dieMessage(`The version column ${column} of ${table} holds NULL: declare it NOT NULL`)
-          : Effect.suspend(() => {
-            MysqlMetrics.occConflicts.unsafeUpdate(1, MysqlMetrics.labels({ table: MysqlMetrics.tableLabel(table) }))
-            return Effect.fail(new VersionConflict({ table, expected, actual: Number(row["version"]) }))
-          })
-    ))
+): Effect.Effect<where.Fragment> =>
+  Effect.suspend(() => {
+    const set = options.set as where.Columns
+    const { column, expected } = options.version
+    const isVersion = (name: string) => name.toLowerCase() === column.toLowerCase()
+    if (Object.keys(set).some(isVersion)) {
+      return Effect.dieMessage(`The version column ${column} is set by Occ.update alone`)
+    }
+    if (Object.keys(options.key).some(isVersion)) {
+      return Effect.dieMessage(`The version column ${column} is compared by Occ.update alone`)
+    }
+    const next = after(expected)
+    if (next === undefined) {
+      return Effect.dieMessage(
+        `The version ${expected} of ${options.table} is no number that one can be added to: read it as text beyond 2^53`
+      )
+    }
+    const version = identifier.column(column)
+    const key = where.equal(options.key as where.Columns)
+    const assignments = Object.keys(set).map((name) => `${identifier.column(name)} = ?`)
+    const place = typeof expected === "string" ? `CAST(? AS DECIMAL(65, ${scaleOf(expected)}))` : "?"
+    return Effect.succeed({
+      sql: `UPDATE ${identifier.table(options.table)} SET ${[...assignments, `${version} = ${place}`].join(", ")} ` +
+        `WHERE ${key.sql} AND ${version} = ${place}`,
+      values: [...Object.values(set).map(where.bound), next, ...key.values, expected]
+    })
+  })
+
+const attempted = (table: string): void => {
+  const labels = MysqlMetrics.labels({ table: MysqlMetrics.tableLabel(table) })
+  MysqlMetrics.occAttempts.unsafeUpdate(1, labels)
+  // A conflict is only told from a missing row by `update`. 0, since an exporter must have shown that once.
+  MysqlMetrics.occConflicts.unsafeUpdate(0, labels)
+}
+
+/** The version of a row that was written, which is to be the next one. */
+const written = (
+  { table, version: { column, expected } }: Updated,
+  found: string | undefined
+): Effect.Effect<Version> => {
+  const next = after(expected)!
+  return found !== undefined && isSame(found, next)
+    ? Effect.succeed(like(expected, found))
+    : Effect.dieMessage(
+      `The version column ${column} of ${table} did not become ${next} but ${found ?? "NULL"}. ` +
+        "Hint: it must have room for each version that is to come, hold it exactly, and be set by Occ.update alone"
+    )
+}
+
+/** Why no row was written, by the versions of the rows with that key. */
+const explain = (
+  { table, version: { column, expected } }: Updated,
+  found: ReadonlyArray<string | undefined>
+): Effect.Effect<never, VersionConflict | RowMissing> => {
+  if (found.length === 0) return Effect.fail(new RowMissing({ table }))
+  const [actual] = found
+  if (actual === undefined) {
+    return Effect.dieMessage(`The version column ${column} of ${table} holds NULL: declare it NOT NULL`)
+  }
+  return Effect.suspend(() => {
+    MysqlMetrics.occConflicts.unsafeUpdate(1, MysqlMetrics.labels({ table: MysqlMetrics.tableLabel(table) }))
+    return Effect.fail(new VersionConflict({ table, expected, actual: like(expected, actual) }))
+  })
+}
+
+type Updated = Pick<Update<never, string, never>, "table" | "version">
+
+/** The next version; nothing where there is no next number, or a number of this kind could not hold it. */
+const after = (version: Version): Version | undefined => {
+  if (typeof version === "number") {
+    return Number.isSafeInteger(version + 1) || Number.isFinite(version) && Math.abs(version) < 2 ** 50
+      ? version + 1
+      : undefined
+  }
+  const digits = decimal.exec(version)
+  if (digits === null) return undefined
+  const scale = scaleOf(version)
+  const unscaled = String(BigInt(`${digits[1]}${digits[2]}${digits[3] ?? ""}`) + 10n ** BigInt(scale))
+  const padded = unscaled.replace("-", "").padStart(scale + 1, "0")
+  const sign = unscaled.startsWith("-") ? "-" : ""
+  return scale === 0 ? unscaled : `${sign}${padded.slice(0, -scale)}.${padded.slice(-scale)}`
+}
+
+/** As many digits as DECIMAL has. */
+const decimal = /^(-?)(\d{1,35})(?:\.(\d{1,30}))?$/
+
+const scaleOf = (version: string): number => decimal.exec(version)?.[3]?.length ?? 0
+
+/** Whether the server's digits are that number. Those of a fraction that JavaScript has rounded are near it. */
+const isSame = (found: string, version: Version): boolean =>
+  typeof version === "string"
+    ? withoutZeros(found) === withoutZeros(version)
+    : Number.isInteger(version)
+    ? Number(found) === version
+    : Math.abs(Number(found) - version) < 1e-6
+
+const withoutZeros = (digits: string): string => digits.includes(".") ? digits.replace(/\.?0+$/, "") : digits
+
+/** The server's digits in the form that the caller has. */
+const like = (expected: Version, found: string): Version => {
+  const number = Number(found)
+  return typeof expected === "number" && (Number.isSafeInteger(number) || found.includes(".")) ? number : found
 }

@@ -25,8 +25,9 @@ import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import * as bytes from "./internal/bytes.js"
 import * as outboxTable from "./internal/outboxTable.js"
+import * as outside from "./internal/outside.js"
 import * as relayWakeups from "./internal/relayWakeups.js"
-import * as MysqlError from "./MysqlError.js"
+import type * as MysqlError from "./MysqlError.js"
 import * as MysqlMetrics from "./MysqlMetrics.js"
 import * as Transaction from "./Transaction.js"
 
@@ -124,8 +125,8 @@ export const append = <A, I, R>(
           bytes.name("The id of a message", messageId, 255),
           bytes.name("The name of a stream", message.stream, 512),
           message.key === undefined ? null : bytes.atMost("The key of a message", message.key, 255),
-          JSON.stringify(headers),
-          data
+          Buffer.from(JSON.stringify(headers), "utf8"),
+          Buffer.from(data, "utf8")
         ]
         const hashed = Buffer.from(message.key === undefined ? messageId : `${message.stream}\0${message.key}`, "utf8")
         return Effect.flatMap(
@@ -160,7 +161,7 @@ export interface Stored {
 }
 
 /**
- * The committed messages of these slots, by slot, then in order; for relays. It must not run inside a transaction, whose
+ * The committed messages of these slots, by slot, then in order; for relays. Inside a transaction it is a defect: that one's
  * snapshot could be older than what others have removed meanwhile. Fails with `ConnectionLost` or, without the tables of `migration`,
  * `StatementFailed`.
  *
@@ -180,23 +181,20 @@ export const read = (options: {
   MysqlError.MysqlError | MysqlError.TransactionAborted,
   Client.SqlClient
 > =>
-  MysqlError.refail(Effect.flatMap(Client.SqlClient, (sql) =>
-    Effect.map(
-      sql<Record<string, any>>`
-        SELECT CAST(o.id AS CHAR) AS id, slot, message_id, stream, message_key, headers, data
-        FROM safesync_outbox AS o WHERE slot BETWEEN ${options.fromSlot} AND ${options.toSlot}
-          ${
-        options.except === undefined || options.except.length === 0
-          ? sql.literal("")
-          : sql`AND NOT o.stream IN ${sql.in(options.except)}`
-      }
-        ORDER BY o.slot, o.id LIMIT ${sql.literal(String(options.limit))}`,
-      (rows) => rows.map(outboxTable.stored)
-    )))
+  Effect.suspend(() => {
+    const except = (options.except ?? []).map((stream) => Buffer.from(stream, "utf8"))
+    return outside.select({
+      name: "Outbox.read",
+      operation: "SELECT",
+      table,
+      sql: outboxTable.select(except.length),
+      values: [options.fromSlot, options.toSlot, ...except, options.limit]
+    }, outboxTable.stored)
+  })
 
 /**
- * Removes messages that have been published, by their `id`, for relays; in one statement and one transaction of its own. An id that is
- * not there is ignored. After a failure they are there still, or gone (`ConnectionLost`): publish what `read` then gives.
+ * Removes messages that have been published, by their `id`, for relays; in one statement and one transaction of its own, so that
+ * inside another one it is a defect. An id that is not there is ignored. After a failure they are there still, or gone (`ConnectionLost`): publish what `read` then gives.
  *
  * @example
  * import * as Effect from "effect/Effect"
@@ -215,12 +213,17 @@ export const read = (options: {
 export const remove = (
   ids: ReadonlyArray<string>
 ): Effect.Effect<void, MysqlError.MysqlError | MysqlError.TransactionAborted, Client.SqlClient> =>
-  ids.length === 0
-    ? Effect.void
-    : MysqlError.refail(
-      Effect.flatMap(Client.SqlClient, (sql) =>
-        Effect.asVoid(sql`DELETE FROM safesync_outbox WHERE id IN ${sql.in(ids)}`))
-    )
+  Effect.suspend(() => {
+    // What is no number is the id of no row.
+    const numbers = ids.filter((id) => /^\d+$/.test(id)).map(BigInt)
+    return numbers.length === 0 ? Effect.void : Effect.asVoid(outside.write({
+      name: "Outbox.remove",
+      operation: "DELETE",
+      table,
+      sql: outboxTable.remove(numbers.length),
+      values: numbers
+    }))
+  })
 
 /**
  * How many messages wait to be published, and for how many seconds the oldest has been waiting; sets the gauges of
@@ -234,22 +237,21 @@ export const backlog: Effect.Effect<
   { readonly messages: number; readonly oldestSeconds: number },
   MysqlError.MysqlError | MysqlError.TransactionAborted,
   Client.SqlClient
-> = MysqlError.refail(Effect.flatMap(Client.SqlClient, (sql) =>
-  Effect.map(
-    sql<{ messages: number; oldest: string | null }>`
-      SELECT COUNT(*) AS messages, TIMESTAMPDIFF(MICROSECOND, MIN(written_at), CURRENT_TIMESTAMP(6)) AS oldest
-      FROM safesync_outbox`,
-    ([row]) => {
-      const found = {
-        messages: Number(row!.messages),
-        oldestSeconds: Math.max(0, Number(row!.oldest ?? 0)) / 1_000_000
-      }
+> = Effect.map(
+  outside.selectOne({
+    name: "Outbox.backlog",
+    operation: "SELECT",
+    table,
+    sql: outboxTable.selectBacklog,
+    values: []
+  }, (row) => ({ messages: row.number(0), oldestSeconds: row.number(1) / 1_000_000 })),
+  (found) => {
       MysqlMetrics.outboxBacklog.unsafeUpdate(found.messages, [])
       MysqlMetrics.outboxOldestAge.unsafeUpdate(found.oldestSeconds, [])
       MysqlMetrics.outboxUpdated.unsafeUpdate(Date.now() / 1000, [])
       return found
-    }
-  )))
+  }
+)
 
 /**
  * Keeps the gauges of `backlog` up to date by the caller's Schedule, until that ends or the fiber is interrupted. A server that

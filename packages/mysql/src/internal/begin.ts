@@ -3,12 +3,12 @@
  *
  * @internal
  */
-import type { Query } from "mysql2"
 import * as MysqlError from "../MysqlError.js"
 import type { Options } from "../Transaction.js"
 import * as driver from "./driverError.js"
 import * as duration from "./duration.js"
 import type { Link } from "./link.js"
+import * as own from "./own.js"
 import type { Answer, Job } from "./turns.js"
 
 export interface Begin {
@@ -30,24 +30,32 @@ export const of = (options: Options, boundMillis: number): Begin => {
     const seconds = Math.max(1, duration.toSeconds(lockWaitTimeout))
     parts.push(`SET ${before} = @@SESSION.innodb_lock_wait_timeout, innodb_lock_wait_timeout = ${seconds}`)
   }
-  if (isolation !== undefined) parts.push(`SET TRANSACTION ISOLATION LEVEL ${isolationLevels[isolation]}`)
+  // A session without autocommit may be in a transaction that a read has begun: there the level is refused. START TRANSACTION
+  // alone would end it too.
+  if (isolation !== undefined) parts.push(commit, `SET TRANSACTION ISOLATION LEVEL ${isolationLevels[isolation]}`)
   parts.push(accessMode === undefined ? "START TRANSACTION" : `START TRANSACTION ${accessModes[accessMode]}`)
   return { sql: parts.join("; "), steps: parts.length, boundMillis }
 }
+
+/** Whatever `completion_type` says, no transaction follows and the connection stays. */
+export const commit = "COMMIT AND NO CHAIN NO RELEASE"
+export const rollback = "ROLLBACK AND NO CHAIN NO RELEASE"
 
 /** What follows the transaction's end, for the connection to be as it was. */
 export const setBack = ({ lockWaitTimeout }: Options): Array<string> =>
   lockWaitTimeout === undefined ? [] : [`SET innodb_lock_wait_timeout = ${before}, ${before} = NULL`]
 
 /**
- * Sends BEGIN, and a statement in the same packet where there is one: its answer is given then. Until the server has answered
- * BEGIN, a failure is BEGIN's own.
+ * Sends BEGIN, and a text in the same packet where there is one: its answer is given then, or those of its statements where it has
+ * several. Until the server has answered BEGIN, a failure is BEGIN's own.
  */
 export const send = (
   link: Link,
   job: Job,
   { boundMillis, sql, steps }: Begin,
   statement: string | undefined,
+  /** How the driver is to read its rows. */
+  reading: object,
   answer: Answer
 ): void => {
   link.unsent = undefined
@@ -57,7 +65,7 @@ export const send = (
     if (error === null) {
       return statement === undefined
         ? answer(null, results)
-        : answer(null, last(results), last(fields))
+        : answer(null, behind(steps, results), behind(steps, fields))
     }
     if (begun >= steps) return answer(error, undefined)
     const failure = link.beginFailure = MysqlError.fromDriver(error, sql)
@@ -70,9 +78,9 @@ export const send = (
     () => link.abandon(new Error(`No answer to ${sql} within ${boundMillis} ms`), driver.noAnswer()),
     boundMillis
   )
-  const query: Query | undefined = link.raw.query(
-    // The pool's own settings would make arrays of rows, and look for named placeholders.
-    { sql: statement === undefined ? sql : `${sql}; ${statement}`, values: [], rowsAsArray: false },
+  const query = own.send(
+    link.raw,
+    { ...reading, sql: statement === undefined ? sql : `${sql}; ${statement}` },
     (error, results, fields) => job.awaiting === done && job.answer(error, results, fields)
   )
   // The OK of each of its statements comes by itself, before what follows has been done. A closed connection makes no query.
@@ -86,7 +94,11 @@ export const send = (
 /** The session's value, which need not be the server's: an application may set its own when it connects. */
 const before = "@safesync_lock_wait_timeout"
 
-const last = (answers: unknown): unknown => Array.isArray(answers) ? answers[answers.length - 1] : undefined
+/** The answer that comes after so many, or all of them where there are several. */
+const behind = (steps: number, answers: unknown): unknown => {
+  if (!Array.isArray(answers)) return undefined
+  return answers.length === steps + 1 ? answers[steps] : answers.slice(steps)
+}
 
 const isolationLevels = {
   "read-uncommitted": "READ UNCOMMITTED",

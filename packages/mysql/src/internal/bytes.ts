@@ -23,9 +23,3 @@ export const atMost = (what: string, text: string, limit: number): Uint8Array =>
   if (bytes.length > limit) throw new Error(`${what} may have at most ${limit} bytes, not ${bytes.length}`)
   return bytes
 }
-
-/** Bytes as a literal of SQL, which no text in them can end. */
-export const literal = (bytes: unknown): string =>
-  bytes instanceof Uint8Array
-    ? `x'${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex")}'`
-    : "NULL"

@@ -20,6 +20,7 @@ import { randomBytes } from "node:crypto"
 import * as MysqlError from "../MysqlError.js"
 import * as Canceller from "./canceller.js"
 import * as driver from "./driverError.js"
+import * as own from "./own.js"
 import * as sideConnection from "./sideConnection.js"
 
 export interface CommitOracle {
@@ -82,10 +83,14 @@ const byRow = (connection: Mysql.Connection, { marker }: CommitOracle) =>
       [marker]
     )),
     Effect.zipRight(
-      sideConnection.rows(connection, "SELECT committed FROM safesync_commit WHERE marker = ?", [marker])
+      sideConnection.rows(connection, committed, [marker])
     ),
-    Effect.map(([row]) => Number(row?.["committed"]) === 1)
+    Effect.flatMap(([row]) =>
+      row === undefined ? Effect.fail(own.unreadable(committed)) : Effect.succeed(Number(row["committed"]) === 1)
+    )
   )
+
+const committed = "SELECT committed FROM safesync_commit WHERE marker = ?"
 
 const byInbox = (
   connection: Mysql.Connection,
@@ -94,12 +99,10 @@ const byInbox = (
 ) =>
   sideConnection.rows(
     connection,
-    "SELECT commit_marker FROM safesync_inbox WHERE consumer_group = ? AND message_id = ? FOR SHARE NOWAIT",
+    "SELECT HEX(commit_marker) AS marker FROM safesync_inbox WHERE consumer_group = ? AND message_id = ? FOR SHARE NOWAIT",
     [inbox!.group, inbox!.messageId]
   ).pipe(
-    Effect.map(([row]) =>
-      row !== undefined && row["commit_marker"] !== null && inbox!.marker.equals(row["commit_marker"] as Buffer)
-    ),
+    Effect.map(([row]) => String(row?.["marker"]).toLowerCase() === own.hex(inbox!.marker)),
     Effect.tapError((error) =>
       error._tag === "LockNotAvailable"
         ? Effect.async<void>((done) =>

@@ -8,8 +8,8 @@ import * as Effect from "effect/Effect"
 import * as MysqlError from "../MysqlError.js"
 import * as driver from "./driverError.js"
 import type { Link } from "./link.js"
+import * as own from "./own.js"
 import type { Phase } from "./phase.js"
-import * as statements from "./statements.js"
 import { Job } from "./turns.js"
 
 export interface ControlFailure {
@@ -26,11 +26,13 @@ export class Control extends Job {
 
   constructor(
     private readonly link: Link,
-    private readonly resume: (result: Effect.Effect<statements.OkPacket, ControlFailure>) => void,
+    private readonly resume: (result: Effect.Effect<unknown, ControlFailure>) => void,
     private readonly sql: string,
     private readonly boundMillis: number,
     /** The phase that its success leads to. */
-    private readonly leadsTo: Phase | undefined
+    private readonly leadsTo: Phase | undefined,
+    /** The text that an error shows. */
+    private readonly told = sql
   ) {
     super()
   }
@@ -48,7 +50,7 @@ export class Control extends Job {
     )
     // mysql2 refuses at once, within this call, when it knows that the connection is closed.
     let refused = true
-    link.raw.query({ sql }, (error: unknown, results: unknown) => {
+    own.send(link.raw, { ...own.asCells, sql }, (error, results) => {
       if (refused) this.sent = false
       this.answer(error, results)
     })
@@ -56,15 +58,15 @@ export class Control extends Job {
   }
 
   private answered(error: unknown, results: unknown): void {
-    const { link, sent, sql } = this
+    const { link, sent } = this
     clearTimeout(this.bound)
     if (error === null) {
       if (this.leadsTo !== undefined) link.phase = this.leadsTo
-      this.resume(Effect.succeed(statements.lastOk(results)!))
+      this.resume(Effect.succeed(results))
     } else {
       const lost = driver.isConnectionLost(error)
       if (lost) link.lose(error)
-      this.resume(Effect.fail({ error: MysqlError.fromDriver(error, sql), lost, sent }))
+      this.resume(Effect.fail({ error: MysqlError.fromDriver(error, this.told), lost, sent }))
     }
     link.turns.settle(this)
   }

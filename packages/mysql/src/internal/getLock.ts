@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as MysqlError from "../MysqlError.js"
 import * as MysqlMetrics from "../MysqlMetrics.js"
+import * as own from "./own.js"
 import type { Session } from "./session.js"
 import * as tracing from "./tracing.js"
 
@@ -18,7 +19,8 @@ export class WouldDeadlock {
 /**
  * Whether the lock was granted in time.
  *
- * GET_LOCK counts whole seconds, MAX_EXECUTION_TIME milliseconds: the first is rounded up and the second ends the wait.
+ * GET_LOCK counts whole seconds, MAX_EXECUTION_TIME milliseconds: the first is rounded up and the second ends the wait. Without the
+ * second, it is the session's own `max_execution_time` that may end it: then the lock was not waited for as long as it was to be.
  */
 export const getLock = (
   session: Session,
@@ -27,23 +29,25 @@ export const getLock = (
 ): Effect.Effect<boolean, WouldDeadlock | MysqlError.MysqlError | MysqlError.TransactionAborted> => {
   const whole = Number.isInteger(timeoutMillis / 1000)
   const hint = whole ? "" : `/*+ MAX_EXECUTION_TIME(${Math.max(1, Math.ceil(timeoutMillis))}) */ `
-  const sql = `SELECT ${hint}GET_LOCK(?, ?) AS granted`
+  const asking = (name: string, seconds: string) => `SELECT ${hint}GET_LOCK(${name}, ${seconds}) AS granted`
+  const sql = asking("?", "?")
   return Effect.matchEffect(
     tracing.span(
       "GET_LOCK",
       "client",
       () => tracing.operation("GET_LOCK", session.database),
-      session.lock(sql, [encoded, Math.ceil(timeoutMillis / 1000)])
+      session.lock(sql, asking(`'${encoded}'`, String(Math.ceil(timeoutMillis / 1000))))
     ),
     {
-      onSuccess: ([row]): Effect.Effect<boolean, MysqlError.MysqlError> =>
-        row?.["granted"] === null || row === undefined
-          ? Effect.suspend(() => Effect.fail(unanswered(sql)))
-          : Effect.succeed(Number(row["granted"]) === 1),
+      onSuccess: (rows) =>
+        Effect.flatMap(own.readOne(sql, rows, (row) => row.textOrNull(0)), (granted) =>
+          granted === undefined
+            ? Effect.suspend(() => Effect.fail(unanswered(sql)))
+            : Effect.succeed(granted === "1")),
       onFailure: (
         error
       ): Effect.Effect<boolean, WouldDeadlock | MysqlError.MysqlError | MysqlError.TransactionAborted> =>
-        error._tag === "StatementTimeout"
+        error._tag === "StatementTimeout" && !whole
           ? Effect.succeed(false)
           : error._tag === "StatementFailed" && error.errno === 3058
           ? Effect.suspend(() => {

@@ -10,7 +10,7 @@ import * as driver from "./driverError.js"
 import { askAgainMillis, ServerStart, uptime } from "./serverStart.js"
 import * as sideConnection from "./sideConnection.js"
 
-type Rows = ReadonlyArray<Readonly<Record<string, unknown>>>
+type Rows = ReadonlyArray<sideConnection.Row>
 
 export interface LastingConnection {
   /** Calls back with the rows, or with the error and no rows when the question was not answered. */
@@ -53,7 +53,7 @@ export const make = (
   }
 
   const open = (): Side => {
-    const connection = sideConnection.open(config)
+    const connection = sideConnection.open(config, (error) => error === null || forget(made, error))
     const made: Side = side = { connection, start: new ServerStart(), unanswered: new Set() }
     connection.on("error", (error) => forget(made, error))
     connection.on("connect", () => {
@@ -69,18 +69,18 @@ export const make = (
     values: ReadonlyArray<unknown>,
     then: (error: unknown, rows: Rows) => void
   ) => {
-    const answered = (error: unknown, rows: unknown) => {
+    const answered = (error: unknown, rows: Rows) => {
       if (!used.unanswered.delete(fail)) return
       clearTimeout(bound)
       // The driver's own errors are of the connection, those of the server of the question alone.
       if (error !== null && (error as { errno?: unknown }).errno === undefined) forget(used, error)
-      then(error, Array.isArray(rows) ? rows : [])
+      then(error, rows)
     }
-    const fail = (error: unknown) => answered(error, undefined)
+    const fail = (error: unknown) => answered(error, [])
     const bound = setTimeout(() => forget(used, driver.noAnswer()), answerMillis)
     bound.unref()
     used.unanswered.add(fail)
-    used.connection.query({ sql, values: values as Array<unknown> }, answered)
+    sideConnection.ask(used.connection, sql, values, answered)
   }
 
   /** Whether the server is the one that was there; an error when it could not be asked. */

@@ -151,7 +151,7 @@ const commitNow = (state: State): Effect.Effect<void, TransactionError.Transacti
     return settled(state)
   }
   state.committing = performance.now()
-  const statements = [...CommitOracle.statements(state.commitOracle), "COMMIT", ...state.atEnd]
+  const statements = [...CommitOracle.statements(state.commitOracle), Begin.commit, ...state.atEnd]
   const committed = tracing.span(
     "COMMIT",
     "client",
@@ -237,7 +237,7 @@ const undo = (state: State): Effect.Effect<void> => {
   return Effect.zipRight(
     session.phase._tag === "Lost" || !session.hasBegun
       ? Effect.void
-      : Effect.matchEffect(session.control(["ROLLBACK", ...state.atEnd].join("; "), controlMillis, phase.idle), {
+      : Effect.matchEffect(session.control([Begin.rollback, ...state.atEnd].join("; "), controlMillis, phase.idle), {
         onSuccess: () => Effect.void,
         onFailure: ({ error }) => {
           session.abandon(error)

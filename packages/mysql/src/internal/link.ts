@@ -13,6 +13,7 @@ import type { Begin } from "./begin.js"
 import type * as Blockers from "./blockers.js"
 import type * as Canceller from "./canceller.js"
 import * as driver from "./driverError.js"
+import * as own from "./own.js"
 import type { Phase, Reason } from "./phase.js"
 import { Savepoints } from "./savepoints.js"
 import * as statements from "./statements.js"
@@ -94,7 +95,7 @@ export class Link {
   /** Takes the kill that may have come late and asks whether the transaction is still open. Never fails. */
   probe(then: () => void, reason: Reason = "ended-by-server"): void {
     if (this.phase._tag === "Lost") return then()
-    this.raw.query({ sql: "DO 0" }, (error: unknown, results: unknown) => {
+    own.send(this.raw, { sql: "DO 0" }, (error, results) => {
       if (error !== null) {
         // 1317 is the late kill itself: it is spent now, and the statement that it hit was only this one.
         if ((error as { errno?: number }).errno === 1317) return this.probe(then, reason)

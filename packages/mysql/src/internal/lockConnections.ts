@@ -42,16 +42,14 @@ export const place = (client: MysqlClient, name: string): Place => {
         (left) => left === undefined ? Effect.succeed(undefined) : slot.wait(left)
       ),
     connect: Effect.async((resume) => {
-      const opened = connection = sideConnection.open(client.config)
-      // Whoever runs a statement on it is told what is wrong with it.
-      opened.on("error", () => {})
-      opened.connect((error) =>
+      const opened = connection = sideConnection.open(client.config, (error) =>
         resume(
           error === null
             ? Effect.sync(() => session = new Session(opened as Mysql.PoolConnection, Canceller.of(client)))
             : Effect.fail(new MysqlError.ConnectionLost(driver.read(error)))
-        )
-      )
+        ))
+      // Whoever runs a statement on it is told what is wrong with it.
+      opened.on("error", () => {})
     }),
     leave: Effect.sync(() => {
       if (session?.detach() === true) MysqlMetrics.connectionsDiscarded.unsafeUpdate(1, [])

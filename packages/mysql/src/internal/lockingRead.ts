@@ -23,7 +23,8 @@ export const select = (
   const bounded = wait !== "wait" && wait !== "nowait" && wait !== "skip-locked"
   const hint = bounded ? `/*+ MAX_EXECUTION_TIME(${Math.max(1, duration.toMillis(wait))}) */ ` : ""
   const mode = wait === "nowait" ? " NOWAIT" : wait === "skip-locked" ? " SKIP LOCKED" : ""
-  const sql = `SELECT ${hint}* FROM ${identifier.table(table)} WHERE ${condition.sql} FOR ${strength}${mode}`
+  const sql =
+    `SELECT ${hint}* FROM ${identifier.table(table)} WHERE ${condition.sql} LIMIT ${all} FOR ${strength}${mode}`
   return Effect.flatMap(Transaction, ({ onEnd, session }) => {
     const rows = tracing.span(
       `SELECT ${table}`,
@@ -42,17 +43,21 @@ export const select = (
 /**
  * A condition on the key's columns, in the key's order. Prepared statements are few: the number of values is filled up to a
  * power of two with the last one, which changes nothing.
+ *
+ * A composite key is compared column by column: of `(a, b) IN (…)` with dates, MySQL looks into no partition of a table that is
+ * partitioned `BY RANGE COLUMNS` of such a column, and finds and locks nothing.
  */
 export const inKeyOrder = (key: string | ReadonlyArray<string>, values: ReadonlyArray<any>): where.Fragment => {
   const columns = typeof key === "string" ? [key] : key
   const names = columns.map(identifier.column).join(", ")
   const size = 2 ** Math.ceil(Math.log2(values.length))
   const filled = Array.from({ length: size }, (_, i) => values[Math.min(i, values.length - 1)])
-  const [left, right] = typeof key === "string"
-    ? [names, "?"]
-    : [`(${names})`, `(${columns.map(() => "?").join(", ")})`]
+  const each = `(${columns.map((column) => `${identifier.column(column)} = ?`).join(" AND ")})`
+  const sql = typeof key === "string"
+    ? `${names} IN (${filled.map(() => "?").join(", ")})`
+    : `(${filled.map(() => each).join(" OR ")})`
   return {
-    sql: `${left} IN (${filled.map(() => right).join(", ")}) ORDER BY ${names}`,
+    sql: `${sql} ORDER BY ${names}`,
     values: typeof key === "string"
       ? filled.map(where.bound)
       : filled.flatMap((value) => key.map((column) => where.bound(value[column])))
@@ -60,6 +65,9 @@ export const inKeyOrder = (key: string | ReadonlyArray<string>, values: Readonly
 }
 
 // internal
+
+/** A session's `sql_select_limit` would leave rows out, and unlocked. */
+const all = "18446744073709551615"
 
 /** A wait that was bounded by the statement's execution limit ends with 3024; to the caller it is a lock wait. */
 const asLockWaitTimeout = <E>(error: E | MysqlError.StatementTimeout): E | MysqlError.LockWaitTimeout =>

@@ -1,19 +1,20 @@
 /**
  * @internal
  */
-import * as SqlClient from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as MysqlError from "../MysqlError.js"
+import type * as MysqlError from "../MysqlError.js"
+import * as outside from "./outside.js"
 
 /** Deletes the rows that are older than that by their timestamp, batch by batch, and says how many. */
 export const olderThan = (
+  module: string,
   table: string,
   timestamp: string,
   options: { readonly olderThan: Duration.DurationInput; readonly batchSize?: number | undefined }
 ): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, SqlClient.SqlClient> =>
-  Effect.flatMap(SqlClient.SqlClient, (sql) => {
+  Effect.suspend(() => {
     const batchSize = options.batchSize ?? 1_000
     if (!Number.isSafeInteger(batchSize) || batchSize < 1) {
       return Effect.dieMessage(
@@ -21,15 +22,21 @@ export const olderThan = (
       )
     }
     const micros = Math.round(Duration.toMillis(options.olderThan) * 1_000)
-    // Nothing is older than for ever.
-    if (!Number.isFinite(micros)) return Effect.succeed(0)
-    const batch = sql`DELETE FROM ${sql(table)}
-      WHERE ${sql(timestamp)} < CURRENT_TIMESTAMP(6) - INTERVAL ${sql.literal(String(micros))} MICROSECOND
-      ORDER BY ${sql(timestamp)} LIMIT ${sql.literal(String(batchSize))}`
-    const go = (total: number): Effect.Effect<number, SqlError> =>
-      Effect.flatMap(batch.raw, (result) => {
-        const { affectedRows } = result as { readonly affectedRows: number }
-        return affectedRows < batchSize ? Effect.succeed(total + affectedRows) : go(total + affectedRows)
-      })
-    return MysqlError.refail(go(0))
+    // Nothing is older than three centuries.
+    if (micros > Number.MAX_SAFE_INTEGER) return Effect.succeed(0)
+    // Moments are compared in UTC: in a zone that sets its clocks back, an hour comes twice.
+    const batch = outside.write({
+      name: `${module}.purge`,
+      operation: "DELETE",
+      table,
+      sql: `DELETE /*+ SET_VAR(time_zone = '+00:00') */ FROM ${table} ` +
+        `WHERE ${timestamp} < CURRENT_TIMESTAMP(6) - INTERVAL ? MICROSECOND ORDER BY ${timestamp} LIMIT ?`,
+      values: [micros, batchSize]
+    })
+    const go = (total: number): typeof batch =>
+      Effect.flatMap(
+        batch,
+        (affected) => affected < batchSize ? Effect.succeed(total + affected) : go(total + affected)
+      )
+    return go(0)
   })

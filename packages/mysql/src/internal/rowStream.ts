@@ -39,7 +39,7 @@ export class RowStream extends Job {
     if (statements.facts(sql).changesSession) link.soiled = true
     if (link.blockers !== undefined) this.watch = link.blockers.watch(link.connectionId)
     if (link.unsent === undefined) return this.send()
-    Begin.send(link, this, link.unsent, undefined, (error) => {
+    Begin.send(link, this, link.unsent, undefined, {}, (error) => {
       if (error !== null) this.explain(error)
       else if (this.cancelled) this.finish()
       else this.send()

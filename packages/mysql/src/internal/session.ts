@@ -17,9 +17,11 @@ import * as cancelling from "./cancelling.js"
 import { Control, type ControlFailure } from "./control.js"
 import * as inlined from "./inlined.js"
 import { Link } from "./link.js"
+import * as literals from "./literals.js"
+import * as own from "./own.js"
 import * as phase from "./phase.js"
 import { type Row, RowStream } from "./rowStream.js"
-import type { OkPacket } from "./statements.js"
+import { lastOk, type OkPacket } from "./statements.js"
 import { type Absorbs, asIs, asSqlError, type Failure, type Statement, Submission } from "./submission.js"
 import { Job } from "./turns.js"
 
@@ -72,24 +74,39 @@ export class Session extends Link implements Connection {
   // -------------------------------------------------------------------------------------------------------------------
 
   /**
-   * The rows of a statement that only reads, and compares its values with columns; its errors classified. Where it is the
-   * transaction's first, it travels with BEGIN in one packet if it can.
+   * The rows of a statement that only reads the caller's tables, as the driver gives them, and compares its values with columns; its
+   * errors classified. Where it is the transaction's first, it travels with BEGIN in one packet if it can.
    */
   select(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<ReadonlyArray<Row>, Failure> {
-    return rows(this.submit(asIs, { sql, values: params, text: inlined.text }), undefined)
+    const packet = literals.whereNeeded(this.raw, sql, params)
+    return rows(this.submit(asIs, { sql, values: params, text: inlined.text, byColumn: true, packet }), undefined)
   }
 
   /**
-   * `select` for a statement that takes an advisory lock, which the caller releases himself at the transaction's end: the
-   * session is as before then, and is not thrown away for it.
+   * The answer to a statement of this package's own, whose values are numbers and bytes. Where it is the transaction's first, it
+   * travels with BEGIN in one packet.
    */
-  lock(sql: string, params: ReadonlyArray<unknown>): ReturnType<Session["select"]> {
-    return rows(this.submit(asIs, { sql, values: params, text: inlined.text, keepsSession: true }), undefined)
+  ask(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<ReadonlyArray<own.Cells>, Failure> {
+    return rows(this.submit(asIs, { sql, values: params, text: own.text, isOwn: true }), undefined)
   }
 
-  /** How many rows a statement matched, and the id that it generated. A failure that the caller `absorbs` is no failed write. */
-  write(sql: string, params: ReadonlyArray<unknown>, absorbs?: Absorbs): Effect.Effect<OkPacket, Failure> {
-    return this.submit(asIs, { sql, values: params, absorbs }) as Effect.Effect<OkPacket, Failure>
+  /**
+   * `ask` for a statement that takes an advisory lock, which the caller releases himself at the transaction's end: the
+   * session is as before then, and is not thrown away for it. `text` has its values in it.
+   */
+  lock(sql: string, text: string): ReturnType<Session["ask"]> {
+    return rows(this.submit(asIs, { sql, values: [], packet: text, isOwn: true, keepsSession: true }), undefined)
+  }
+
+  /** `write` for the caller's tables. A failure that the caller `absorbs` is no failed write. */
+  change(sql: string, params: ReadonlyArray<unknown>, absorbs?: Absorbs): Effect.Effect<OkPacket, Failure> {
+    const packet = literals.whereNeeded(this.raw, sql, params)
+    return this.submit(asIs, { sql, values: params, absorbs, packet }) as Effect.Effect<OkPacket, Failure>
+  }
+
+  /** How many rows a statement of this package's own matched, and the id that it generated. */
+  write(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<OkPacket, Failure> {
+    return this.submit(asIs, { sql, values: params, isOwn: true }) as Effect.Effect<OkPacket, Failure>
   }
 
   /**
@@ -101,8 +118,17 @@ export class Session extends Link implements Connection {
     params: ReadonlyArray<unknown>,
     text: (params: ReadonlyArray<unknown>) => string
   ): Effect.Effect<OkPacket, Failure> {
-    const statement: Statement = { sql, values: params, text: (_, values) => text(values) }
+    const statement: Statement = { sql, values: params, text: (_, values) => text(values), isOwn: true }
     return this.submit(asIs, statement) as Effect.Effect<OkPacket, Failure>
+  }
+
+  /** `write`, and the answer to a question that is sent in the same packet. */
+  writeAndAsk(
+    write: literals.Statement,
+    question: literals.Statement
+  ): Effect.Effect<readonly [OkPacket, ReadonlyArray<own.Cells>], Failure> {
+    const packet = [write, question].map(({ sql, values }) => literals.inText(this.raw, sql, values)).join("; ")
+    return this.submit(asIs, { sql: write.sql, values: [], packet, isOwn: true }) as Effect.Effect<any, Failure>
   }
 
   /** A statement that concerns a savepoint: not interrupted, and waited for within a bound. */
@@ -119,9 +145,21 @@ export class Session extends Link implements Connection {
     boundMillis: number,
     leadsTo?: phase.Phase | undefined
   ): Effect.Effect<OkPacket, ControlFailure> {
-    return Effect.async<OkPacket, ControlFailure>((resume) =>
-      this.turns.take(new Control(this, resume, sql, boundMillis, leadsTo))
+    return Effect.map(
+      Effect.async<unknown, ControlFailure>((resume) =>
+        this.turns.take(new Control(this, resume, sql, boundMillis, leadsTo))
+      ),
+      (results) => lastOk(results)!
     )
+  }
+
+  /** A whole transaction in one packet, with the answers to its statements. It is cancelled with its fiber; `told` is what an error shows. */
+  whole(sql: string, boundMillis: number, told: string): Effect.Effect<ReadonlyArray<unknown>, ControlFailure> {
+    return Effect.async<unknown, ControlFailure>((resume) => {
+      const job = new Control(this, resume, sql, boundMillis, phase.idle, told)
+      this.turns.take(job)
+      return this.cancel(job)
+    }) as Effect.Effect<ReadonlyArray<unknown>, ControlFailure>
   }
 
   /** Opens the transaction with the first statement that is sent: one that sends none costs no round trip. */

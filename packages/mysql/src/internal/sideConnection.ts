@@ -10,12 +10,16 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Mysql from "mysql2"
 import * as MysqlError from "../MysqlError.js"
+import * as own from "./own.js"
 
 const connectMillis = 2_000
 
-/** A connection to where the client's pool connects to, as the same user. */
-export const open = (config: MysqlClientConfig): Mysql.Connection =>
-  Mysql.createConnection({
+/**
+ * A connection to where the client's pool connects to, as the same user, whose session is as `settings` says, whatever the server's
+ * defaults are. `ready` is called once, when it can be used or with the reason why not.
+ */
+export const open = (config: MysqlClientConfig, ready: (error: unknown) => void): Mysql.Connection => {
+  const connection = Mysql.createConnection({
     ...(config.url === undefined
       ? {
         ...config.poolConfig,
@@ -26,8 +30,22 @@ export const open = (config: MysqlClientConfig): Mysql.Connection =>
         ...(config.password === undefined ? {} : { password: Redacted.value(config.password) })
       }
       : { uri: Redacted.value(config.url) }),
-    connectTimeout: connectMillis
+    connectTimeout: connectMillis,
+    // Not `utf8mb4` itself, which the driver takes for a collation of its own.
+    charset: "UTF8MB4_UNICODE_CI"
   })
+  // A failure of the connection itself comes here too, since this is what waits for it.
+  own.send(connection, { sql: settings }, (error) => {
+    if (error !== null) destroy(connection)
+    ready(error)
+  })
+  return connection
+}
+
+/** All that could change what a statement of this package means, or undo it. */
+const settings = "SET NAMES utf8mb4, autocommit = 1, completion_type = NO_CHAIN, sql_mode = STRICT_TRANS_TABLES, " +
+  "sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_safe_updates = 0, sql_auto_is_null = 0, " +
+  "max_execution_time = 0, transaction_isolation = 'REPEATABLE-READ', transaction_read_only = 0"
 
 /**
  * Away with it, whatever is under way. The driver alone only says goodbye: it would go on with a handshake that it does not expect any
@@ -42,21 +60,33 @@ export const destroy = (connection: Mysql.Connection): void => {
 /** One for the scope. What goes wrong with it is told by the statement that is run on it. */
 export const scoped = (config: MysqlClientConfig): Effect.Effect<Mysql.Connection, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.sync(() => open(config).on("error", () => {})),
+    Effect.sync(() => open(config, () => {}).on("error", () => {})),
     (connection) => Effect.sync(() => destroy(connection))
   )
 
-/** The rows of one statement, by the text protocol. */
+export type Row = Readonly<Record<string, unknown>>
+
+/** The rows of one statement, by column. */
 export const rows = (
   connection: Mysql.Connection,
   sql: string,
   values: ReadonlyArray<unknown> = []
-): Effect.Effect<ReadonlyArray<Record<string, unknown>>, MysqlError.MysqlError> =>
-  Effect.async((resume) => {
-    connection.query({ sql, values: values as Array<unknown> }, (error, results) =>
-      resume(
-        error === null
-          ? Effect.succeed(Array.isArray(results) ? results as unknown as ReadonlyArray<Record<string, unknown>> : [])
-          : Effect.fail(MysqlError.fromDriver(error, sql))
-      ))
-  })
+): Effect.Effect<ReadonlyArray<Row>, MysqlError.MysqlError> =>
+  Effect.async((resume) =>
+    ask(connection, sql, values, (error, rows) =>
+      resume(error === null ? Effect.succeed(rows) : Effect.fail(MysqlError.fromDriver(error, sql))))
+  )
+
+/** `rows`, for who is called back. */
+export const ask = (
+  connection: Mysql.Connection,
+  sql: string,
+  values: ReadonlyArray<unknown>,
+  then: (error: unknown, rows: ReadonlyArray<Row>) => void
+): void => {
+  own.send(
+    connection,
+    { ...own.asRows, sql, values },
+    (error, results) => then(error, Array.isArray(results) ? results : [])
+  )
+}

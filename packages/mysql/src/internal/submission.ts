@@ -10,6 +10,7 @@ import * as Begin from "./begin.js"
 import * as driver from "./driverError.js"
 import * as inlined from "./inlined.js"
 import type { Link } from "./link.js"
+import * as own from "./own.js"
 import * as phase from "./phase.js"
 import * as statements from "./statements.js"
 import { type Answer, Job } from "./turns.js"
@@ -33,6 +34,12 @@ export interface Statement {
   /** Sent as text, its values in it as the driver writes them. */
   readonly unprepared?: boolean
   readonly rowsAsArray?: boolean
+  /** It is this package's own: its rows are `Cells`. */
+  readonly isOwn?: boolean
+  /** Its rows are by column, whatever the pool says. */
+  readonly byColumn?: boolean
+  /** Sent in place of the statement: the same with its values in it, and what else it asks for in the same packet. */
+  readonly packet?: string | undefined
   /** It leaves the session as it was, though its text does not look so. */
   readonly keepsSession?: boolean
   /** Gives the statement with its values in it, if it is worth sending in one packet with BEGIN. */
@@ -72,11 +79,13 @@ export class Submission<E> extends Job {
     if (facts.told !== undefined) this.sentAt = performance.now()
     const begin = link.unsent
     if (begin === undefined) return this.send()
-    const text = facts.binaryOnly || !inlined.leavesAsIs(link.raw) ? undefined : this.inlined(facts)
+    const { isOwn = false, packet } = this.statement
+    const text = packet ??
+      (facts.binaryOnly || !isOwn && !inlined.leavesAsIs(link.raw) ? undefined : this.inlined(facts))
     if (text !== undefined) {
-      return Begin.send(link, this, begin, text + (link.comment ?? ""), (error, results, fields) => {
+      return Begin.send(link, this, begin, text + (link.comment ?? ""), this.reading(), (error, results, fields) => {
         if (
-          error !== null || !Array.isArray(results) ||
+          error !== null || !Array.isArray(results) || isOwn || packet !== undefined ||
           inlined.readsTheSame(fields) && inlined.answersTheSame(link.raw, sql, fields)
         ) {
           return this.answered(error, results)
@@ -87,7 +96,7 @@ export class Submission<E> extends Job {
         else this.send()
       })
     }
-    Begin.send(link, this, begin, undefined, (error, results) => {
+    Begin.send(link, this, begin, undefined, {}, (error, results) => {
       if (error !== null) this.answered(error, results)
       else if (this.cancelled) this.end()
       else this.send()
@@ -105,21 +114,30 @@ export class Submission<E> extends Job {
   }
 
   private isInlinable(facts: statements.Facts): boolean {
-    const { rowsAsArray, unprepared } = this.statement
-    return facts.mayBeInlined && !facts.changesSession && unprepared !== true && rowsAsArray !== true
+    const { isOwn, rowsAsArray, unprepared } = this.statement
+    return isOwn !== true && facts.mayBeInlined && !facts.changesSession && unprepared !== true && rowsAsArray !== true
+  }
+
+  private reading(): object {
+    const { byColumn, isOwn, rowsAsArray = false } = this.statement
+    return isOwn === true ? own.asCells : byColumn === true ? { rowsAsArray, nestTables: false } : { rowsAsArray }
   }
 
   private send(): void {
-    const { comment, raw } = this.link
-    const { rowsAsArray = false, sql, unprepared, values } = this.statement
+    const { comment = "", raw } = this.link
+    const { packet, sql, unprepared, values } = this.statement
     this.awaiting = this.answered
-    const sent = { sql: comment === undefined ? sql : sql + comment, values: values as Array<unknown>, rowsAsArray }
     try {
+      if (packet !== undefined) {
+        own.send(raw, { ...this.reading(), sql: packet + comment }, (error, results) => this.answer(error, results))
+        return
+      }
+      const sent = { ...this.reading(), sql: sql + comment, values: values as Array<unknown> }
       const command = (raw as unknown as Driver)[unprepared === true ? "query" : "execute"](
         sent,
         (error, results, fields) => {
           // Its text does not come again.
-          if (comment !== undefined) raw.unprepare(sent as never)
+          if (comment !== "") raw.unprepare(sent as never)
           if (error === null && this.isInlinable(this.facts!)) inlined.learn(raw, sql, command, fields)
           this.answer(error, results)
         }
