@@ -6,7 +6,7 @@
  * A transaction in which `Inbox.once` has run needs none, its row of the inbox serves.
  *
  * @example
- * import * as SqlClient from "@effect/sql/SqlClient"
+ * import type * as SqlClient from "@effect/sql/SqlClient"
  * import * as Effect from "effect/Effect"
  * import * as Schedule from "effect/Schedule"
  * import * as Transaction from "@safesync/mysql/Transaction"
@@ -22,6 +22,7 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as outside from "./internal/outside.js"
 import * as purged from "./internal/purge.js"
 import type * as MysqlError from "./MysqlError.js"
 
@@ -40,16 +41,13 @@ export const table = "safesync_commit"
  * @since 0.1.0
  * @category migrations
  */
-export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect.flatMap(
-  SqlClient.SqlClient,
-  (sql) =>
-    Effect.asVoid(sql`
-      CREATE TABLE IF NOT EXISTS safesync_commit (
-        marker BINARY(16) NOT NULL PRIMARY KEY,
-        committed TINYINT NOT NULL,
-        written_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
-        KEY written_at (written_at)
-      ) ENGINE = InnoDB`)
+export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = outside.create(
+  `CREATE TABLE IF NOT EXISTS safesync_commit (
+    marker BINARY(16) NOT NULL PRIMARY KEY,
+    committed TINYINT NOT NULL,
+    written_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    KEY written_at (written_at)
+  ) ENGINE = InnoDB`
 )
 
 /**

@@ -4,11 +4,12 @@
  *
  * @since 0.1.0
  */
-import * as SqlClient from "@effect/sql/SqlClient"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { AdvisoryLock } from "./AdvisoryLock.js"
+import * as outside from "./internal/outside.js"
 import * as own from "./internal/own.js"
 import type * as MysqlError from "./MysqlError.js"
 import { Transaction } from "./Transaction.js"
@@ -54,14 +55,11 @@ export class FencingTokenStale
  * @since 0.1.0
  * @category migrations
  */
-export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect.flatMap(
-  SqlClient.SqlClient,
-  (sql) =>
-    Effect.asVoid(sql`
-      CREATE TABLE IF NOT EXISTS safesync_fencing_token (
-        name VARBINARY(64) NOT NULL PRIMARY KEY,
-        token BIGINT NOT NULL
-      ) ENGINE = InnoDB`)
+export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = outside.create(
+  `CREATE TABLE IF NOT EXISTS safesync_fencing_token (
+    name VARBINARY(64) NOT NULL PRIMARY KEY,
+    token BIGINT NOT NULL
+  ) ENGINE = InnoDB`
 )
 
 /**

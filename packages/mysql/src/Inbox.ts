@@ -4,13 +4,14 @@
  *
  * @since 0.1.0
  */
-import * as SqlClient from "@effect/sql/SqlClient"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import { randomBytes } from "node:crypto"
 import * as bytes from "./internal/bytes.js"
+import * as outside from "./internal/outside.js"
 import * as own from "./internal/own.js"
 import * as purged from "./internal/purge.js"
 import type * as MysqlError from "./MysqlError.js"
@@ -32,18 +33,15 @@ export const table = "safesync_inbox"
  * @since 0.1.0
  * @category migrations
  */
-export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = Effect.flatMap(
-  SqlClient.SqlClient,
-  (sql) =>
-    Effect.asVoid(sql`
-      CREATE TABLE IF NOT EXISTS safesync_inbox (
-        consumer_group VARBINARY(255) NOT NULL,
-        message_id VARBINARY(255) NOT NULL,
-        commit_marker BINARY(16),
-        processed_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
-        PRIMARY KEY (consumer_group, message_id),
-        KEY processed_at (processed_at)
-      ) ENGINE = InnoDB`)
+export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = outside.create(
+  `CREATE TABLE IF NOT EXISTS safesync_inbox (
+    consumer_group VARBINARY(255) NOT NULL,
+    message_id VARBINARY(255) NOT NULL,
+    commit_marker BINARY(16),
+    processed_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    PRIMARY KEY (consumer_group, message_id),
+    KEY processed_at (processed_at)
+  ) ENGINE = InnoDB`
 )
 
 /**

@@ -3,40 +3,32 @@
  *
  * @internal
  */
-import * as Client from "@effect/sql/SqlClient"
+import type * as Client from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type { Stored } from "../Outbox.js"
+import * as outside from "./outside.js"
 import type * as own from "./own.js"
 
 export const name = "safesync_outbox"
 
 export const slots = 1_024
 
-export const create: Effect.Effect<void, SqlError, Client.SqlClient> = Effect.flatMap(
-  Client.SqlClient,
-  (sql) =>
-    Effect.all([
-      sql`CREATE TABLE IF NOT EXISTS safesync_outbox_slot (slot SMALLINT UNSIGNED NOT NULL PRIMARY KEY) ENGINE = InnoDB`,
-      // Without autocommit the rows of the slots would be undone.
-      sql.unsafe(
-        `INSERT IGNORE INTO safesync_outbox_slot (slot) VALUES ${
-          Array.from({ length: slots }, (_, slot) => `(${slot})`).join(", ")
-        }; COMMIT AND NO CHAIN NO RELEASE`
-      ).unprepared,
-      sql`
-      CREATE TABLE IF NOT EXISTS safesync_outbox (
-        id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
-        slot SMALLINT UNSIGNED NOT NULL,
-        message_id VARBINARY(255) NOT NULL,
-        stream VARBINARY(512) NOT NULL,
-        message_key VARBINARY(255),
-        headers MEDIUMBLOB NOT NULL,
-        data LONGBLOB NOT NULL,
-        written_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
-        KEY slot (slot, id)
-      ) ENGINE = InnoDB`
-    ], { discard: true })
+export const create: Effect.Effect<void, SqlError, Client.SqlClient> = outside.create(
+  `CREATE TABLE IF NOT EXISTS ${name} (
+    id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    slot SMALLINT UNSIGNED NOT NULL,
+    message_id VARBINARY(255) NOT NULL,
+    stream VARBINARY(512) NOT NULL,
+    message_key VARBINARY(255),
+    headers MEDIUMBLOB NOT NULL,
+    data LONGBLOB NOT NULL,
+    written_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    KEY slot (slot, id)
+  ) ENGINE = InnoDB`,
+  "CREATE TABLE IF NOT EXISTS safesync_outbox_slot (slot SMALLINT UNSIGNED NOT NULL PRIMARY KEY) ENGINE = InnoDB",
+  "INSERT IGNORE INTO safesync_outbox_slot (slot) " +
+    `VALUES ${Array.from({ length: slots }, (_, slot) => `(${slot})`).join(", ")}`
 )
 
 const columns = "message_id, stream, message_key, headers, data, slot"

@@ -5,8 +5,10 @@
  *
  * @internal
  */
-import type * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
+import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import * as Client from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -18,6 +20,7 @@ import * as phase from "./phase.js"
 import * as reservation from "./reservation.js"
 import type { Session } from "./session.js"
 import { isOk } from "./statements.js"
+import { asSqlError } from "./submission.js"
 import * as tracing from "./tracing.js"
 
 /** How long an answer is waited for: longer than the server waits for a lock, as long as it is left alone. */
@@ -38,9 +41,22 @@ type Run<A> = Effect.Effect<A, MysqlError.MysqlError, Client.SqlClient>
 /** The rows of a committed state. */
 export const select = <A>(statement: Statement, one: (row: own.Reader) => A): Run<ReadonlyArray<A>> =>
   Effect.flatMap(
-    run(statement, `${Begin.commit}; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION READ ONLY`, 3),
+    run(statement, [Begin.commit, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION READ ONLY"]),
     (rows) => Array.isArray(rows) ? own.read(statement.sql, rows, one) : Effect.fail(own.unreadable(statement.sql))
   )
+
+/**
+ * Creates what a module needs; fails as a migration of @effect/sql does. In an open transaction they are statements of that: the
+ * `Migrator` of @effect/sql runs migrations in one.
+ */
+export const create = (...statements: ReadonlyArray<string>): Effect.Effect<void, SqlError, Client.SqlClient> =>
+  Effect.contextWithEffect((context: Context.Context<Client.SqlClient>) => {
+    const open: readonly [Connection, number] | undefined = context.unsafeMap.get(Client.TransactionConnection.key)
+    return Effect.forEach(statements, (sql): Effect.Effect<unknown, SqlError> =>
+      open === undefined
+        ? Effect.mapError(alone(clientOf(context), [sql, Begin.commit], sql), asSqlError)
+        : open[0].executeRaw(sql, []), { discard: true })
+  })
 
 /** `select` for a statement that always answers with one row. */
 export const selectOne = <A>(statement: Statement, one: (row: own.Reader) => A): Run<A> =>
@@ -52,38 +68,48 @@ export const selectOne = <A>(statement: Statement, one: (row: own.Reader) => A):
 /** How many rows a statement has changed. */
 export const write = (statement: Statement): Run<number> =>
   Effect.flatMap(
-    run(statement, "START TRANSACTION READ WRITE", 1),
+    run(statement, ["START TRANSACTION READ WRITE"]),
     (ok) => isOk(ok) ? Effect.succeed(Number(ok.affectedRows)) : Effect.fail(own.unreadable(statement.sql))
   )
 
 // internal
 
-/** The answer to the statement, which is the one behind so many. */
-const run = (statement: Statement, begin: string, before: number): Run<unknown> =>
+const run = (statement: Statement, begin: ReadonlyArray<string>): Run<unknown> =>
   Effect.contextWithEffect((context: Context.Context<Client.SqlClient>) => {
     if (ambient.open(context) !== undefined) {
       return Effect.dieMessage(`${statement.name} was called inside a transaction: it has one of its own`)
     }
-    const client = context.unsafeMap.get(Client.SqlClient.key) as MysqlClient.MysqlClient
-    const packet = `${begin}; ${own.text(statement.sql, statement.values)}; ${Begin.commit}`
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(reservation.make(client, restore), (reserved) => {
-        const { session } = reserved
-        session.phase = phase.open
-        const answers = tracing.span(
-          `${statement.operation} ${statement.table}`,
-          "client",
-          () => tracing.operation(statement.operation, session.database, statement.table),
-          Effect.mapError(session.whole(packet, boundMillis, statement.sql), ({ error }) => error)
-        )
-        return Effect.flatMap(Effect.exit(restore(answers)), (exit) =>
-          Effect.zipRight(
-            Effect.zipRight(Exit.isSuccess(exit) ? Effect.void : undo(session), reservation.release(reserved)),
-            Exit.map(exit, (results) => results[before])
-          ))
-      })
+    const client = clientOf(context)
+    return tracing.span(
+      `${statement.operation} ${statement.table}`,
+      "client",
+      () => tracing.operation(statement.operation, client.config.database ?? "", statement.table),
+      Effect.map(
+        alone(client, [...begin, own.text(statement.sql, statement.values), Begin.commit], statement.sql),
+        (results) => results[begin.length]
+      )
     )
   })
+
+/** The answers to statements that are sent in one packet, and leave no transaction behind. `told` is what an error shows. */
+const alone = (
+  client: MysqlClient,
+  statements: ReadonlyArray<string>,
+  told: string
+): Effect.Effect<ReadonlyArray<unknown>, MysqlError.MysqlError> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(reservation.make(client, restore), (reserved) => {
+      const { session } = reserved
+      session.phase = phase.open
+      return Effect.flatMap(Effect.exit(restore(session.whole(statements.join("; "), boundMillis, told))), (exit) =>
+        Effect.zipRight(
+          Effect.zipRight(Exit.isSuccess(exit) ? Effect.void : undo(session), reservation.release(reserved)),
+          Exit.mapError(exit, ({ error }) => error)
+        ))
+    })
+  )
+
+const clientOf = (context: Context.Context<never>): MysqlClient => context.unsafeMap.get(Client.SqlClient.key)
 
 /** A connection goes back without a transaction, or not at all. */
 const undo = (session: Session): Effect.Effect<void> =>

@@ -78,7 +78,9 @@ export class Session extends Link implements Connection {
    * errors classified. Where it is the transaction's first, it travels with BEGIN in one packet if it can.
    */
   select(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<ReadonlyArray<Row>, Failure> {
-    const packet = literals.whereNeeded(this.raw, sql, params)
+    // Casts are written for the text that rows come as without parameters: of a bound statement's numbers they make nothing.
+    const casts = this.raw.config.typeCast !== true
+    const packet = casts ? literals.inText(this.raw, sql, params) : literals.whereNeeded(this.raw, sql, params)
     return rows(this.submit(asIs, { sql, values: params, text: inlined.text, byColumn: true, packet }), undefined)
   }
 

@@ -42,10 +42,13 @@ export const open = (config: MysqlClientConfig, ready: (error: unknown) => void)
   return connection
 }
 
-/** All that could change what a statement of this package means, or undo it. */
-const settings = "SET NAMES utf8mb4, autocommit = 1, completion_type = NO_CHAIN, sql_mode = STRICT_TRANS_TABLES, " +
-  "sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_safe_updates = 0, sql_auto_is_null = 0, " +
-  "max_execution_time = 0, transaction_isolation = 'REPEATABLE-READ', transaction_read_only = 0"
+/**
+ * All that could change what a statement of this package means, or undo it. Numbers in place of names: the server reads texts of this
+ * statement in the character set that the session had before.
+ */
+const settings = "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 0, sql_select_limit = 18446744073709551615, " +
+  "sql_big_selects = 1, sql_safe_updates = 0, sql_auto_is_null = 0, max_execution_time = 0, transaction_isolation = 2, " +
+  "transaction_read_only = 0"
 
 /**
  * Away with it, whatever is under way. The driver alone only says goodbye: it would go on with a handshake that it does not expect any
