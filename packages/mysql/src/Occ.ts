@@ -12,6 +12,7 @@ import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as identifier from "./internal/identifier.js"
 import * as own from "./internal/own.js"
+import type { OkPacket } from "./internal/statements.js"
 import * as where from "./internal/where.js"
 import type * as MysqlError from "./MysqlError.js"
 import * as MysqlMetrics from "./MysqlMetrics.js"
@@ -129,19 +130,18 @@ export const update = <K extends where.Columns, V extends string, S extends wher
   Transaction
 > =>
   Effect.flatMap(statement(options), (write) => {
-    const { table, version: { column } } = options
-    const key = where.equal(options.key as where.Columns)
-    const question = {
-      // A locking read sees the row as it is; a plain one might see an older snapshot. MariaDB has no FOR SHARE.
-      sql: `SELECT CAST(${identifier.column(column)} + 0 AS BINARY) FROM ${identifier.table(table)} ` +
-        `WHERE ${key.sql} LIMIT 2 LOCK IN SHARE MODE`,
-      values: key.values
-    }
-    return Effect.flatMap(Transaction, ({ session }) =>
-      Effect.flatMap(session.writeAndAsk(write, question), ([{ affectedRows }, rows]) => {
+    const { table } = options
+    const before = versions(options, options.key as where.Columns)
+    return Effect.flatMap(Transaction, ({ session }) => {
+      const answers: Effect.Effect<readonly [OkPacket, ReadonlyArray<unknown>], Failure> = changesKey(options)
+        ? Effect.flatMap(session.together(write), ([ok]) =>
+          Effect.map(session.together(ok.affectedRows === 0 ? before : versions(options, keyAfter(options))), ([rows]) =>
+            [ok, rows]))
+        : session.together(write, before)
+      return Effect.flatMap(answers, ([{ affectedRows }, rows]) => {
         attempted(table)
         return Effect.flatMap(
-          own.read(question.sql, rows, (row) => row.textOrNull(0)),
+          own.read(before.sql, rows, (row) => row.textOrNull(0)),
           (found): Effect.Effect<any, VersionConflict | RowMissing> =>
             affectedRows > 1 || found.length > 1
               ? Effect.dieMessage(
@@ -151,7 +151,8 @@ export const update = <K extends where.Columns, V extends string, S extends wher
               ? written(options, found[0])
               : explain(options, found)
         )
-      }))
+      })
+    })
   })
 
 /**
@@ -265,9 +266,7 @@ export const isRetryable = (error: unknown): error is Retryable =>
 // internal
 
 /** The UPDATE, or the defect of options that the types let pass. */
-const statement = <K extends where.Columns, V extends string, S extends where.Columns>(
-  options: Update<K, V, S>
-): Effect.Effect<where.Fragment> =>
+const statement = (options: Updated): Effect.Effect<where.Fragment> =>
   Effect.suspend(() => {
     const set = options.set as where.Columns
     const { column, expected } = options.version
@@ -275,7 +274,7 @@ const statement = <K extends where.Columns, V extends string, S extends where.Co
     if (Object.keys(set).some(isVersion)) {
       return Effect.dieMessage(`The version column ${column} is set by Occ.update alone`)
     }
-    if (Object.keys(options.key).some(isVersion)) {
+    if (Object.keys(options.key as where.Columns).some(isVersion)) {
       return Effect.dieMessage(`The version column ${column} is compared by Occ.update alone`)
     }
     const next = after(expected)
@@ -294,6 +293,34 @@ const statement = <K extends where.Columns, V extends string, S extends where.Co
       values: [...Object.values(set).map(where.bound), next, ...key.values, expected]
     })
   })
+
+type Failure = MysqlError.MysqlError | MysqlError.TransactionAborted
+
+/** Asks for the versions that the rows with a key have. A locking read sees them as they are; a plain one might see an older snapshot. */
+const versions = (
+  { table, version: { column } }: Updated,
+  key: where.Columns
+): where.Fragment => {
+  const condition = where.equal(key)
+  return {
+    // MariaDB has no FOR SHARE.
+    sql: `SELECT CAST(${identifier.column(column)} + 0 AS BINARY) FROM ${identifier.table(table)} ` +
+      `WHERE ${condition.sql} LIMIT 2 LOCK IN SHARE MODE`,
+    values: condition.values
+  }
+}
+
+const changesKey = (options: Updated): boolean => {
+  const set = new Set(Object.keys(options.set as where.Columns).map((column) => column.toLowerCase()))
+  return Object.keys(options.key as where.Columns).some((column) => set.has(column.toLowerCase()))
+}
+
+/** The key of a row that was written. */
+const keyAfter = (options: Updated): where.Columns => {
+  const set = new Map(Object.entries(options.set as where.Columns).map(([column, value]) => [column.toLowerCase(), value]))
+  const key = Object.entries(options.key as where.Columns)
+  return Object.fromEntries(key.map(([column, value]) => [column, set.has(column.toLowerCase()) ? set.get(column.toLowerCase())! : value]))
+}
 
 const attempted = (table: string): void => {
   const labels = MysqlMetrics.labels({ table: MysqlMetrics.tableLabel(table) })
@@ -332,7 +359,13 @@ const explain = (
   })
 }
 
-type Updated = Pick<Update<never, string, never>, "table" | "version">
+/** `Update`, without what its types tell the caller. */
+interface Updated {
+  readonly table: string
+  readonly key: unknown
+  readonly version: { readonly column: string; readonly expected: Version }
+  readonly set: unknown
+}
 
 /** The next version; nothing where there is no next number, or a number of this kind could not hold it. */
 const after = (version: Version): Version | undefined => {

@@ -9,7 +9,7 @@ import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
-import { accounts, balances, defect, failure, inDatabase, outside, tag } from "./support.js"
+import { accounts, balances, defect, failure, inDatabase, outside, tag, throughProxy } from "./support.js"
 
 const setBalance = (id: number, expected: number, balance: number) =>
   Occ.update({ table: "account", key: { id }, version: { column: "version", expected }, set: { balance } })
@@ -88,6 +88,142 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Occ", (it) => {
       expect(String(defect(yield* update({ key: { kind: 1 } })))).toMatch(/matched 3 rows of account/)
       expect(String(defect(yield* update({ key: { id: 1 }, version: "rev" })))).toMatch(/rev of account holds NULL/)
       expect(yield* balances).toEqual([0, 0, 0])
+    })))
+
+  it.effect("L12: the new version is one more than the one that was read, in digits too, and what the row has", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      for (
+        const [type, expected, next] of [
+          ["INT", 5, 6],
+          ["BIGINT", "5", "6"],
+          ["BIGINT", "-1", "0"],
+          ["BIGINT", "9007199254740993", "9007199254740994"],
+          ["BIGINT UNSIGNED", "18446744073709551614", "18446744073709551615"],
+          ["DECIMAL(30, 0)", "999999999999999999999", "1000000000000000000000"],
+          ["DECIMAL(10, 2)", "5.50", "6.50"],
+          ["DECIMAL(10, 2)", "-0.50", "0.50"],
+          ["DECIMAL(10, 1)", 5.5, 6.5],
+          ["DOUBLE", 5, 6],
+          ["VARCHAR(20)", "9", "10"],
+          ["INT(6) ZEROFILL", 5, 6]
+        ] as const
+      ) {
+        yield* sql.unsafe(`CREATE TABLE v (id INT PRIMARY KEY, version ${type} NOT NULL)`)
+        yield* sql`INSERT INTO v VALUES (1, ${expected})`
+        const update = (expected: Occ.Version) =>
+          Transaction.run(Occ.update({ table: "v", key: { id: 1 }, version: { column: "version", expected }, set: {} }))
+        const got = yield* update(expected)
+        expect([type, got]).toEqual([type, next])
+        const [row] = yield* sql<{ version: unknown }>`SELECT CAST(version + 0 AS CHAR) AS version FROM v`
+        expect([type, row!.version]).toEqual([type, String(next)])
+        const conflict = failure(yield* Effect.exit(update(expected)))
+        expect(conflict).toMatchObject({ _tag: "VersionConflict", expected, actual: next })
+        yield* sql`DROP TABLE v`
+      }
+    })))
+
+  it.effect("L12: digits that the pool reads as text are no conflict and no other number", () =>
+    inDatabase(
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        yield* sql`CREATE TABLE v (id INT PRIMARY KEY, n INT NOT NULL, version BIGINT NOT NULL)`
+        yield* sql`INSERT INTO v VALUES (1, 0, 5)`
+        const increment = Effect.gen(function*() {
+          const [row] = yield* sql<{ n: number; version: string }>`SELECT n, version FROM v`
+          expect(typeof row!.version).toBe("string")
+          return yield* Occ.update({
+            table: "v",
+            key: { id: 1 },
+            version: { column: "version", expected: row!.version },
+            set: { n: row!.n + 1 }
+          })
+        }).pipe(Transaction.run(), Occ.retry(Schedule.recurs(200)))
+        const versions = yield* Effect.all(Array.from({ length: 20 }, () => increment), { concurrency: 4 })
+        expect([...versions].sort((a, b) => Number(a) - Number(b))).toEqual(Array.from({ length: 20 }, (_, i) => `${i + 6}`))
+        expect(yield* sql`SELECT n, version FROM v`).toEqual([{ n: 20, version: "25" }])
+      }),
+      { poolConfig: { bigNumberStrings: true } }
+    ))
+
+  it.effect("L12: a version that the row cannot take is a defect, and nothing of the transaction is committed", () =>
+    inDatabase(
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        // As an application has it that sets its sessions so: the pool is this one connection.
+        yield* sql`SET SESSION sql_mode = ''`
+        for (
+          const [type, full, trigger] of [
+            ["TINYINT UNSIGNED", 255, undefined],
+            ["BIGINT", "9223372036854775807", undefined],
+            ["DECIMAL(3, 0)", 999, undefined],
+            ["FLOAT", 16_777_216, undefined],
+            ["DOUBLE", "9007199254740992", undefined],
+            ["VARCHAR(1)", 9, undefined],
+            ["INT", 5, "SET NEW.version = OLD.version"],
+            ["INT", 5, "SET NEW.version = NEW.version + 1"]
+          ] as const
+        ) {
+          yield* sql.unsafe(`CREATE TABLE v (id INT PRIMARY KEY, n INT NOT NULL, version ${type} NOT NULL)`)
+          yield* sql`INSERT INTO v VALUES (1, 0, ${full})`
+          if (trigger !== undefined) {
+            yield* sql.unsafe(`CREATE TRIGGER bump BEFORE UPDATE ON v FOR EACH ROW ${trigger}`).unprepared
+          }
+          const exit = yield* Effect.exit(Transaction.run(
+            Occ.update({ table: "v", key: { id: 1 }, version: { column: "version", expected: full }, set: { n: 1 } })
+          ))
+          expect([type, String(defect(exit))]).toEqual([type, expect.stringMatching(/version of v did not become/)])
+          expect([type, yield* sql`SELECT n FROM v`]).toEqual([type, [{ n: 0 }]])
+          yield* sql`DROP TABLE v`
+        }
+      }),
+      { maxConnections: 1 }
+    ))
+
+  it.effect("L12: a version that no number or no digits hold is refused before anything is sent", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      for (const expected of [Number.MAX_SAFE_INTEGER, 2 ** 53, NaN, Infinity, "", "five", "1e3", "5 OR 1"]) {
+        const exits = yield* Effect.forEach([Occ.update, Occ.tryUpdate] as const, (update) =>
+          Effect.exit(Transaction.run<number | string, unknown, never>(
+            update({ table: "account", key: { id: 1 }, version: { column: "version", expected }, set: { balance: 1 } }) as never
+          )))
+        for (const exit of exits) expect(String(defect(exit))).toMatch(/no number that one can be added to/)
+      }
+      expect(yield* balances).toEqual([0, 0, 0])
+    })))
+
+  it.effect("L12: columns of the key may be set", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const move = (id: number, to: number, expected: number) =>
+        Transaction.run(
+          Occ.update({ table: "account", key: { id }, version: { column: "version", expected }, set: { ID: to, balance: 4 } })
+        )
+      expect(yield* move(1, 8, 0)).toBe(1)
+      expect(yield* balances).toEqual([0, 0, 4])
+      expect(failure(yield* Effect.exit(move(8, 9, 0)))).toMatchObject({ _tag: "VersionConflict", actual: 1 })
+      expect(tag(yield* Effect.exit(move(1, 9, 0)))).toBe("RowMissing")
+    })))
+
+  it.effect("L12: it takes one round trip, and none more for a conflict", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      yield* throughProxy((proxy) =>
+        Effect.gen(function*() {
+          const sql = yield* SqlClient
+          const trips = (expected: number) =>
+            Effect.exit(Transaction.run(Effect.gen(function*() {
+              yield* sql`SELECT version FROM account WHERE id = ${1}`
+              const before = (yield* proxy.counters).roundTrips
+              const exit = yield* Effect.exit(setBalance(1, expected, 1))
+              return [tag(exit), (yield* proxy.counters).roundTrips - before]
+            })))
+          yield* trips(0)
+          expect(yield* trips(1)).toMatchObject({ value: [undefined, 1] })
+          expect(yield* trips(1)).toMatchObject({ value: ["VersionConflict", 1] })
+        })
+      )
     })))
 
   it.effect("L13: retry by the caller's schedule loses no update", () =>

@@ -235,4 +235,69 @@ layer(MysqlServer.layer, { excludeTestServices: true })("RowLock", (it) => {
         )
       ))).toMatch(/every row/)
     })))
+
+  it.effect("L9: each row of a composite key is found and locked, however the table is partitioned by a date", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const byRange = "PARTITION a VALUES LESS THAN ('2024-01-02'), PARTITION b VALUES LESS THAN ('2024-01-03')"
+      for (
+        const [type, partitions] of [
+          ["DATE", `BY RANGE COLUMNS (day) (${byRange}, PARTITION c VALUES LESS THAN (MAXVALUE))`],
+          ["DATETIME", `BY RANGE COLUMNS (day) (${byRange}, PARTITION c VALUES LESS THAN (MAXVALUE))`],
+          ["DATE", "BY RANGE COLUMNS (day, shop) (PARTITION a VALUES LESS THAN ('2024-01-02', 9), " +
+            "PARTITION c VALUES LESS THAN (MAXVALUE, MAXVALUE))"],
+          ["DATE", `BY RANGE COLUMNS (day) SUBPARTITION BY KEY (shop) SUBPARTITIONS 2 (${byRange}, ` +
+            "PARTITION c VALUES LESS THAN (MAXVALUE))"],
+          ["DATE", "BY LIST COLUMNS (day) (PARTITION a VALUES IN ('2024-01-01', '2024-01-03'), PARTITION b VALUES IN ('2024-01-02'))"],
+          ["DATE", "BY RANGE (TO_DAYS(day)) (PARTITION a VALUES LESS THAN (TO_DAYS('2024-01-02')), " +
+            "PARTITION c VALUES LESS THAN MAXVALUE)"],
+          ["DATE", "BY HASH (TO_DAYS(day)) PARTITIONS 4"],
+          ["DATE", "BY KEY (day) PARTITIONS 4"],
+          ["TIMESTAMP", "BY RANGE (UNIX_TIMESTAMP(day)) (PARTITION a VALUES LESS THAN (UNIX_TIMESTAMP('2024-01-02')), " +
+            "PARTITION c VALUES LESS THAN MAXVALUE)"],
+          ["DATE", ""]
+        ] as const
+      ) {
+        yield* sql.unsafe(
+          `CREATE TABLE takings (day ${type} NOT NULL, shop INT NOT NULL, PRIMARY KEY (day, shop))${
+            partitions === "" ? "" : ` PARTITION ${partitions}`
+          }`
+        )
+        yield* sql`INSERT INTO takings VALUES ('2024-01-01', 1), ('2024-01-02', 2), ('2024-01-03', 3), ('2024-01-03', 4)`
+        // Of a handful of rows the server locks them all.
+        yield* sql`INSERT INTO takings ${
+          sql.insert(Array.from({ length: 300 }, (_, n) => ({ day: `2024-01-0${1 + n % 3}`, shop: 10 + n })))
+        }`
+        const read = yield* sql<{ day: Date; shop: number }>`SELECT day, shop FROM takings WHERE shop < 4`
+        const texts = [1, 2, 3].map((n) => ({ day: `2024-01-0${n}`, shop: n }))
+        for (const values of [read, texts, read.slice(1), read.slice(2)]) {
+          const lock = RowLock.forUpdateMany({ table: "takings", key: ["day", "shop"], values })
+          const held = yield* holding(lock)
+          expect([type, partitions, held.got.map(({ shop }) => shop)]).toEqual([type, partitions, values.map(({ shop }) => shop)])
+          // They are locked, and no other is.
+          const left = yield* Transaction.run(Effect.forEach([1, 2, 3, 4], (shop) =>
+            RowLock.forUpdate({ table: "takings", where: { shop, day: `2024-01-0${Math.min(shop, 3)}` }, wait: "skip-locked" })))
+          expect(left.map(Option.isNone)).toEqual([1, 2, 3, 4].map((shop) => values.some((value) => value.shop === shop)))
+          yield* held.release
+        }
+        yield* sql`DROP TABLE takings`
+      }
+    })))
+
+  it.effect("L9: thousands of rows of a composite key are locked, and no other", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE line (invoice VARCHAR(10), no INT, PRIMARY KEY (invoice, no))`
+      const values = Array.from({ length: 5_000 }, (_, n) => ({ invoice: `i${n % 500}`, no: Math.floor(n / 500) }))
+      yield* sql`INSERT INTO line ${sql.insert(values)}`
+      const held = yield* holding(
+        RowLock.forUpdateMany({ table: "line", key: ["invoice", "no"], values: values.slice(0, 4_000) })
+      )
+      expect(held.got.length).toBe(4_000)
+      const left = yield* Transaction.run(
+        sql`SELECT COUNT(*) AS n FROM (SELECT no FROM line FOR UPDATE SKIP LOCKED) AS free`
+      )
+      expect(left).toEqual([{ n: 1_000 }])
+      yield* held.release
+    })))
 })

@@ -124,13 +124,11 @@ export class Session extends Link implements Connection {
     return this.submit(asIs, statement) as Effect.Effect<OkPacket, Failure>
   }
 
-  /** `write`, and the answer to a question that is sent in the same packet. */
-  writeAndAsk(
-    write: literals.Statement,
-    question: literals.Statement
-  ): Effect.Effect<readonly [OkPacket, ReadonlyArray<own.Cells>], Failure> {
-    const packet = [write, question].map(({ sql, values }) => literals.inText(this.raw, sql, values)).join("; ")
-    return this.submit(asIs, { sql: write.sql, values: [], packet, isOwn: true }) as Effect.Effect<any, Failure>
+  /** The answers to statements on the caller's tables that are sent in one packet, rows of theirs as `Cells`. */
+  together(...statements: readonly [literals.Statement, ...Array<literals.Statement>]): Effect.Effect<any, Failure> {
+    const packet = statements.map(({ sql, values }) => literals.inText(this.raw, sql, values)).join("; ")
+    const answers = this.submit(asIs, { sql: statements[0].sql, values: [], packet, isOwn: true })
+    return statements.length === 1 ? Effect.map(answers, (answer) => [answer]) : answers
   }
 
   /** A statement that concerns a savepoint: not interrupted, and waited for within a bound. */
