@@ -7,7 +7,7 @@ export const floors = {
   mysql: [
     [
       ...["LockParty", "MysqlError", "MysqlMetrics", "TransactionError"],
-      ...["driverError", "errnoTable", "errorMessage"].map((name) => `internal/${name}`)
+      ...["driverError", "errnoTable", "errorMessage", "identifier", "known"].map((name) => `internal/${name}`)
     ],
     [
       ...["LockDiagnosis", "Transaction"],
@@ -18,7 +18,7 @@ export const floors = {
     ],
     [
       ...["AdvisoryLock", "IdempotentInsert", "RowLock"],
-      ...["getLock", "heldLock", "identifier", "lockConnections", "lockName", "lockTimes", "lockingRead", "permits", "where"]
+      ...["getLock", "heldLock", "lockConnections", "lockName", "lockTimes", "lockingRead", "permits", "where"]
         .map((name) => `internal/${name}`)
     ],
     ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/outboxTable", "internal/purge", "internal/relayWakeups"]

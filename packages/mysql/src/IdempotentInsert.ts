@@ -14,12 +14,13 @@ import type * as MysqlError from "./MysqlError.js"
 import { Transaction } from "./Transaction.js"
 
 /**
- * The row was written. `insertId` is the value that AUTO_INCREMENT generated, 0 without one.
+ * The row was written. `insertId` is the value that AUTO_INCREMENT generated, 0 without one: a number, or beyond 2^53 its decimal digits,
+ * as the driver reads every BIGINT.
  *
  * @since 0.1.0
  * @category models
  */
-export class Inserted extends Data.TaggedClass("Inserted")<{ readonly insertId: number }> {}
+export class Inserted extends Data.TaggedClass("Inserted")<{ readonly insertId: number | string }> {}
 
 /**
  * A row with that value of the named key was there before.
@@ -35,10 +36,10 @@ export class AlreadyExists extends Data.TaggedClass("AlreadyExists")<{ readonly 
  * @since 0.1.0
  * @category models
  */
-export interface Options {
-  /** The table, `schema.table` where it is of another schema. */
+export interface Options<V extends where.ColumnsOf<V> = where.Columns> {
+  /** The table, `schema.table` where it is of another schema. A name with a dot in it stands in backticks: `` `a.b` ``. */
   readonly table: string
-  readonly values: { readonly [column: string]: where.Value }
+  readonly values: V
   /**
    * The name of the unique index (not of its column), `PRIMARY` for the primary key. Of the table that is beneath a view with
    * that table's name: `invoice.PRIMARY`.
@@ -66,30 +67,40 @@ export interface Options {
  * @since 0.1.0
  * @category inserts
  */
-export const insert = (options: Options): Effect.Effect<
+export const insert = <V extends where.ColumnsOf<V>>(options: Options<V>): Effect.Effect<
   Inserted | AlreadyExists,
   MysqlError.MysqlError | MysqlError.TransactionAborted,
   Transaction
 > => {
-  const columns = Object.keys(options.values)
+  const given = options.values as where.Columns
+  const columns = Object.keys(given)
   const sql = `INSERT INTO ${identifier.table(options.table)} (${columns.map(identifier.column).join(", ")}) ` +
     `VALUES (${columns.map(() => "?").join(", ")})`
-  const values = columns.map((column) => where.bound(options.values[column]))
+  const values = columns.map((column) => where.bound(given[column]))
   // Names of indexes are compared by the server without regard to case, and so may those of tables be.
   const expected = options.key.toLowerCase()
-  const table = options.table.slice(options.table.lastIndexOf(".") + 1).toLowerCase()
+  const table = identifier.ownName(options.table).toLowerCase()
   const absorbs = (error: MysqlError.MysqlError | MysqlError.TransactionAborted): error is MysqlError.DuplicateKey => {
     if (error._tag !== "DuplicateKey") return false
-    const key = error.key.toLowerCase()
-    const found = error.table?.toLowerCase()
-    return key === expected ? found === undefined || found === table : `${found}.${key}` === expected
+    const found = inItsTable(error).toLowerCase()
+    return found === expected || error.table !== undefined && found === `${table}.${expected}`
   }
   return Effect.flatMap(Transaction, ({ session }) =>
     Effect.matchEffect(session.change(sql, values, absorbs), {
       onSuccess: ({ insertId }) => Effect.succeed(new Inserted({ insertId })),
       onFailure: (error) =>
         absorbs(error)
-          ? Effect.succeed(new AlreadyExists({ key: error.key }))
+          ? Effect.succeed(new AlreadyExists({ key: keyOf(error, expected) }))
           : Effect.fail(error)
     }))
+}
+
+// internal
+
+/** As the server names it. Where the table ends cannot be told when there is a dot in its name. */
+const inItsTable = ({ key, table }: MysqlError.DuplicateKey): string => table === undefined ? key : `${table}.${key}`
+
+const keyOf = (error: MysqlError.DuplicateKey, expected: string): string => {
+  const found = inItsTable(error)
+  return found.length === expected.length ? error.key : found.slice(-expected.length)
 }

@@ -10,6 +10,7 @@
 import * as Metric from "effect/Metric"
 import * as MetricBoundaries from "effect/MetricBoundaries"
 import * as MetricLabel from "effect/MetricLabel"
+import * as identifier from "./internal/identifier.js"
 
 const seconds = MetricBoundaries.fromIterable([
   0.0005,
@@ -262,7 +263,7 @@ export const deadlockLabels: Readonly<Record<"row" | "advisory", ReadonlyArray<M
  * @category labels
  */
 export const tableLabel = (name: string): string => {
-  const table = name.slice(name.lastIndexOf(".") + 1)
+  const table = identifier.ownName(name)
   if (!tables.has(table)) {
     if (tables.size >= mostTables) return "other"
     tables.add(table)

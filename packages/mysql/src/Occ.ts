@@ -11,6 +11,7 @@ import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as identifier from "./internal/identifier.js"
+import type { IfKnown } from "./internal/known.js"
 import * as own from "./internal/own.js"
 import type { OkPacket } from "./internal/statements.js"
 import * as where from "./internal/where.js"
@@ -71,24 +72,27 @@ export type Version = number | string
  * @category models
  */
 export interface Update<
-  K extends where.Columns,
+  K extends where.ColumnsOf<K>,
   V extends string,
-  S extends where.Columns,
+  S extends where.ColumnsOf<S>,
   N extends Version = Version
 > {
-  /** The table, `schema.table` where it is of another schema. */
+  /** The table, `schema.table` where it is of another schema. A name with a dot in it stands in backticks: `` `a.b` ``. */
   readonly table: string
   /**
    * The columns that identify one row: of the primary key or a unique index, and not the version's. Where they match several
    * rows, `update` is a defect; that they could is not noticed while they match one.
    */
-  readonly key: string extends keyof K ? K
-    : V extends keyof K ? "The version column is compared by Occ.update alone: the key identifies the row"
-    : where.NonEmpty<K>
+  readonly key: where.Without<
+    V,
+    K,
+    "The version column is compared by Occ.update alone: the key identifies the row",
+    where.NonEmpty<K>
+  >
   /** The version's column, and the version that was read. */
   readonly version: { readonly column: V; readonly expected: N }
   /** The new values. The version is not among them: it becomes `expected + 1`. */
-  readonly set: V extends keyof S ? "The version column is set by Occ.update alone" : S
+  readonly set: where.Without<V, S, "The version column is set by Occ.update alone", S>
 }
 
 /**
@@ -122,7 +126,7 @@ export interface Update<
  * @since 0.1.0
  * @category updates
  */
-export const update = <K extends where.Columns, V extends string, S extends where.Columns, N extends Version>(
+export const update = <K extends where.ColumnsOf<K>, V extends string, S extends where.ColumnsOf<S>, N extends Version>(
   options: Update<K, V, S, N>
 ): Effect.Effect<
   N extends number ? number : string,
@@ -179,7 +183,7 @@ export const update = <K extends where.Columns, V extends string, S extends wher
  * @since 0.1.0
  * @category updates
  */
-export const tryUpdate = <K extends where.Columns, V extends string, S extends where.Columns, N extends Version>(
+export const tryUpdate = <K extends where.ColumnsOf<K>, V extends string, S extends where.ColumnsOf<S>, N extends Version>(
   options: Update<K, V, S, N>
 ): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> =>
   Effect.flatMap(statement(options), ({ sql, values }) =>
@@ -240,12 +244,13 @@ export type Retryable =
   | TransactionError.CommitFailed
 
 /**
- * An effect that opens its own transaction; of any other one, a sentence that says so.
+ * An effect that opens its own transaction; of any other one, a sentence that says so. Where `R` is a type parameter, the compiler
+ * cannot tell one from the other, and takes it: a helper that is to be given its attempts takes an `Attempt` itself.
  *
  * @since 0.1.0
  * @category models
  */
-export type Attempt<A, E, R> = [Transaction] extends [R]
+export type Attempt<A, E, R> = [Transaction] extends [IfKnown<R>]
   ? "Each attempt of Occ.retry opens its own transaction: put Transaction.run inside it"
   : Effect.Effect<A, E, R> & {
     readonly [TypeId]?: "Each attempt of Occ.retry opens its own transaction: put Transaction.run in place of provide"

@@ -67,7 +67,7 @@ export interface Message<A, I, R> {
   readonly stream: string
   readonly schema: Schema.Schema<A, I, R>
   /** Stored as the JSON of its encoded form. */
-  readonly value: A
+  readonly value: NoInfer<A>
   /** Messages of one stream with the same key are published in order; at most 255 bytes. Without one there is no order. */
   readonly key?: string | undefined
   /** What an inbox recognises the message by, at most 255 bytes. Default: a random UUID. */

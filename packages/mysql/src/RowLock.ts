@@ -73,8 +73,8 @@ export type RowLockError = MysqlError.MysqlError | MysqlError.TransactionAborted
  * @since 0.1.0
  * @category models
  */
-export interface Options<W extends where.Columns> {
-  /** The table, `schema.table` where it is of another schema. */
+export interface Options<W extends where.ColumnsOf<W>> {
+  /** The table, `schema.table` where it is of another schema. A name with a dot in it stands in backticks: `` `a.b` ``. */
   readonly table: string
   /** The columns that identify the row; null means IS NULL. */
   readonly where: where.NonEmpty<W>
@@ -128,13 +128,14 @@ export interface Undecoded {
  * @category locks
  */
 export const forUpdate: {
-  <W extends where.Columns, A, I, R>(
+  <W extends where.ColumnsOf<W>, A, I, R>(
     options: Options<W> & Decoded<A, I, R>
   ): Effect.Effect<Option.Option<A>, RowLockError | MalformedRow, Transaction | R>
-  <W extends where.Columns>(
+  <W extends where.ColumnsOf<W>>(
     options: Options<W> & Undecoded
   ): Effect.Effect<Option.Option<Row>, RowLockError, Transaction>
-} = <W extends where.Columns>(options: Options<W> & MaybeDecoded): Locked<Option.Option<any>> => one("UPDATE", options)
+} = <W extends where.ColumnsOf<W>>(options: Options<W> & MaybeDecoded): Locked<Option.Option<any>> =>
+  one("UPDATE", options)
 
 /**
  * Locks a row against writers, together with other readers, and returns it as it is under the lock, or none. For a row that
@@ -159,13 +160,14 @@ export const forUpdate: {
  * @category locks
  */
 export const forShare: {
-  <W extends where.Columns, A, I, R>(
+  <W extends where.ColumnsOf<W>, A, I, R>(
     options: Options<W> & Decoded<A, I, R>
   ): Effect.Effect<Option.Option<A>, RowLockError | MalformedRow, Transaction | R>
-  <W extends where.Columns>(
+  <W extends where.ColumnsOf<W>>(
     options: Options<W> & Undecoded
   ): Effect.Effect<Option.Option<Row>, RowLockError, Transaction>
-} = <W extends where.Columns>(options: Options<W> & MaybeDecoded): Locked<Option.Option<any>> => one("SHARE", options)
+} = <W extends where.ColumnsOf<W>>(options: Options<W> & MaybeDecoded): Locked<Option.Option<any>> =>
+  one("SHARE", options)
 
 /**
  * The value of one column of a key.
@@ -192,6 +194,7 @@ export type Key<K extends string | ReadonlyArray<string>> = K extends ReadonlyAr
  * @category models
  */
 export interface ManyOptions<K extends string | readonly [string, ...Array<string>]> {
+  /** The table, `schema.table` where it is of another schema. A name with a dot in it stands in backticks: `` `a.b` ``. */
   readonly table: string
   /** The column of the primary key; the columns of a composite one, in the order of the key. */
   readonly key: K
@@ -220,6 +223,10 @@ export interface ManyOptions<K extends string | readonly [string, ...Array<strin
  * @category locks
  */
 export const forUpdateMany: {
+  <A, I, R>(
+    options: ManyOptions<string> & Decoded<A, I, R>
+  ): Effect.Effect<ReadonlyArray<A>, RowLockError | MalformedRow, Transaction | R>
+  (options: ManyOptions<string> & Undecoded): Effect.Effect<ReadonlyArray<Row>, RowLockError, Transaction>
   <const K extends string | readonly [string, ...Array<string>], A, I, R>(
     options: ManyOptions<K> & Decoded<A, I, R>
   ): Effect.Effect<ReadonlyArray<A>, RowLockError | MalformedRow, Transaction | R>
@@ -238,7 +245,7 @@ interface MaybeDecoded {
 }
 type Locked<A> = Effect.Effect<A, any, any>
 
-const one = <W extends where.Columns>(
+const one = <W extends where.ColumnsOf<W>>(
   strength: lockingRead.Strength,
   options: Options<W> & MaybeDecoded
 ): Locked<Option.Option<unknown>> =>

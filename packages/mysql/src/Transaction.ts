@@ -45,6 +45,7 @@ import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as ambient from "./internal/ambient.js"
 import * as body from "./internal/body.js"
+import type { IfKnown } from "./internal/known.js"
 import * as lifecycle from "./internal/lifecycle.js"
 import * as Savepoint from "./internal/savepoint.js"
 import * as tracing from "./internal/tracing.js"
@@ -293,7 +294,7 @@ export const savepoint = <A, E, R>(
  * rolled back or when its outcome is unknown. In the order of registration, by the fiber that closes the transaction,
  * which waits for them, uninterruptibly: keep them short. What they die of is logged. What was registered since a savepoint
  * is dropped when the transaction goes back to it, also by a nested `sql.withTransaction`. It is lost if the process dies between
- * COMMIT and its end: what must not be lost is for `Outbox.append`.
+ * COMMIT and its end: what must not be lost is for `Outbox.append`. What it succeeds with is not looked at.
  *
  * @example
  * import * as SqlClient from "@effect/sql/SqlClient"
@@ -311,10 +312,11 @@ export const savepoint = <A, E, R>(
  * @category combinators
  */
 export const afterCommit = <R>(
-  effect: [Transaction] extends [R] ? "An effect that runs after COMMIT cannot use the transaction: it is over by then"
-    : [Scope.Scope] extends [R] ?
+  effect: [Transaction] extends [IfKnown<R>] ?
+    "An effect that runs after COMMIT cannot use the transaction: it is over by then"
+    : [Scope.Scope] extends [IfKnown<R>] ?
       "An effect that runs after COMMIT needs a scope of its own: the body's is closed by then"
-    : Effect.Effect<void, never, R>
+    : Effect.Effect<unknown, never, R>
 ): Effect.Effect<void, never, Transaction | R> =>
   Effect.contextWith((context: Context.Context<R | Transaction>) => {
     const services = new Map<string, unknown>(context.unsafeMap)
@@ -322,6 +324,6 @@ export const afterCommit = <R>(
     services.delete(Client.TransactionConnection.key)
     services.delete(Scope.Scope.key)
     Context.get(context as Context.Context<Transaction>, Transaction).afterCommit.push(
-      Effect.provide(effect as Effect.Effect<void, never, R>, Context.unsafeMake(services) as Context.Context<R>)
+      Effect.provide(effect as Effect.Effect<unknown, never, R>, Context.unsafeMake(services) as Context.Context<R>)
     )
   })

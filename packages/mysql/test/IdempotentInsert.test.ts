@@ -74,6 +74,35 @@ layer(MysqlServer.layer, { excludeTestServices: true })("IdempotentInsert", (it)
       expect(yield* sql`SELECT HEX(code) AS code FROM ticket`).toEqual([{ code: "FF0080" }])
     })))
 
+  it.effect("L14: a table with a dot in its name, and one with a dot in the name of its key", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      for (const name of ["a.b", "PRIMARY.b"]) {
+        yield* sql`CREATE TABLE ${sql.literal(`\`${name}\``)} (id INT PRIMARY KEY, n INT, UNIQUE KEY ${
+          sql.literal("`k.1`")
+        } (n))`
+        const insert = (id: number, n: number, key: string) =>
+          Transaction.run(IdempotentInsert.insert({ table: `\`${name}\``, values: { id, n }, key }))
+        expect((yield* insert(1, 1, "PRIMARY"))._tag).toBe("Inserted")
+        expect(yield* insert(1, 2, "primary")).toEqual(new IdempotentInsert.AlreadyExists({ key: "PRIMARY" }))
+        expect(yield* insert(2, 1, "K.1")).toEqual(new IdempotentInsert.AlreadyExists({ key: "k.1" }))
+        expect(tag(yield* Effect.exit(insert(2, 1, "PRIMARY")))).toBe("DuplicateKey")
+      }
+    })))
+
+  it.effect("an id beyond 2^53 is generated: its digits are told, all of them", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE ticket (id BIGINT UNSIGNED PRIMARY KEY AUTO_INCREMENT, code INT)`
+      const inserted = (code: number) =>
+        Transaction.run(IdempotentInsert.insert({ table: "ticket", values: { code }, key: "PRIMARY" }))
+      yield* sql`ALTER TABLE ticket AUTO_INCREMENT = 9007199254740991`
+      expect(yield* inserted(1)).toEqual(new IdempotentInsert.Inserted({ insertId: 9007199254740991 }))
+      expect(yield* inserted(2)).toEqual(new IdempotentInsert.Inserted({ insertId: "9007199254740992" }))
+      expect(yield* inserted(3)).toEqual(new IdempotentInsert.Inserted({ insertId: "9007199254740993" }))
+      expect(yield* sql`SELECT CAST(id AS CHAR) AS id FROM ticket WHERE code = 3`).toEqual([{ id: "9007199254740993" }])
+    })))
+
   it.effect("L14: in whatever language the server speaks", () =>
     inDatabase(Effect.gen(function*() {
       yield* table

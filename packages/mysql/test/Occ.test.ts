@@ -1,3 +1,4 @@
+import { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as MysqlError from "@safesync/mysql/MysqlError"
@@ -7,6 +8,7 @@ import * as Transaction from "@safesync/mysql/Transaction"
 import * as TransactionError from "@safesync/mysql/TransactionError"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import { accounts, balances, defect, failure, inDatabase, outside, tag, throughProxy } from "./support.js"
@@ -267,6 +269,36 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Occ", (it) => {
       expect(yield* conflicts).toBe(0)
       expect(tag(yield* Effect.exit(write))).toBe("VersionConflict")
       expect(yield* conflicts).toBe(1)
+    })))
+
+  it.effect("L12: a table with a dot in its name stands in backticks, and is the one that is written", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE ${sql.literal("`a.b`")} (id INT PRIMARY KEY, n INT, version INT NOT NULL)`
+      yield* sql`INSERT INTO ${sql.literal("`a.b`")} VALUES (1, 0, 0)`
+      const { database } = (yield* MysqlClient).config
+      const set = (table: string, expected: number) =>
+        Occ.update({ table, key: { id: 1 }, version: { column: "version", expected }, set: { n: expected } })
+      const versions = yield* Transaction.run(Effect.all([set("`a.b`", 0), set(`${database}.\`a.b\``, 1)]))
+      expect(versions).toEqual([1, 2])
+      expect(tag(yield* Effect.exit(Transaction.run(set("`a.b`", 1))))).toBe("VersionConflict")
+      const written = (table: string) =>
+        MysqlMetrics.writes.unsafeValue(
+          MysqlMetrics.labels({ table, op_type: "update", status: "success" })
+        ).count
+      expect([written("a.b"), written("b")]).toEqual([2, 0])
+    })))
+
+  it.effect("L12: the version column among values whose names the compiler does not know is a defect", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      const write = (key: Record<string, number>, set: Record<string, number>) =>
+        Effect.exit(Transaction.run(
+          Occ.update({ table: "account", key, version: { column: "version", expected: 0 }, set })
+        ))
+      expect(String(defect(yield* write({ id: 1 }, { version: 7 })))).toContain("is set by Occ.update alone")
+      expect(String(defect(yield* write({ id: 1, version: 0 }, { balance: 7 })))).toContain("is compared by")
+      expect(yield* write({ id: 1 }, { balance: 7 })).toEqual(Exit.succeed(1))
     })))
 
   it.effect("L13: what is retried: VersionConflict, Deadlock, LockWaitTimeout, and nothing else", () =>

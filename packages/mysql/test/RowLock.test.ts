@@ -1,3 +1,4 @@
+import { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as IdempotentInsert from "@safesync/mysql/IdempotentInsert"
@@ -188,6 +189,22 @@ layer(MysqlServer.layer, { excludeTestServices: true })("RowLock", (it) => {
       expect(many).toEqual([{ id: Buffer.from(bytes), at: when, n: "9223372036854775809" }])
       expect(Option.toArray(one)).toEqual(many)
       expect(none).toEqual([])
+    })))
+
+  it.effect("L9: a table with a dot in its name stands in backticks", () =>
+    inDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE ${sql.literal("`a.b`")} (id INT PRIMARY KEY)`
+      yield* sql`INSERT INTO ${sql.literal("`a.b`")} VALUES (1)`
+      const { database } = (yield* MysqlClient).config
+      const rows = yield* Transaction.run(Effect.all([
+        RowLock.forUpdate({ table: "`a.b`", where: { id: 1 } }),
+        RowLock.forShare({ table: `${database}.\`a.b\``, where: { id: 1 } }),
+        RowLock.forUpdateMany({ table: "`a.b`", key: "id", values: [1] }).pipe(
+          Effect.map(([row]) => Option.fromNullable(row))
+        )
+      ]))
+      expect(rows).toEqual(Array(3).fill(Option.some({ id: 1 })))
     })))
 
   it.effect("a schema decodes the row; one that does not fit is MalformedRow, which tells no value, and stays locked", () =>

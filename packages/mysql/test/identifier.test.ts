@@ -11,6 +11,17 @@ describe("identifier", () => {
     expect(identifier.table("shop.or`der")).toBe("`shop`.`or``der`")
   })
 
+  it("a part in backticks is one name, whatever is in it", () => {
+    expect(identifier.table("`a.b`")).toBe("`a.b`")
+    expect(identifier.table("shop.`a.b`")).toBe("`shop`.`a.b`")
+    expect(identifier.table("`my.shop`.`a.``b`")).toBe("`my.shop`.`a.``b`")
+    expect(identifier.table("`order`")).toBe("`order`")
+    expect(identifier.table("`a`; DROP TABLE `x`")).toBe("```a``; DROP TABLE ``x```")
+    expect(["`a.b`", "shop.`a.b`", "shop.order", "order", "`my.shop`.order", "shop.`a``b`"].map(identifier.ownName))
+      .toEqual(["a.b", "a.b", "order", "order", "order", "a`b"])
+    for (const name of ["``", "shop.``", "`a `"]) expect(() => identifier.table(name)).toThrow(/Not an identifier/)
+  })
+
   it("refuses what no name of the server may be", () => {
     for (const name of ["", "a".repeat(65), "a\0b", "a "]) {
       expect(() => identifier.column(name)).toThrow(/Not an identifier/)

@@ -37,7 +37,8 @@ export const facts = (sql: string): Facts => {
 
 export interface OkPacket {
   readonly affectedRows: number
-  readonly insertId: number
+  /** Its decimal digits beyond 2^53. */
+  readonly insertId: number | string
   readonly serverStatus: number
 }
 

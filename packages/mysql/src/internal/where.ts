@@ -30,7 +30,20 @@ export const bound = <V extends Value | undefined>(value: V): V =>
     ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) as Uint8Array as V
     : value
 
-/** Refuses `{}` where the compiler can see it. */
-export type NonEmpty<C extends Columns> = keyof C extends never ?
+/** Columns by their properties, so that an interface, which has no index signature, fits as well as a record. */
+export type ColumnsOf<C> = object & { readonly [column in keyof C]: Value } & {
+  readonly [Symbol.iterator]?: "An array has no names of columns"
+}
+
+/**
+ * Refuses `{}` where the compiler can see it. Of a type parameter it cannot, so there might be any name: with `string` in its place no
+ * type is refused, and generic code compiles (`IfKnown` tells how).
+ */
+export type NonEmpty<C> = [[string] extends [keyof C] ? string : keyof C] extends [never] ?
   "Name at least one column: an empty condition would match every row"
   : C
+
+/** `Refusal` where the compiler can see that the column is one of these, and they themselves where it cannot. */
+export type Without<Column extends string, C, Refusal extends string, Columns> =
+  [[string] extends [Column] ? unknown : Column] extends [[string] extends [keyof C] ? never : keyof C] ? Refusal
+    : Columns

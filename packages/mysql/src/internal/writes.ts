@@ -6,6 +6,7 @@
  */
 import type * as MetricLabel from "effect/MetricLabel"
 import * as MysqlMetrics from "../MysqlMetrics.js"
+import * as identifier from "./identifier.js"
 import type { Mark } from "./savepoints.js"
 import { parse, type Statement } from "./statementLabel.js"
 
@@ -24,7 +25,7 @@ export type Told = Write | Exclude<Statement, { readonly _tag: "Write" }>
 export const describe = (sql: string): Told | undefined => {
   const statement = parse(sql)
   if (statement?._tag !== "Write") return statement
-  const [table, operation] = [MysqlMetrics.tableLabel(statement.table), statement.operation]
+  const [table, operation] = [MysqlMetrics.tableLabel(identifier.quoted(statement.table)), statement.operation]
   const latency = MysqlMetrics.labels({ table, op_type: operation })
   return {
     _tag: "Write",
