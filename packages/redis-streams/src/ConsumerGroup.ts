@@ -19,13 +19,16 @@ import * as StreamEntry from "./StreamEntry.js"
 /**
  * A consumer group of a stream whose entries hold an `A`. It is a description: nothing is sent until it is used.
  *
+ * Consumers only read, so a group of a type is a group of each wider one, and a function over groups of whatever type takes
+ * `ConsumerGroup<unknown>`.
+ *
  * @category models
  * @since 0.1.0
  */
-export interface ConsumerGroup<in out A> {
+export interface ConsumerGroup<out A> {
   readonly stream: string
   readonly group: string
-  readonly entry: StreamEntry.StreamEntry<A>
+  readonly entry: StreamEntry.Decoder<A>
   /** Where a group that is created begins to read: `"0"` (all that is there), `"$"` (only what comes), or after an id. */
   readonly startId: string
   /** An entry that has been idle for this long may be taken over by any consumer of the group. */

@@ -57,15 +57,32 @@ export interface Decoded<out A> {
 }
 
 /**
+ * How a producer makes an entry of a value.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Encoder<in A> {
+  readonly encode: (value: A, headers?: Headers | undefined) => Effect.Effect<Fields, ParseResult.ParseError>
+}
+
+/**
+ * How a consumer reads the value of an entry.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Decoder<out A> {
+  readonly decode: (fields: Fields) => Effect.Effect<Decoded<A>, ParseResult.ParseError>
+}
+
+/**
  * The codec of one stream. Both ways fail with effect's `ParseError`, whose text quotes the value.
  *
  * @category models
  * @since 0.1.0
  */
-export interface StreamEntry<in out A> {
-  readonly encode: (value: A, headers?: Headers | undefined) => Effect.Effect<Fields, ParseResult.ParseError>
-  readonly decode: (fields: Fields) => Effect.Effect<Decoded<A>, ParseResult.ParseError>
-}
+export interface StreamEntry<in out A> extends Encoder<A>, Decoder<A> {}
 
 /**
  * The codec of the default wire format: `schema` as JSON in the field `data`, headers in the other fields. A header of that name is

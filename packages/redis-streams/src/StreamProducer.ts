@@ -36,14 +36,15 @@ export type Trim =
   & { readonly exact?: boolean | undefined; readonly unacked?: "keep" | "drop" | undefined }
 
 /**
- * A stream to which values of type `A` are sent. It is a description: nothing is sent until it is used.
+ * A stream to which values of type `A` are sent. It is a description: nothing is sent until it is used. Who may send a type may send
+ * each narrower one, so a function that sends to several takes producers of the narrowest.
  *
  * @category models
  * @since 0.1.0
  */
-export interface StreamProducer<in out A> {
+export interface StreamProducer<in A> {
   readonly stream: string
-  readonly entry: StreamEntry.StreamEntry<A>
+  readonly entry: StreamEntry.Encoder<A>
   readonly trim: Trim | undefined
   readonly traceContext: boolean
 }
@@ -101,7 +102,7 @@ export const make = <A, I>(settings: {
  */
 export const send = <A>(
   self: StreamProducer<A>,
-  value: A,
+  value: NoInfer<A>,
   settings?: { readonly headers?: StreamEntry.Headers | undefined }
 ): Effect.Effect<string, RedisError | ParseError, Redis.Redis> =>
   sending(
@@ -161,7 +162,7 @@ export interface Sent {
  */
 export const sendOnce = <A>(
   self: StreamProducer<A>,
-  value: A,
+  value: NoInfer<A>,
   settings: {
     readonly key: string
     readonly remember: Duration.DurationInput
@@ -209,7 +210,7 @@ export const sendOnce = <A>(
  */
 export const sendIdempotent = <A>(
   self: StreamProducer<A>,
-  value: A,
+  value: NoInfer<A>,
   settings: {
     readonly producerId: string
     readonly idempotentId: string
@@ -249,7 +250,7 @@ export const sendIdempotent = <A>(
  */
 export const sendAll = <A>(
   self: StreamProducer<A>,
-  values: Iterable<A>
+  values: Iterable<NoInfer<A>>
 ): Effect.Effect<ReadonlyArray<string>, RedisError | ParseError, Redis.Redis> =>
   sending(self, (span) =>
     Effect.gen(function*() {

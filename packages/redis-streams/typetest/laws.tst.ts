@@ -5,7 +5,7 @@ import type { Redis } from "@safesync/redis-streams/Redis"
 import type { InvalidOptions, RedisError } from "@safesync/redis-streams/RedisError"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -13,8 +13,13 @@ import type { Scope } from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import { describe, expect, test } from "tstyche"
 
+/** Helpers of which it is enough that they compile. */
+declare const compiles: (...helpers: ReadonlyArray<unknown>) => void
 declare const group: ConsumerGroup.ConsumerGroup<number>
 declare const producer: StreamProducer.StreamProducer<number>
+declare const texts: ConsumerGroup.ConsumerGroup<string>
+declare const anything: StreamProducer.StreamProducer<unknown>
+declare const either: StreamProducer.StreamProducer<number | string>
 declare const delivery: Delivery.Delivery<number>
 declare const handle: (value: number) => Effect.Effect<string, "refused", "Database">
 
@@ -105,5 +110,81 @@ describe("a send that may be repeated", () => {
 
   test("a value of another type does not compile", () => {
     expect(StreamProducer.send).type.not.toBeCallableWith(producer, "1")
+  })
+})
+
+describe("values that are literals", () => {
+  interface OrderPlaced {
+    readonly _tag: "OrderPlaced"
+    readonly order: string
+  }
+  const value = { _tag: "OrderPlaced", order: "x" } as const
+  const orders = {} as StreamProducer.StreamProducer<OrderPlaced>
+
+  test("the producer says what they are", () => {
+    expect(StreamProducer.send).type.toBeCallableWith(orders, { _tag: "OrderPlaced", order: "x" })
+    expect(StreamProducer.sendAll).type.toBeCallableWith(orders, [{ _tag: "OrderPlaced", order: "x" }])
+    expect(StreamProducer.sendOnce).type.toBeCallableWith(
+      orders,
+      { _tag: "OrderPlaced", order: "x" },
+      { key: "k", remember: 1 }
+    )
+    expect(StreamProducer.sendIdempotent).type.toBeCallableWith(
+      orders,
+      { _tag: "OrderPlaced", order: "x" },
+      { producerId: "p", idempotentId: "i" }
+    )
+    expect(StreamProducer.send(orders, value)).type.toBe<ReturnType<typeof StreamProducer.send>>()
+  })
+
+  test("and refuses what they are not", () => {
+    expect(StreamProducer.send).type.not.toBeCallableWith(orders, { _tag: "OrderLost", order: "x" })
+    expect(StreamProducer.sendAll).type.not.toBeCallableWith(orders, [{ _tag: "OrderLost", order: "x" }])
+    expect(StreamProducer.sendAll).type.not.toBeCallableWith(producer, ["1"])
+  })
+})
+
+describe("groups and producers of several types", () => {
+  test("a function over groups of whatever type needs no type parameter", () => {
+    const infos = (groups: ReadonlyArray<ConsumerGroup.ConsumerGroup<unknown>>) =>
+      Effect.forEach(groups, ConsumerGroup.info)
+    expect(infos).type.toBeCallableWith([group, texts])
+    expect(StreamConsumer.stream(group, { consumer: "a" })).type.toBeAssignableTo<
+      Stream.Stream<Delivery.Delivery<number | string>, RedisError | InvalidOptions, Redis>
+    >()
+    expect(group).type.toBeAssignableTo<ConsumerGroup.ConsumerGroup<number | string>>()
+  })
+
+  test("a group of a wide type is none of a narrow one", () => {
+    expect<ConsumerGroup.ConsumerGroup<number | string>>().type.not.toBeAssignableTo<
+      ConsumerGroup.ConsumerGroup<number>
+    >()
+  })
+
+  test("who may send a type may send a narrower one, and no wider one", () => {
+    expect(either).type.toBeAssignableTo<StreamProducer.StreamProducer<number>>()
+    expect(anything).type.toBeAssignableTo<StreamProducer.StreamProducer<number>>()
+    expect(producer).type.not.toBeAssignableTo<StreamProducer.StreamProducer<number | string>>()
+  })
+
+  test("a helper over values of any type sends and reads them", () => {
+    const sends = <A, I>(schema: Schema.Schema<A, I>, value: A) =>
+      Effect.flatMap(StreamProducer.make({ stream: "s", schema }), (producer) =>
+        Effect.zip(
+          StreamProducer.send(producer, value),
+          Effect.zip(
+            StreamProducer.sendAll(producer, [value]),
+            StreamProducer.sendOnce(producer, value, { key: "k", remember: 1 })
+          )
+        ))
+    const reads = <A, I, E, R>(schema: Schema.Schema<A, I>, handle: (value: A) => Effect.Effect<void, E, R>) =>
+      Effect.flatMap(
+        ConsumerGroup.make({ ...settings, schema }),
+        (group) =>
+          StreamConsumer.stream(group, { consumer: "a", reclaim: { every } }).pipe(
+            StreamConsumer.runForEach(Delivery.use(handle), { concurrency: 2 })
+          )
+      )
+    compiles(sends, reads)
   })
 })

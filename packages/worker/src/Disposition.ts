@@ -6,28 +6,32 @@
 import * as MysqlError from "@safesync/mysql/MysqlError"
 import * as TransactionError from "@safesync/mysql/TransactionError"
 import * as Cause from "effect/Cause"
-import * as Data from "effect/Data"
+import type { EffectTypeId } from "effect/Effect"
 import * as Option from "effect/Option"
-import type * as Schedule from "effect/Schedule"
+import * as Schedule from "effect/Schedule"
 
 /**
- * The four words that `onFailure` can say.
+ * What `onFailure` answers: `retry`, `deadLetter`, `discard` or `stop`.
  *
  * @since 0.1.0
  * @category models
  */
-export type Disposition = Data.TaggedEnum<{
-  /** Deliver it again after the schedule's next delay; when the schedule is done, to the dead letters. */
-  readonly Retry: { readonly schedule: Schedule.Schedule<unknown, unknown> }
-  /** To the group's dead-letter stream, with the pretty-printed cause. */
-  readonly DeadLetter: {}
-  /** Ack it as if it had been handled. */
-  readonly Discard: {}
-  /** The worker fails with the handler's cause, and the message stays pending. */
-  readonly Stop: {}
-}>
+export interface Disposition {
+  readonly _tag: "Retry" | "DeadLetter" | "Discard" | "Stop"
+  /** The delays of a retry. Of the other three it has none. */
+  readonly schedule: Schedule.Schedule<unknown, unknown>
+}
 
-const { DeadLetter, Discard, Retry, Stop } = Data.taggedEnum<Disposition>()
+/**
+ * `onFailure` is asked for a word, and nobody runs an effect or waits for a promise that it answers with. Its type says so.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AtOnce {
+  readonly [EffectTypeId]?: "onFailure answers with a Disposition at once: an Effect that it answers with is not run"
+  readonly then?: "onFailure answers with a Disposition at once: a Promise that it answers with is not waited for"
+}
 
 /**
  * Deliver it again later. The n-th failed attempt (as the server counts them, across processes) waits for the schedule's
@@ -58,7 +62,7 @@ const { DeadLetter, Discard, Retry, Stop } = Data.taggedEnum<Disposition>()
  * @since 0.1.0
  * @category constructors
  */
-export const retry = (schedule: Schedule.Schedule<unknown, unknown>): Disposition => Retry({ schedule })
+export const retry = (schedule: Schedule.Schedule<unknown, unknown>): Disposition => ({ _tag: "Retry", schedule })
 
 /**
  * To the group's dead-letter stream at once, with the pretty-printed cause: the messages of your own errors are in it.
@@ -75,7 +79,7 @@ export const retry = (schedule: Schedule.Schedule<unknown, unknown>): Dispositio
  * @since 0.1.0
  * @category constructors
  */
-export const deadLetter: Disposition = DeadLetter()
+export const deadLetter: Disposition = { _tag: "DeadLetter", schedule: Schedule.stop }
 
 /**
  * Acked as if it had been handled; what the handler wrote was rolled back.
@@ -91,7 +95,7 @@ export const deadLetter: Disposition = DeadLetter()
  * @since 0.1.0
  * @category constructors
  */
-export const discard: Disposition = Discard()
+export const discard: Disposition = { _tag: "Discard", schedule: Schedule.stop }
 
 /**
  * The worker drains and fails with the cause; the message stays pending, for its own consumer's next start or for `Reclaim`.
@@ -107,7 +111,7 @@ export const discard: Disposition = Discard()
  * @since 0.1.0
  * @category constructors
  */
-export const stop: Disposition = Stop()
+export const stop: Disposition = { _tag: "Stop", schedule: Schedule.stop }
 
 /**
  * Whether the failure is that of no message in particular: the database cannot be reached (`BeginFailed`, `ConnectionLost`, a

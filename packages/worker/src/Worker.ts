@@ -197,13 +197,11 @@ export const make = <A, E1, R1, B, E, R>(
  * @since 0.1.0
  * @category layers
  */
-export const layer = <Id, E2, A, E1 extends E2, R1, B, E, R>(
+export const layer = <Id, E2, A, E1, R1, B, E, R>(
   tag: Context.Tag<Id, Worker<E2>>,
   source: Stream.Stream<Delivery.Delivery<A>, E1, R1>,
   handler: (value: A, delivery: Delivery.Delivery<A>) => Effect.Effect<B, E, R>,
-  options:
-    & Options<A, E>
-    & ([Failure<E>] extends [E2] ? unknown : "The tag's error leaves out one that the handler can fail with")
+  options: Options<A, E> & KnownTo<E2, E1, E>
 ): Layer.Layer<Id, never, Exclude<R1 | Environment<R>, Scope.Scope>> =>
   Layer.scoped(tag, make(source, handler, options) as Effect.Effect<any, never, any>)
 
@@ -266,12 +264,17 @@ export const makeBatch: <A, E1, R1, B, E, R>(
  * @since 0.1.0
  * @category layers
  */
-export const layerBatch = <Id, E2, A, E1 extends E2, R1, B, E, R>(
+export const layerBatch = <Id, E2, A, E1, R1, B, E, R>(
   tag: Context.Tag<Id, Worker<E2>>,
   source: Stream.Stream<Delivery.Delivery<A>, E1, R1>,
   handler: (deliveries: Arr.NonEmptyReadonlyArray<Delivery.Delivery<A>>) => Effect.Effect<B, E, R>,
-  options:
-    & BatchOptions<A, E>
-    & ([Failure<E>] extends [E2] ? unknown : "The tag's error leaves out one that the handler can fail with")
+  options: BatchOptions<A, E> & KnownTo<E2, E1, E>
 ): Layer.Layer<Id, never, Exclude<R1 | Environment<R>, Scope.Scope>> =>
   Layer.scoped(tag, makeBatch(source, handler, options) as Effect.Effect<any, never, any>)
+
+// internal
+
+/** A sentence where the error of a layer's tag leaves out what its worker can fail with. */
+type KnownTo<Known, Source, E> = [Source] extends [Known] ? [Failure<E>] extends [Known] ? unknown
+  : "The tag's error leaves out one that the handler can fail with"
+  : "The tag's error leaves out one that the source can fail with"

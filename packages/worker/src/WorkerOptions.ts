@@ -9,7 +9,7 @@ import type * as Delivery from "@safesync/redis-streams/Delivery"
 import type * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import type * as Schedule from "effect/Schedule"
-import type { Disposition } from "./Disposition.js"
+import type { AtOnce, Disposition } from "./Disposition.js"
 import type { Failure } from "./Worker.js"
 
 /**
@@ -34,10 +34,11 @@ export interface Common<A, E> {
   readonly inbox: "off" | "message-id" | ((value: A, delivery: Delivery.Delivery<A>) => string)
   /**
    * What becomes of a message whose handler or transaction failed, died or interrupted itself: the cause tells which. If it
-   * throws, the worker fails with that defect and the message stays pending. It is not asked about a message whose lease was lost,
+   * throws, the worker fails with that defect and the message stays pending. An effect cannot be its answer: what is to be done about a
+   * failure besides is for the handler. It is not asked about a message whose lease was lost,
    * nor about an ack that failed: such a message stays pending and is delivered again.
    */
-  readonly onFailure: (cause: Cause.Cause<Failure<E>>, delivery: Delivery.Delivery<A>) => Disposition
+  readonly onFailure: (cause: Cause.Cause<Failure<E>>, delivery: Delivery.Delivery<A>) => AtOnce & Disposition
   /**
    * How many messages may wait in this process, for others of their key or for a retry, before reading pauses: with it
    * all other keys, until one of those that wait is settled. A whole number above 0, else a defect. Default: 1,000.

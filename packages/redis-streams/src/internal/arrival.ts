@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import type * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import { isUtf8 } from "node:buffer"
-import { type Decoded, type Fields, forGroupHeader, type StreamEntry } from "../StreamEntry.js"
+import { type Decoded, type Decoder, type Fields, forGroupHeader } from "../StreamEntry.js"
 import { withoutValues } from "./withoutValues.js"
 
 export interface Arrival {
@@ -45,7 +45,7 @@ export const isForOthers = ({ fields }: Arrival, group: string): boolean => {
 
 /** Nothing where that takes an effect, or the schema throws. */
 export const decodeNow = <A>(
-  codec: StreamEntry<A>,
+  codec: Decoder<A>,
   { fields }: Arrival
 ): Either.Either<Decoded<A>, ParseResult.ParseError> | undefined => {
   try {
@@ -55,7 +55,7 @@ export const decodeNow = <A>(
   }
 }
 
-export const decode = <A>(codec: StreamEntry<A>, { fields, isText }: Arrival): Effect.Effect<Decoded<A>, Undecodable> =>
+export const decode = <A>(codec: Decoder<A>, { fields, isText }: Arrival): Effect.Effect<Decoded<A>, Undecodable> =>
   isText
     ? Effect.suspend(() => codec.decode(fields)).pipe(
       Effect.mapError((error) => ({ reason: error.message, withoutValues: withoutValues(error) })),
