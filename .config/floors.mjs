@@ -17,7 +17,7 @@ export const floors = {
         .map((name) => `internal/${name}`)
     ],
     [
-      ...["AdvisoryLock", "IdempotentInsert", "RowLock"],
+      ...["AdvisoryLock", "IdempotentInsert", "RowLock", "Rows"],
       ...["getLock", "heldLock", "lockConnections", "lockName", "lockTimes", "lockingRead", "permits", "where"]
         .map((name) => `internal/${name}`)
     ],

@@ -145,6 +145,14 @@ export * as Outbox from "./Outbox.js"
 export * as RowLock from "./RowLock.js"
 
 /**
+ * The answer of a plain `sql` statement, read as the one row, the one value or the number of rows that the program counts on. A second
+ * row where one is expected is a failure: taking the first of them would hide a missing unique index.
+ *
+ * @since 0.1.0
+ */
+export * as Rows from "./Rows.js"
+
+/**
  * Transactions that are Effect `Scope`s: BEGIN when the scope opens, and its `Exit` decides between COMMIT and ROLLBACK
  * when it closes. Plain `sql` statements inside run on the transaction's connection, with no argument passed.
  *

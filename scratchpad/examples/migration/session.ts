@@ -1,6 +1,6 @@
 import { SqlClient } from "@effect/sql"
-import { Transaction } from "@safesync/mysql"
-import { Effect, Option } from "effect"
+import { Rows, Transaction } from "@safesync/mysql"
+import { Effect } from "effect"
 
 interface Order {
   readonly id: number
@@ -9,18 +9,16 @@ interface Order {
 
 /** `with DbSession(engine) as session:` is `Transaction.run`; `session.execute` gives the number of rows. */
 export const close = (id: number) =>
-  Effect.gen(function*() {
-    const sql = yield* SqlClient.SqlClient
-    const result = yield* sql`UPDATE orders SET status = 'closed' WHERE id = ${id}`.raw
-    return (result as { readonly affectedRows: number }).affectedRows
-  }).pipe(Transaction.run())
+  Effect.flatMap(SqlClient.SqlClient, (sql) =>
+    Rows.affected(sql`UPDATE orders SET status = 'closed' WHERE id = ${id}`)
+  ).pipe(Transaction.run())
 
-/** `session.execute_scalar`, `session.fetch_one` and `session.fetch_all`: a statement is an array of rows. */
+/** `session.execute_scalar`, `session.fetch_one` and `session.fetch_all`: two rows where one is expected are a failure. */
 export const overview = (id: number) =>
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
-    const [count] = yield* sql<{ readonly n: number }>`SELECT COUNT(*) AS n FROM orders`
-    const [order] = yield* sql<Order>`SELECT id, status FROM orders WHERE id = ${id}`
+    const count = yield* Rows.scalar(sql<{ readonly n: number }>`SELECT COUNT(*) AS n FROM orders`)
+    const order = yield* Rows.oneOrNone(sql<Order>`SELECT id, status FROM orders WHERE id = ${id}`)
     const open = yield* sql<Order>`SELECT id, status FROM orders WHERE status = 'open' ORDER BY id`
-    return { count: count!.n, order: Option.fromNullable(order), open }
+    return { count, order, open }
   }).pipe(Transaction.run({ accessMode: "read-only" }))
