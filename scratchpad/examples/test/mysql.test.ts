@@ -15,6 +15,7 @@ import { sendReport } from "../mysql/fencingToken.js"
 import { addLine } from "../mysql/idempotentInsert.js"
 import { credit } from "../mysql/inbox.js"
 import { appendNote } from "../mysql/occ.js"
+import { nightlyReport } from "../mysql/onceADay.js"
 import { ship } from "../mysql/outbox.js"
 import { openPot } from "../mysql/rowAndAdvisory.js"
 import { payInterest } from "../mysql/rowLock.js"
@@ -129,6 +130,26 @@ layer(MysqlServer.layer, { excludeTestServices: true })("examples of the guide",
         concurrency: 2
       })
       expect(did).toEqual([true, false])
+    })))
+
+  it.effect("onceADay: of processes that are started together, or one after another, one makes the report", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* Inbox.migration
+      yield* Outbox.migration
+      const together = yield* Effect.all(Array.from({ length: 4 }, () => nightlyReport("Tuesday", Effect.succeed(7))), {
+        concurrency: 4
+      })
+      expect(together.filter(Option.isSome)).toHaveLength(1)
+      expect(yield* Effect.exit(nightlyReport("Wednesday", Effect.fail("no database of orders")))).toMatchObject({
+        _tag: "Failure"
+      })
+      expect(Option.isSome(yield* nightlyReport("Wednesday", Effect.succeed(8)))).toBe(true)
+      expect(Option.isNone(yield* nightlyReport("Tuesday", Effect.succeed(9)))).toBe(true)
+      const written = yield* Outbox.read({ fromSlot: 0, toSlot: Outbox.slots - 1, limit: 10 })
+      expect(written.map(({ data }) => JSON.parse(data)).sort((a, b) => a.orders - b.orders)).toEqual([
+        { day: "Tuesday", orders: 7 },
+        { day: "Wednesday", orders: 8 }
+      ])
     })))
 
   it.effect("fencingToken", () =>
