@@ -19,7 +19,7 @@
  *
  * What other fibers still run when the body ends: before COMMIT it is waited for, and COMMIT follows if the transaction is
  * open by then; who is interrupted meanwhile rolls back. Before ROLLBACK it is cancelled. Neither takes new statements: they
- * are a defect, as is a stream that is still open.
+ * are a defect, as is a stream that is still open. A savepoint that another fiber is in is not committed half: ROLLBACK, and a defect.
  *
  * A ROLLBACK that fails is logged and counted, and its connection is discarded: the server rolls back what it no longer
  * has a client for. COMMIT is never retried and never interrupted.
@@ -47,6 +47,7 @@ import * as ambient from "./internal/ambient.js"
 import * as body from "./internal/body.js"
 import type { IfKnown } from "./internal/known.js"
 import * as lifecycle from "./internal/lifecycle.js"
+import * as phase from "./internal/phase.js"
 import * as Savepoint from "./internal/savepoint.js"
 import * as tracing from "./internal/tracing.js"
 import * as MysqlError from "./MysqlError.js"
@@ -143,7 +144,8 @@ export interface Options {
  * dies leads to ROLLBACK.
  *
  * Of its own it fails with the `TransactionError`s: `BeginFailed`, `CommitFailed`, `CommitOutcomeUnknown`, `TransactionAborted`.
- * Opening a transaction inside another is a defect: use `savepoint`.
+ * Opening a transaction inside another of the same client is a defect: use `savepoint`. With another client it is a transaction of that
+ * client's own. A plain statement of another client than the transaction's is a defect, and is not sent.
  *
  * @example
  * import * as SqlClient from "@effect/sql/SqlClient"
@@ -274,8 +276,11 @@ export const provide: {
  * the transaction ends, as InnoDB does. It fails with what the effect fails with, its `SqlError`s as the `MysqlError`s that they
  * stand for, so that a tag can be caught behind it. After a `Deadlock` the whole transaction is over, whatever is caught.
  *
- * Savepoints nest; they are the transaction's own, so two fibers of one transaction must not use them at a time. If going
- * back to one fails, what the effect wrote is still there: the transaction is over (`TransactionAborted`, reason
+ * Savepoints nest. While the effect runs, only its own fiber and those that are forked in it do anything in the transaction: a
+ * statement, savepoint or `afterCommit` of another fiber would be undone with it, and is a defect before it is sent; so is one of a
+ * fiber that goes on after the savepoint has ended. All of it holds for a nested `sql.withTransaction` too.
+ *
+ * If going back to a savepoint fails, what the effect wrote is still there: the transaction is over (`TransactionAborted`, reason
  * `savepoint-lost`), and nothing of it is committed, though the effect's failure be caught.
  *
  * @since 0.1.0
@@ -318,12 +323,16 @@ export const afterCommit = <R>(
       "An effect that runs after COMMIT needs a scope of its own: the body's is closed by then"
     : Effect.Effect<unknown, never, R>
 ): Effect.Effect<void, never, Transaction | R> =>
-  Effect.contextWith((context: Context.Context<R | Transaction>) => {
+  Effect.contextWithEffect((context: Context.Context<R | Transaction>) => {
+    const { afterCommit, connectionId, session } = Context.get(context as Context.Context<Transaction>, Transaction)
+    // The effect belongs to the innermost savepoint, as a statement does.
+    if (session.isMisplaced) return phase.misplaced(connectionId)
     const services = new Map<string, unknown>(context.unsafeMap)
-    services.delete(Transaction.key)
-    services.delete(Client.TransactionConnection.key)
-    services.delete(Scope.Scope.key)
-    Context.get(context as Context.Context<Transaction>, Transaction).afterCommit.push(
+    for (const key of [Transaction.key, ambient.aroundKey, Client.TransactionConnection.key, Scope.Scope.key]) {
+      services.delete(key)
+    }
+    afterCommit.push(
       Effect.provide(effect as Effect.Effect<unknown, never, R>, Context.unsafeMake(services) as Context.Context<R>)
     )
+    return Effect.void
   })

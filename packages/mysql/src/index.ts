@@ -173,7 +173,7 @@ export * as Rows from "./Rows.js"
  *
  * What other fibers still run when the body ends: before COMMIT it is waited for, and COMMIT follows if the transaction is
  * open by then; who is interrupted meanwhile rolls back. Before ROLLBACK it is cancelled. Neither takes new statements: they
- * are a defect, as is a stream that is still open.
+ * are a defect, as is a stream that is still open. A savepoint that another fiber is in is not committed half: ROLLBACK, and a defect.
  *
  * A ROLLBACK that fails is logged and counted, and its connection is discarded: the server rolls back what it no longer
  * has a client for. COMMIT is never retried and never interrupted.

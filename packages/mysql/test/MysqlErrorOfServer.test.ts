@@ -182,7 +182,8 @@ layer(counting, { excludeTestServices: true, timeout: "3 minutes" })(
           Effect.tap((exit) => Deferred.succeed(seen, exit)),
           Transaction.run(),
           Effect.exit,
-          Effect.provideService(MysqlClient.MysqlClient, client)
+          Effect.provideService(MysqlClient.MysqlClient, client),
+          Effect.provideService(SqlClient, client)
         )
         // It hangs up while the packet is still being written: whether its word is read before that is noticed is a race.
         const told = yield* Deferred.await(seen)

@@ -8,15 +8,15 @@ import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { connectionId, inDatabase } from "./support.js"
+import { connectionId, inDatabase, outside } from "./support.js"
 
 /** Whether a transaction's connection and a lock's are encrypted, by what the server says of both. */
 const encrypted = (config: MysqlClient.MysqlClientConfig) =>
   Effect.gen(function*() {
-    const outside = yield* SqlClient
+    const other = yield* SqlClient
     const isEncrypted = (id: number) =>
       Effect.map(
-        outside<{ cipher: string }>`SELECT VARIABLE_VALUE AS cipher FROM performance_schema.status_by_thread
+        other<{ cipher: string }>`SELECT VARIABLE_VALUE AS cipher FROM performance_schema.status_by_thread
           JOIN performance_schema.threads USING (THREAD_ID)
           WHERE PROCESSLIST_ID = ${id} AND VARIABLE_NAME = 'Ssl_cipher'`,
         ([row]) => row!.cipher !== ""
@@ -27,7 +27,7 @@ const encrypted = (config: MysqlClient.MysqlClientConfig) =>
       Effect.gen(function*() {
         const { session } = yield* AdvisoryLock.acquire("x", { timeout: 0 })
         const ofLock = yield* isEncrypted(session.connectionId)
-        const ofTransaction = yield* Transaction.run(Effect.flatMap(connectionId, isEncrypted))
+        const ofTransaction = yield* Transaction.run(Effect.flatMap(connectionId, (id) => outside(isEncrypted(id))))
         return [ofLock, ofTransaction]
       }),
       inClient

@@ -16,6 +16,7 @@ import type { Options } from "../Transaction.js"
 import type * as TransactionError from "../TransactionError.js"
 import * as ambient from "./ambient.js"
 import * as lifecycle from "./lifecycle.js"
+import * as nesting from "./nesting.js"
 import * as tracing from "./tracing.js"
 
 /** `Transaction.run`, without its span. */
@@ -47,28 +48,29 @@ export const context = (
   scope?: Scope.Scope
 ): Context.Context<never> => {
   const services = new Map<string, unknown>(outer.unsafeMap)
+  const other: lifecycle.State | undefined = services.get(ambient.key) as lifecycle.State | undefined
+  if (other !== undefined && other !== transaction) services.set(ambient.aroundKey, outer)
   services.set(ambient.key, transaction)
-  services.set(Client.TransactionConnection.key, [transaction.session, 0])
+  // An effect that `provide` runs again inside a savepoint of this transaction stays in it.
+  services.set(
+    Client.TransactionConnection.key,
+    nesting.placeOn(outer, transaction.session) ?? [transaction.session, 0]
+  )
   if (scope !== undefined) services.set(Scope.Scope.key, scope)
   return Context.unsafeMake(services) as Context.Context<never>
 }
 
-/** Takes a connection, unless a transaction is open already: that is a defect. */
+/** Takes a connection, unless the client has a transaction open already: that is a defect. */
 export const open = (
   outer: Context.Context<never>,
   options: Options,
   restore: lifecycle.Restore,
   when: "at once" | "lazily"
 ): Effect.Effect<lifecycle.State, TransactionError.BeginFailed> => {
-  const around = ambient.open(outer)
+  const client = Context.get(outer as Context.Context<MysqlClient.MysqlClient>, MysqlClient.MysqlClient)
+  const around = ambient.open(outer, client)
   return around === undefined
-    ? lifecycle.open(
-      Context.get(outer as Context.Context<MysqlClient.MysqlClient>, MysqlClient.MysqlClient),
-      options,
-      restore,
-      when,
-      options.sqlComments === true ? tracing.comment(outer) : undefined
-    )
+    ? lifecycle.open(client, options, restore, when, options.sqlComments === true ? tracing.comment(outer) : undefined)
     : Effect.dieMessage(refusals[around])
 }
 

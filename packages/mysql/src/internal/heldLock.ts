@@ -33,13 +33,15 @@ export interface Held {
 
 /** The client, whose locks are not to be taken inside a transaction: its snapshot would be older than they are. */
 export const client: Effect.Effect<MysqlClient, never, MysqlClient> = Effect.contextWithEffect(
-  (context: Context.Context<MysqlClient>) =>
-    ambient.open(context) === undefined
-      ? Effect.succeed(Context.get(context, MysqlClient))
+  (context: Context.Context<MysqlClient>) => {
+    const client = Context.get(context, MysqlClient)
+    return ambient.open(context, client) === undefined
+      ? Effect.succeed(client)
       : Effect.dieMessage(
         "AdvisoryLock.acquire was called inside a transaction, whose snapshot is older than the lock. " +
           "Use AdvisoryLock.acquireInTransaction, or take the lock before the transaction."
       )
+  }
 )
 
 /** Nothing where it was not granted in time. */

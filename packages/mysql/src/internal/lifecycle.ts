@@ -15,6 +15,7 @@ import * as CommitOracle from "./commitOracle.js"
 import type { ControlFailure } from "./control.js"
 import * as duration from "./duration.js"
 import * as Outcome from "./outcome.js"
+import * as ownStatements from "./ownStatements.js"
 import * as phase from "./phase.js"
 import * as reservation from "./reservation.js"
 import type { Session } from "./session.js"
@@ -75,6 +76,7 @@ export const open = (
     onSuccess: (reserved) => {
       const { session } = reserved
       session.comment = comment
+      session.own = ownStatements.of(client)
       if (options.blockerDetails === true) session.blockers = Blockers.of(client)
       const opened = (): State => {
         const afterCommit: State["afterCommit"] = []
@@ -130,6 +132,10 @@ export const beginFailed = <E>(state: State, error: E): E | TransactionError.Beg
 export const commit = (state: State, restore: Restore): Effect.Effect<void, TransactionError.TransactionError> =>
   Effect.suspend(() => {
     const { session } = state
+    if (session.phase._tag === "Open" && session.nesting.isInside) {
+      const left = Cause.die(new Cause.RuntimeException(phase.leftOpen(state.connectionId)))
+      return Effect.zipRight(rollback(state, left), Effect.failCause(left))
+    }
     session.end("those that wait")
     return session.isBusy
       ? Effect.matchCauseEffect(restore(session.quiet()), {

@@ -7,7 +7,6 @@
  */
 import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import * as Client from "@effect/sql/SqlClient"
-import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -51,11 +50,12 @@ export const select = <A>(statement: Statement, one: (row: own.Reader) => A): Ru
  */
 export const create = (...statements: ReadonlyArray<string>): Effect.Effect<void, SqlError, Client.SqlClient> =>
   Effect.contextWithEffect((context: Context.Context<Client.SqlClient>) => {
-    const open: readonly [Connection, number] | undefined = context.unsafeMap.get(Client.TransactionConnection.key)
+    const client = clientOf(context)
+    const isInside = context.unsafeMap.has(Client.TransactionConnection.key)
     return Effect.forEach(statements, (sql): Effect.Effect<unknown, SqlError> =>
-      open === undefined
-        ? Effect.mapError(alone(clientOf(context), [sql, Begin.commit], sql), asSqlError)
-        : open[0].executeRaw(sql, []), { discard: true })
+      isInside
+        ? client.unsafe(sql).raw
+        : Effect.mapError(alone(client, [sql, Begin.commit], sql), asSqlError), { discard: true })
   })
 
 /** `select` for a statement that always answers with one row. */
@@ -76,10 +76,10 @@ export const write = (statement: Statement): Run<number> =>
 
 const run = (statement: Statement, begin: ReadonlyArray<string>): Run<unknown> =>
   Effect.contextWithEffect((context: Context.Context<Client.SqlClient>) => {
-    if (ambient.open(context) !== undefined) {
+    const client = clientOf(context)
+    if (ambient.open(context, client) !== undefined) {
       return Effect.dieMessage(`${statement.name} was called inside a transaction: it has one of its own`)
     }
-    const client = clientOf(context)
     return tracing.span(
       `${statement.operation} ${statement.table}`,
       "client",

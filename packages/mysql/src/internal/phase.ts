@@ -40,3 +40,23 @@ export const outlived = (connectionId: number): Effect.Effect<never> =>
     `A statement was run on a transaction whose scope is closed (connection ${connectionId}). ` +
       "A fiber that outlives Transaction.run needs a transaction of its own."
   )
+
+/** The defect of a statement that a savepoint would undo of which its fiber knows nothing. */
+export const misplaced = (connectionId: number): Effect.Effect<never> =>
+  Effect.dieMessage(
+    `A statement was not sent, since its fiber was not in the innermost savepoint of its transaction (connection ${connectionId}): ` +
+      "another fiber was in that one, or its own had ended. While one fiber of a transaction is in Transaction.savepoint, or in a " +
+      "nested sql.withTransaction, only that fiber and those that it has forked there run statements."
+  )
+
+/** The defect of a plain statement whose client is not the transaction's. */
+export const foreign = (connectionId: number): Effect.Effect<never> =>
+  Effect.dieMessage(
+    `A statement of another client was not sent: the transaction that is open is not that client's (connection ${connectionId}). ` +
+      "Run it outside, or in a transaction of its own: Transaction.run with its client as MysqlClient."
+  )
+
+/** COMMIT is not sent while a fiber is half way through a savepoint. */
+export const leftOpen = (connectionId: number): string =>
+  `The body of a transaction ended while another of its fibers was in a savepoint (connection ${connectionId}): it is rolled back. ` +
+  "Wait for the fiber before the body ends."

@@ -7,11 +7,14 @@
  *
  * @internal
  */
+import { TransactionConnection } from "@effect/sql/SqlClient"
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as MysqlError from "../MysqlError.js"
 import type { State } from "./lifecycle.js"
+import type { Place } from "./nesting.js"
 
 export const around = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
@@ -19,23 +22,30 @@ export const around = <A, E, R>(
 ): Effect.Effect<A, any, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.suspend(() => {
-      const name = `safesync_${++transaction.savepoints}`
       const { controlMillis, session } = transaction
-      const mark = (sql: string) => session.mark(sql, controlMillis)
       const quiet = Effect.suspend(() => session.isBusy ? session.quiet() : Effect.void)
-      return Effect.zipRight(
-        Effect.zipRight(restore(quiet), mark(`SAVEPOINT ${name}`)),
-        Effect.flatMap(
-          Effect.exit(restore(Effect.zipLeft(MysqlError.refail(effect), quiet))),
-          (exit): Effect.Effect<A, unknown> =>
-            Exit.isSuccess(exit)
-              ? Effect.as(mark(`RELEASE SAVEPOINT ${name}`), exit.value)
-              : Effect.zipRight(
-                Effect.suspend(() => session.interruptRunning(Cause.isInterrupted(exit.cause))),
-                // What could not be undone has doomed the transaction: the body's own cause is what matters here.
-                Effect.zipRight(Effect.ignoreLogged(mark(`ROLLBACK TO SAVEPOINT ${name}`)), exit)
-              )
-        )
+      return Effect.flatMap(
+        Effect.zipRight(
+          restore(quiet),
+          Effect.suspend(() => session.enter(`safesync_${++transaction.savepoints}`, controlMillis))
+        ),
+        (opened) =>
+          Effect.flatMap(
+            Effect.exit(restore(Effect.zipLeft(MysqlError.refail(inside(effect, opened.place)), quiet))),
+            (exit): Effect.Effect<A, unknown> =>
+              Exit.isSuccess(exit)
+                ? Effect.as(session.leave(opened, "RELEASE", controlMillis), exit.value)
+                : Effect.zipRight(
+                  Effect.suspend(() => session.interruptRunning(Cause.isInterrupted(exit.cause))),
+                  // What could not be undone has doomed the transaction: the body's own cause is what matters here.
+                  Effect.zipRight(Effect.ignoreLogged(session.leave(opened, "ROLLBACK TO", controlMillis)), exit)
+                )
+          )
       )
     })
   )
+
+// internal
+
+const inside = <A, E, R>(effect: Effect.Effect<A, E, R>, place: Place): Effect.Effect<A, E, R> =>
+  Effect.mapInputContext(effect, (context: Context.Context<R>) => Context.add(context, TransactionConnection, place))

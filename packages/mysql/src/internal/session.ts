@@ -18,7 +18,9 @@ import { Control, type ControlFailure } from "./control.js"
 import * as inlined from "./inlined.js"
 import { Link } from "./link.js"
 import * as literals from "./literals.js"
+import { Nesting, type Opened, type Place } from "./nesting.js"
 import * as own from "./own.js"
+import type { OwnStatements } from "./ownStatements.js"
 import * as phase from "./phase.js"
 import { type Row, RowStream } from "./rowStream.js"
 import { lastOk, type OkPacket } from "./statements.js"
@@ -28,21 +30,28 @@ import { Job } from "./turns.js"
 type TransformRows = (<A extends object>(row: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
 
 export class Session extends Link implements Connection {
+  /** The statements of the client whose transaction this is, where they can be told from another's. */
+  own: OwnStatements | undefined = undefined
+  readonly nesting = new Nesting(this)
+
   // -------------------------------------------------------------------------------------------------------------------
   // Connection
   // -------------------------------------------------------------------------------------------------------------------
 
   execute(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return rows(this.submit(asSqlError, { sql, values: params }), transformRows)
+    return rows(this.plain({ sql, values: params }), transformRows)
   }
   executeRaw(sql: string, params: ReadonlyArray<unknown>) {
-    return this.submit(asSqlError, { sql, values: params })
+    return this.plain({ sql, values: params })
   }
   executeValues(sql: string, params: ReadonlyArray<unknown>) {
-    return rows(this.submit(asSqlError, { sql, values: params, rowsAsArray: true }), undefined)
+    return rows(this.plain({ sql, values: params, rowsAsArray: true }), undefined)
   }
   executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: TransformRows) {
-    return rows(this.submit(asSqlError, { sql, values: params, unprepared: true }), transformRows)
+    const nested = this.own?.has(params) === true ? null : ofNestedTransaction.exec(sql)
+    return nested === null
+      ? rows(this.plain({ sql, values: params, unprepared: true }), transformRows)
+      : rows(this.nested(sql, nested[1]!, nested[2]!, Number(nested[3])), undefined)
   }
   executeStream(
     sql: string,
@@ -52,10 +61,12 @@ export class Session extends Link implements Connection {
     return Stream.fromPull(
       Effect.map(
         Effect.acquireRelease(
-          Effect.sync(() => {
+          Effect.suspend(() => {
+            const refusal = this.isForeign(params) ? phase.foreign(this.connectionId) : this.refusal()
+            if (refusal !== undefined) return refusal
             const stream = new RowStream(this, sql, params)
             this.turns.take(stream)
-            return stream
+            return Effect.succeed(stream)
           }),
           (stream, exit) =>
             this.cancel(stream, Exit.isInterrupted(exit) ? cancelling.cancelMillis : cancelling.streamMillis)
@@ -131,12 +142,23 @@ export class Session extends Link implements Connection {
     return statements.length === 1 ? Effect.map(answers, (answer) => [answer]) : answers
   }
 
-  /** A statement that concerns a savepoint: not interrupted, and waited for within a bound. */
-  mark(sql: string, boundMillis: number): Effect.Effect<unknown, Failure> {
-    return Effect.async((resume) => {
-      if (this.accepts !== "all") return resume(phase.outlived(this.connectionId))
-      this.turns.take(new Submission(this, { sql, values: [], unprepared: true }, asIs, resume).within(boundMillis))
-    })
+  /** Sets a savepoint, whose body runs in its `place`. This and `leave` are not interrupted, and waited for within a bound. */
+  enter(name: string, boundMillis: number): Effect.Effect<Opened & { readonly place: Place }, Failure> {
+    return Effect.suspend(() =>
+      this.refusal() ?? this.set(this.nesting.enter(name), this.mark(`SAVEPOINT ${name}`, boundMillis))
+    )
+  }
+
+  /** Ends it. */
+  leave(opened: Opened, how: "RELEASE" | "ROLLBACK TO", boundMillis: number): Effect.Effect<unknown, Failure> {
+    const undo = how === "ROLLBACK TO"
+    return Effect.suspend(() =>
+      this.nesting.leave(opened, undo) || !this.takes
+        ? this.mark(`${how} SAVEPOINT ${opened.name}`, boundMillis)
+        : undo && opened.undone
+        ? Effect.void
+        : this.leftBefore(undo)
+    )
   }
 
   /** A statement that opens or ends the transaction. */
@@ -181,6 +203,11 @@ export class Session extends Link implements Connection {
   /** Whether a statement runs. */
   get isBusy(): boolean {
     return this.turns.active !== undefined
+  }
+
+  /** Whether the fiber that runs is outside of the savepoint that is open, or in one that is not open any more. */
+  get isMisplaced(): boolean {
+    return this.nesting.used && this.phase._tag === "Open" && !this.nesting.isInnermost()
   }
 
   /** Waits until everything that has been submitted so far is answered. */
@@ -228,13 +255,93 @@ export class Session extends Link implements Connection {
   // internal
   // -------------------------------------------------------------------------------------------------------------------
 
+  /** A statement of @effect/sql. */
+  private plain(statement: Statement): Effect.Effect<unknown, SqlError> {
+    return this.isForeign(statement.values) ? phase.foreign(this.connectionId) : this.submit(asSqlError, statement)
+  }
+
   private submit<E>(wrap: (failure: Failure) => E, statement: Statement): Effect.Effect<unknown, E> {
     return Effect.async<unknown, E>((resume) => {
-      if (this.accepts !== "all") return resume(phase.outlived(this.connectionId))
-      const job = new Submission(this, statement, wrap, resume)
-      this.turns.take(job)
-      return this.cancel(job)
+      const refusal = this.refusal()
+      return refusal === undefined ? this.send(statement, wrap, resume) : resume(refusal)
     })
+  }
+
+  private send<E>(
+    statement: Statement,
+    wrap: (failure: Failure) => E,
+    resume: (result: Effect.Effect<unknown, E>) => void
+  ): Effect.Effect<void> {
+    const job = new Submission(this, statement, wrap, resume)
+    this.turns.take(job)
+    return this.cancel(job)
+  }
+
+  private mark(sql: string, boundMillis: number): Effect.Effect<unknown, Failure> {
+    return Effect.async((resume) => {
+      if (this.accepts !== "all") return resume(phase.outlived(this.connectionId))
+      this.turns.take(new Submission(this, { sql, values: [], unprepared: true }, asIs, resume).within(boundMillis))
+    })
+  }
+
+  /**
+   * A nested `sql.withTransaction` sends this from around its body. It goes back to its savepoint also where that could not be set, and
+   * might then find one of the same name that is another fiber's.
+   */
+  private nested(sql: string, how: string, name: string, depth: number): Effect.Effect<unknown, SqlError> {
+    const sent = Effect.async<unknown, SqlError>((resume) =>
+      this.accepts === "all"
+        ? this.send({ sql, values: [], unprepared: true }, asSqlError, resume)
+        : resume(phase.outlived(this.connectionId))
+    )
+    return Effect.suspend(() => {
+      if (how === "SAVEPOINT") {
+        const set = this.refusal() ?? this.set(this.nesting.enterNested(name, depth), sent)
+        return Effect.tapErrorCause(set, () => Effect.sync(() => this.nesting.notSet()))
+      }
+      const left = this.nesting.leaveNested(name)
+      return left === "was never set"
+        ? Effect.void
+        : left === "was not open" && this.takes
+        ? this.leftBefore(true)
+        : sent
+    })
+  }
+
+  private set<A extends Opened, E>(opened: A, sent: Effect.Effect<unknown, E>): Effect.Effect<A, E> {
+    return Effect.matchCauseEffect(sent, {
+      onFailure: (cause) => {
+        this.nesting.leave(opened, true)
+        return Effect.failCause(cause)
+      },
+      onSuccess: () => {
+        opened.begun = true
+        return Effect.succeed(opened)
+      }
+    })
+  }
+
+  /** A savepoint that ends after the one around it: what was to be undone is part of that one now. */
+  private leftBefore(toBeUndone: boolean): Effect.Effect<never> {
+    if (toBeUndone) this.doom("savepoint-lost")
+    return phase.misplaced(this.connectionId)
+  }
+
+  private get takes(): boolean {
+    return this.accepts === "all" && this.phase._tag === "Open"
+  }
+
+  /** Why the fiber that runs must not send a statement. A transaction that is over says so itself. */
+  private refusal(): Effect.Effect<never> | undefined {
+    return this.accepts !== "all"
+      ? phase.outlived(this.connectionId)
+      : this.isMisplaced
+      ? phase.misplaced(this.connectionId)
+      : undefined
+  }
+
+  private isForeign(values: ReadonlyArray<unknown>): boolean {
+    return this.own !== undefined && !this.own.has(values)
   }
 
   private cancel(job: Job, boundMillis?: number): Effect.Effect<void> {
@@ -255,6 +362,9 @@ export class Session extends Link implements Connection {
 }
 
 // internal
+
+/** The statements of @effect/sql about the savepoints of a `withTransaction` inside another. */
+const ofNestedTransaction = /^(SAVEPOINT|ROLLBACK TO SAVEPOINT) (effect_sql_(\d+))$/
 
 /** A turn in which nothing is sent. */
 class Turn extends Job {
