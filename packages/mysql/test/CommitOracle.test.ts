@@ -79,7 +79,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("CommitOracle", (it) => 
           // the pool goes through the proxy, what is asked about it does not
           const client = Object.assign(Object.create(proxied) as typeof proxied, { config: direct.config })
           const exit = yield* Effect.zipRight(add(1, 10), proxy.stall("requests")).pipe(
-            Transaction.run({ commitOracle, controlTimeout: "200 millis" }),
+            Transaction.run({ commitOracle, controlTimeout: "1 second" }),
             Effect.provideService(MysqlClient, client),
             Effect.exit
           )

@@ -11,6 +11,9 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import { accounts, connectionId, crosswise, inDatabase, throughProxy, untilLockWait } from "./support.js"
 
+/** A server that other tests keep busy may take its time. */
+const timeout = "30 seconds"
+
 const traceId = "5bd66ef5095369c7b0d1f8f4bd33716a"
 const commented = (spanId: string) => `/* app='x',traceparent='00-${traceId}-${spanId}-01' */`
 
@@ -61,7 +64,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("LockDiagnosis", (it) =>
         addWritten(1, "4712", "bbbbbbbbbbbbbbbb"),
         ({ holder, waiter }) =>
           Effect.gen(function*() {
-            const [wait, ...more] = yield* LockDiagnosis.waits({ connectionId: waiter })
+            const [wait, ...more] = yield* LockDiagnosis.waits({ timeout, connectionId: waiter })
             expect(more).toEqual([])
             expect(wait).toMatchObject({ kind: "row", name: `${db}.account`, index: Option.some("PRIMARY") })
             expect(wait!.mode).toBe("X,REC_NOT_GAP")
@@ -76,10 +79,10 @@ layer(MysqlServer.layer, { excludeTestServices: true })("LockDiagnosis", (it) =>
               `connection ${holder} in trace ${traceId}, span aaaaaaaaaaaaaaaa: ${statement}`
             )
 
-            const [told] = yield* LockDiagnosis.waits({ connectionId: waiter, statements: "text" })
+            const [told] = yield* LockDiagnosis.waits({ timeout, connectionId: waiter, statements: "text" })
             expect(told!.holder.statement).toContain("balance + 4711 WHERE id = ? /*")
-            expect(yield* LockDiagnosis.waits({ connectionId: holder })).toEqual([])
-            const all = yield* LockDiagnosis.waits({ limit: 1000 })
+            expect(yield* LockDiagnosis.waits({ timeout, connectionId: holder })).toEqual([])
+            const all = yield* LockDiagnosis.waits({ timeout, limit: 1000 })
             expect(all.filter(({ name }) => name === `${db}.account`)).toHaveLength(1)
           })
       )
@@ -92,7 +95,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("LockDiagnosis", (it) =>
         AdvisoryLock.acquireInTransaction("a name", { timeout: 20_000 }),
         ({ holder, waiter }) =>
           Effect.gen(function*() {
-            const [wait, ...more] = yield* LockDiagnosis.waits({ connectionId: waiter })
+            const [wait, ...more] = yield* LockDiagnosis.waits({ timeout, connectionId: waiter })
             expect(more).toEqual([])
             expect(wait).toMatchObject({
               kind: "advisory",
@@ -118,7 +121,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("LockDiagnosis", (it) =>
           whileWaiting(
             addWritten(2, "1", "aaaaaaaaaaaaaaaa"),
             addWritten(2, "2", "bbbbbbbbbbbbbbbb"),
-            () => Effect.map(LockDiagnosis.waits({ limit: 1 }), (waits) => expect(waits).toHaveLength(1))
+            () => Effect.map(LockDiagnosis.waits({ timeout, limit: 1 }), (waits) => expect(waits).toHaveLength(1))
           )
       )
     })))
@@ -137,14 +140,14 @@ layer(MysqlServer.layerOwn(), { excludeTestServices: true, timeout: "3 minutes" 
   it.effect("none yet, then the transactions of the last one", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts
-      expect(yield* LockDiagnosis.lastDeadlock()).toEqual([])
+      expect(yield* LockDiagnosis.lastDeadlock({ timeout })).toEqual([])
       const ids: Array<number> = []
       yield* crosswise(Transaction.run(), (other) =>
         Effect.gen(function*() {
           ids[other] = yield* connectionId
           yield* addWritten(other, "4711", `${other}`.repeat(16))
         }))
-      const transactions = yield* LockDiagnosis.lastDeadlock()
+      const transactions = yield* LockDiagnosis.lastDeadlock({ timeout })
       expect(transactions.map(({ victim }) => victim).sort()).toEqual([false, true])
       expect(transactions.map(({ party }) => party.connectionId).sort()).toEqual(ids.slice(1).sort())
       for (const { party } of transactions) {
@@ -152,7 +155,7 @@ layer(MysqlServer.layerOwn(), { excludeTestServices: true, timeout: "3 minutes" 
         expect(party).toMatchObject({ traceId, spanId: `${ids.indexOf(party.connectionId)}`.repeat(16) })
       }
       expect(JSON.stringify(transactions)).not.toContain("4711")
-      const [told] = yield* LockDiagnosis.lastDeadlock({ statements: "text" })
+      const [told] = yield* LockDiagnosis.lastDeadlock({ timeout, statements: "text" })
       expect(told!.party.statement).toContain("4711")
     })))
 })

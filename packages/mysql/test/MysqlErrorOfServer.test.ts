@@ -207,8 +207,13 @@ layer(counting, { excludeTestServices: true, timeout: "3 minutes" })(
         const lock = RowLock.forUpdate({ table: "customer", where: { id: 1 }, wait: "300 millis" })
         const exit = yield* whileLocked(as(Transaction.run(lock, { blockerDetails: true })))
         expect(failure(exit)).toMatchObject({ _tag: "LockWaitTimeout", blockers: undefined })
-        expect(yield* Effect.flip(as(LockDiagnosis.waits()))).toMatchObject({ _tag: "StatementFailed", errno: 1142 })
-        expect(yield* Effect.flip(as(LockDiagnosis.lastDeadlock()))).toMatchObject({ errno: 1227 })
+        expect(yield* Effect.flip(as(LockDiagnosis.waits({ timeout: "30 seconds" })))).toMatchObject({
+          _tag: "StatementFailed",
+          errno: 1142
+        })
+        expect(yield* Effect.flip(as(LockDiagnosis.lastDeadlock({ timeout: "30 seconds" })))).toMatchObject({
+          errno: 1227
+        })
       })))
 
     it.effect("L6: 1461", () =>

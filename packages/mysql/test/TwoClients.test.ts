@@ -34,7 +34,7 @@ const inTwoDatabases = <A, E>(
     yield* accounts
     yield* on(b)(accounts)
     yield* use(a, b)
-    yield* on(b)(MysqlServer.assertClean())
+    yield* on(b)(MysqlServer.assertClean({ within: "20 seconds" }))
   }))
 
 /** Every way in which a client runs a statement that must not be another's. */

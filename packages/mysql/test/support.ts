@@ -23,7 +23,7 @@ export const inDatabase = <A, E>(
   options: MysqlServer.DatabaseOptions = {}
 ) =>
   Effect.scoped(effect).pipe(
-    Effect.tap(() => MysqlServer.assertClean()),
+    Effect.tap(() => MysqlServer.assertClean({ within: "20 seconds" })),
     Effect.provide(MysqlServer.database(options))
   )
 

@@ -77,7 +77,7 @@ layer(RedisServer.layer, { excludeTestServices: true })("the layers of Redis", (
         yield* proxy.stall()
         const { error, millis } = yield* failure({ url: proxy.through(url), connectTimeout: "300 millis" })
         assert.strictEqual(error._tag, "ConnectFailed")
-        assert.isBelow(millis, 600)
+        assert.isBelow(millis, 3_000)
       }))
 
     it.scoped("a database that does not exist", () =>

@@ -28,7 +28,7 @@ import {
 
 const plain = {
   size: 16,
-  within: "200 millis",
+  within: "1 second",
   inbox: "message-id",
   onFailure: () => Disposition.deadLetter
 } as const

@@ -41,7 +41,7 @@ export const bench = <A, E>(
   >
 ) =>
   Effect.scoped(effect).pipe(
-    Effect.tap(() => MysqlServer.assertClean()),
+    Effect.tap(() => MysqlServer.assertClean({ within: "20 seconds" })),
     Effect.provide(Layer.merge(MysqlServer.database(), RedisLive))
   )
 
