@@ -18,10 +18,10 @@
  *
  * @since 0.1.0
  */
-import * as SqlClient from "@effect/sql/SqlClient"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import type * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as outside from "./internal/outside.js"
 import * as purged from "./internal/purge.js"
 import type * as MysqlError from "./MysqlError.js"

@@ -118,8 +118,7 @@ export const guard = (
         session.ask(selectToken, [Buffer.from(lock)]),
         (rows) => own.read(selectToken, rows, (row) => row.number(0))
       ),
-      ([current = 0]) =>
-        current === token ? Effect.void : Effect.fail(new FencingTokenStale({ name, token, current }))
+      ([current = 0]) => current === token ? Effect.void : Effect.fail(new FencingTokenStale({ name, token, current }))
     ))
 
 // internal

@@ -140,7 +140,12 @@ export const onceMany = (messageIds: Iterable<string>, group: string): Effect.Ef
     const fresh = Effect.flatMap(remembered, ({ insertId }) =>
       Number(insertId) !== known ? Effect.succeed(rows) : Effect.flatMap(
         Effect.flatMap(
-          session.ask(sql, [boundedGroup, ...rows.map((row) => row.bytes)]),
+          session.ask(sql, [
+            boundedGroup,
+            ...rows.map((row) =>
+              row.bytes
+            )
+          ]),
           (found) => own.read(sql, found, (row) => [row.hex(0), row.hex(1)] as const)
         ),
         (found) => {

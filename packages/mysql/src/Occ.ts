@@ -139,8 +139,10 @@ export const update = <K extends where.ColumnsOf<K>, V extends string, S extends
     return Effect.flatMap(Transaction, ({ session }) => {
       const answers: Effect.Effect<readonly [OkPacket, ReadonlyArray<unknown>], Failure> = changesKey(options)
         ? Effect.flatMap(session.together(write), ([ok]) =>
-          Effect.map(session.together(ok.affectedRows === 0 ? before : versions(options, keyAfter(options))), ([rows]) =>
-            [ok, rows]))
+          Effect.map(
+            session.together(ok.affectedRows === 0 ? before : versions(options, keyAfter(options))),
+            ([rows]) => [ok, rows]
+          ))
         : session.together(write, before)
       return Effect.flatMap(answers, ([{ affectedRows }, rows]) => {
         attempted(table)
@@ -149,7 +151,9 @@ export const update = <K extends where.ColumnsOf<K>, V extends string, S extends
           (found): Effect.Effect<any, VersionConflict | RowMissing> =>
             affectedRows > 1 || found.length > 1
               ? Effect.dieMessage(
-                `The key of Occ.update matched ${Math.max(affectedRows, found.length)} rows of ${table}: it must identify one`
+                `The key of Occ.update matched ${
+                  Math.max(affectedRows, found.length)
+                } rows of ${table}: it must identify one`
               )
               : affectedRows === 1
               ? written(options, found[0])
@@ -186,12 +190,15 @@ export const update = <K extends where.ColumnsOf<K>, V extends string, S extends
 export const tryUpdate = <K extends where.ColumnsOf<K>, V extends string, S extends where.ColumnsOf<S>, N extends Version>(
   options: Update<K, V, S, N>
 ): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> =>
-  Effect.flatMap(statement(options), ({ sql, values }) =>
-    Effect.flatMap(Transaction, ({ session }) =>
-      Effect.map(session.change(sql, values), ({ affectedRows }) => {
-        attempted(options.table)
-        return Number(affectedRows)
-      })))
+  Effect.flatMap(
+    statement(options),
+    ({ sql, values }) =>
+      Effect.flatMap(Transaction, ({ session }) =>
+        Effect.map(session.change(sql, values), ({ affectedRows }) => {
+          attempted(options.table)
+          return Number(affectedRows)
+        }))
+  )
 
 /**
  * Runs an attempt again, by the caller's Schedule, when it failed with `VersionConflict`, `Deadlock`, `LockWaitTimeout`, or a
@@ -322,9 +329,13 @@ const changesKey = (options: Updated): boolean => {
 
 /** The key of a row that was written. */
 const keyAfter = (options: Updated): where.Columns => {
-  const set = new Map(Object.entries(options.set as where.Columns).map(([column, value]) => [column.toLowerCase(), value]))
+  const set = new Map(
+    Object.entries(options.set as where.Columns).map(([column, value]) => [column.toLowerCase(), value])
+  )
   const key = Object.entries(options.key as where.Columns)
-  return Object.fromEntries(key.map(([column, value]) => [column, set.has(column.toLowerCase()) ? set.get(column.toLowerCase())! : value]))
+  return Object.fromEntries(
+    key.map(([column, value]) => [column, set.has(column.toLowerCase()) ? set.get(column.toLowerCase())! : value])
+  )
 }
 
 const attempted = (table: string): void => {

@@ -14,7 +14,7 @@
  * @since 0.1.0
  */
 import type * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
-import * as Client from "@effect/sql/SqlClient"
+import type * as Client from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { ParseError } from "effect/ParseResult"
@@ -246,10 +246,10 @@ export const backlog: Effect.Effect<
     values: []
   }, (row) => ({ messages: row.number(0), oldestSeconds: row.number(1) / 1_000_000 })),
   (found) => {
-      MysqlMetrics.outboxBacklog.unsafeUpdate(found.messages, [])
-      MysqlMetrics.outboxOldestAge.unsafeUpdate(found.oldestSeconds, [])
-      MysqlMetrics.outboxUpdated.unsafeUpdate(Date.now() / 1000, [])
-      return found
+    MysqlMetrics.outboxBacklog.unsafeUpdate(found.messages, [])
+    MysqlMetrics.outboxOldestAge.unsafeUpdate(found.oldestSeconds, [])
+    MysqlMetrics.outboxUpdated.unsafeUpdate(Date.now() / 1000, [])
+    return found
   }
 )
 

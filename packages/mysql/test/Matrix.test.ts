@@ -2,7 +2,6 @@
 import * as Mysql2 from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
-import * as CommitOracle from "@safesync/mysql/CommitOracle"
 import * as Inbox from "@safesync/mysql/Inbox"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
@@ -11,26 +10,31 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Mysql from "mysql2/promise"
-import { migrations, outcome, poolOptions, scenario, sessionSettings, tables } from "./matrix.js"
+import { outcome, poolOptions, scenario, sessionSettings, tables } from "./matrix.js"
 import { anotherClient, inDatabase, tag } from "./support.js"
 
 /** A connection whose session is as the server's own tools have it, whatever is the default. */
-const rooted = Effect.flatMap(MysqlServer.MysqlServer, ({ url }) =>
-  Effect.flatMap(Mysql2.MysqlClient, ({ config }) =>
-    Effect.acquireRelease(
-      Effect.promise(async () => {
-        const root = await Mysql.createConnection({
-          uri: Redacted.value(url),
-          database: config.database!,
-          supportBigNumbers: true,
-          bigNumberStrings: true
-        })
-        await root.query("SET NAMES utf8mb4, autocommit = 1, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', " +
-          "completion_type = NO_CHAIN")
-        return root
-      }),
-      (root) => Effect.promise(() => root.end())
-    )))
+const rooted = Effect.flatMap(
+  MysqlServer.MysqlServer,
+  ({ url }) =>
+    Effect.flatMap(Mysql2.MysqlClient, ({ config }) =>
+      Effect.acquireRelease(
+        Effect.promise(async () => {
+          const root = await Mysql.createConnection({
+            uri: Redacted.value(url),
+            database: config.database!,
+            supportBigNumbers: true,
+            bigNumberStrings: true
+          })
+          await root.query(
+            "SET NAMES utf8mb4, autocommit = 1, sql_mode = 'STRICT_TRANS_TABLES', time_zone = '+00:00', " +
+              "completion_type = NO_CHAIN"
+          )
+          return root
+        }),
+        (root) => Effect.promise(() => root.end())
+      ))
+)
 
 /** A user without the right to leave `init_connect` out, whose sessions are set so. */
 const user = (root: Mysql.Connection, settings: string | undefined) =>
@@ -69,8 +73,13 @@ const oracle = (options: Partial<Mysql2.MysqlClientConfig>) =>
         Effect.provideService(Mysql2.MysqlClient, client),
         Effect.provideService(SqlClient, client)
       )
-    const written = Effect.zipRight(Inbox.onceMany([], "o"), Effect.as(Effect.flatMap(SqlClient, (sql) =>
-      Effect.orDie(sql`UPDATE account SET balance = balance + 1 WHERE id = 1`)), [] as ReadonlyArray<string>))
+    const written = Effect.zipRight(
+      Inbox.onceMany([], "o"),
+      Effect.as(
+        Effect.flatMap(SqlClient, (sql) => Effect.orDie(sql`UPDATE account SET balance = balance + 1 WHERE id = 1`)),
+        [] as ReadonlyArray<string>
+      )
+    )
     for (const [body, id] of [[written, "row"], [Inbox.onceMany(["o"], "o"), "inbox"]] as const) {
       yield* proxy.loseRequest("COMMIT AND")
       expect([id, "the request", tag(yield* asked(body as never))]).toEqual([id, "the request", "CommitFailed"])
@@ -79,34 +88,39 @@ const oracle = (options: Partial<Mysql2.MysqlClientConfig>) =>
     }
   })
 
-layer(MysqlServer.layerOwn(), { excludeTestServices: true, timeout: "3 minutes" })("Everything means the same", (it) => {
-  for (const [name, options] of Object.entries(poolOptions)) {
-    it.effect(`with ${name} on the pool`, () => under(options))
-  }
+layer(MysqlServer.layerOwn(), { excludeTestServices: true, timeout: "3 minutes" })(
+  "Everything means the same",
+  (it) => {
+    for (const [name, options] of Object.entries(poolOptions)) {
+      it.effect(`with ${name} on the pool`, () => under(options))
+    }
 
-  for (const settings of sessionSettings) {
-    it.effect(`in sessions with ${settings}`, () => under({}, settings))
-  }
+    for (const settings of sessionSettings) {
+      it.effect(`in sessions with ${settings}`, () => under({}, settings))
+    }
 
-  it.effect("with a URL that says how to read", () =>
-    inDatabase(Effect.gen(function*() {
-      const root = yield* rooted
-      yield* tables(root)
-      const { url } = yield* MysqlServer.MysqlServer
-      const { config } = yield* Mysql2.MysqlClient
-      const client = yield* anotherClient({
-        url: Redacted.make(
-          `${Redacted.value(url)}/${config.database}?rowsAsArray=true&typeCast=false&charset=LATIN1_SWEDISH_CI&dateStrings=true`
+    it.effect("with a URL that says how to read", () =>
+      inDatabase(Effect.gen(function*() {
+        const root = yield* rooted
+        yield* tables(root)
+        const { url } = yield* MysqlServer.MysqlServer
+        const { config } = yield* Mysql2.MysqlClient
+        const client = yield* anotherClient({
+          url: Redacted.make(
+            `${
+              Redacted.value(url)
+            }/${config.database}?rowsAsArray=true&typeCast=false&charset=LATIN1_SWEDISH_CI&dateStrings=true`
+          )
+        })
+        const told = yield* Effect.provideService(
+          Effect.provideService(scenario(root), Mysql2.MysqlClient, client),
+          SqlClient,
+          client
         )
-      })
-      const told = yield* Effect.provideService(
-        Effect.provideService(scenario(root), Mysql2.MysqlClient, client),
-        SqlClient,
-        client
-      )
-      expect(told).toEqual(outcome)
-    })))
-})
+        expect(told).toEqual(outcome)
+      })))
+  }
+)
 
 layer(
   MysqlServer.layerOwn({
@@ -133,6 +147,4 @@ layer(
   it.effect("with nothing on the pool", () => under({}))
   it.effect("with names, casts and rows on the pool", () =>
     under({ ...poolOptions["names between camel and snake case"], ...poolOptions["everything as a string"] }))
-  void CommitOracle
-  void migrations
 })

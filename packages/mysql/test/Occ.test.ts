@@ -142,7 +142,9 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Occ", (it) => {
           })
         }).pipe(Transaction.run(), Occ.retry(Schedule.recurs(200)))
         const versions = yield* Effect.all(Array.from({ length: 20 }, () => increment), { concurrency: 4 })
-        expect([...versions].sort((a, b) => Number(a) - Number(b))).toEqual(Array.from({ length: 20 }, (_, i) => `${i + 6}`))
+        expect([...versions].sort((a, b) => Number(a) - Number(b))).toEqual(
+          Array.from({ length: 20 }, (_, i) => `${i + 6}`)
+        )
         expect(yield* sql`SELECT n, version FROM v`).toEqual([{ n: 20, version: "25" }])
       }),
       { poolConfig: { bigNumberStrings: true } }
@@ -186,10 +188,18 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Occ", (it) => {
     inDatabase(Effect.gen(function*() {
       yield* accounts
       for (const expected of [Number.MAX_SAFE_INTEGER, 2 ** 53, NaN, Infinity, "", "five", "1e3", "5 OR 1"]) {
-        const exits = yield* Effect.forEach([Occ.update, Occ.tryUpdate] as const, (update) =>
-          Effect.exit(Transaction.run<number | string, unknown, never>(
-            update({ table: "account", key: { id: 1 }, version: { column: "version", expected }, set: { balance: 1 } }) as never
-          )))
+        const exits = yield* Effect.forEach(
+          [Occ.update, Occ.tryUpdate] as const,
+          (update) =>
+            Effect.exit(Transaction.run<number | string, unknown, never>(
+              update({
+                table: "account",
+                key: { id: 1 },
+                version: { column: "version", expected },
+                set: { balance: 1 }
+              }) as never
+            ))
+        )
         for (const exit of exits) expect(String(defect(exit))).toMatch(/no number that one can be added to/)
       }
       expect(yield* balances).toEqual([0, 0, 0])
@@ -200,7 +210,12 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Occ", (it) => {
       yield* accounts
       const move = (id: number, to: number, expected: number) =>
         Transaction.run(
-          Occ.update({ table: "account", key: { id }, version: { column: "version", expected }, set: { ID: to, balance: 4 } })
+          Occ.update({
+            table: "account",
+            key: { id },
+            version: { column: "version", expected },
+            set: { ID: to, balance: 4 }
+          })
         )
       expect(yield* move(1, 8, 0)).toBe(1)
       expect(yield* balances).toEqual([0, 0, 4])

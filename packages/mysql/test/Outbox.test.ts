@@ -11,7 +11,7 @@ import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import { defect, holding, inDatabase, tag, untilLockWait } from "./support.js"
+import { anotherClient, defect, holding, inDatabase, tag, untilLockWait } from "./support.js"
 
 const prepared = Effect.zipRight(Outbox.migration, Outbox.migration)
 
@@ -27,6 +27,21 @@ const append = (
 const all = Outbox.read({ fromSlot: 0, toSlot: Outbox.slots - 1, limit: 1_000 })
 
 const orders = Effect.map(all, (messages) => messages.map(({ data }) => (JSON.parse(data) as { order: number }).order))
+
+/** The transactions of this database that are open, by the server's word. */
+const open = Effect.flatMap(
+  SqlClient,
+  (sql) =>
+    sql`SELECT trx_id FROM information_schema.innodb_trx JOIN information_schema.processlist ON id = trx_mysql_thread_id
+    WHERE db = DATABASE()`
+)
+
+const lockOutbox = (client: MysqlClient) =>
+  Effect.provideService(
+    Effect.flatMap(SqlClient, (sql) => sql`SELECT id FROM safesync_outbox FOR UPDATE`),
+    SqlClient,
+    client
+  )
 
 layer(MysqlServer.layer, { excludeTestServices: true })("Outbox", (it) => {
   it.effect("L25: a message is there if and only if its transaction committed", () =>
@@ -163,5 +178,84 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Outbox", (it) => {
       yield* Outbox.migration
       yield* Transaction.run(append(1, { key: "k" }))
       expect(yield* orders).toEqual([1])
+    })))
+
+  it.effect("L25: what is read is committed, and all that is, whatever the sessions of the pool are", () =>
+    inDatabase(
+      Effect.gen(function*() {
+        yield* prepared
+        const sql = yield* SqlClient
+        // The pool is one connection, which stays as it is set.
+        yield* sql`SET SESSION autocommit = 0, transaction_isolation = 'READ-UNCOMMITTED'`
+        const others = yield* anotherClient({ maxConnections: 4 })
+        const orders = Effect.map(all, (messages) => messages.map(({ data }) => JSON.parse(data).order).sort())
+        const elsewhere = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+          Effect.provideService(effect, MysqlClient, others)
+        const open = yield* elsewhere(holding(append(1)))
+        expect(yield* orders).toEqual([])
+        yield* open.release
+        expect(yield* orders).toEqual([1])
+        yield* sql`SET SESSION transaction_isolation = 'REPEATABLE-READ'`
+        expect(yield* orders).toEqual([1])
+        yield* elsewhere(Transaction.run(append(2)))
+        expect(yield* orders).toEqual([1, 2])
+        expect(yield* Outbox.backlog).toMatchObject({ messages: 2 })
+        // A transaction that the application has left open on the connection.
+        yield* sql`SELECT COUNT(*) FROM safesync_outbox`
+        yield* elsewhere(Transaction.run(append(3)))
+        expect(yield* orders).toEqual([1, 2, 3])
+        yield* Outbox.remove((yield* all).map(({ id }) => id))
+        expect(yield* others`SELECT id FROM safesync_outbox`).toEqual([])
+      }),
+      { maxConnections: 1 }
+    ))
+
+  it.effect("a statement that failed or was interrupted leaves no transaction behind", () =>
+    inDatabase(
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        expect(tag(yield* Effect.exit(all))).toBe("StatementFailed")
+        expect(yield* open).toEqual([])
+        yield* prepared
+        const others = yield* anotherClient({ maxConnections: 4 })
+        yield* Effect.provideService(Transaction.run(append(1)), MysqlClient, others)
+        const ids = (yield* all).map(({ id }) => id)
+        const held = yield* Effect.provideService(holding(lockOutbox(others)), MysqlClient, others)
+        const removing = yield* Effect.fork(Outbox.remove(ids))
+        yield* Effect.provideService(untilLockWait, SqlClient, others)
+        yield* Fiber.interrupt(removing)
+        yield* held.release
+        expect(yield* open).toEqual([])
+        yield* sql`SELECT 1`
+        yield* Outbox.remove(ids)
+        expect(yield* orders).toEqual([])
+      }),
+      { maxConnections: 1 }
+    ))
+
+  it.effect("inside a transaction what is for relays is a defect: it has one of its own", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      const sql = yield* SqlClient
+      for (
+        const [name, effect] of [["read", all], ["remove", Outbox.remove(["1"])], ["backlog", Outbox.backlog]] as const
+      ) {
+        const called = Effect.asVoid<unknown, unknown, SqlClient>(effect)
+        for (const transacted of [Transaction.run(called), sql.withTransaction(called)]) {
+          const exit = yield* Effect.exit(transacted)
+          expect(String(defect(exit))).toContain(`Outbox.${name} was called inside a transaction`)
+        }
+      }
+    })))
+
+  it.effect("ids are digits; what is none is the id of no row", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      yield* Transaction.run(append(1))
+      const [message] = yield* all
+      yield* Outbox.remove(["", "x", "1 OR 1", "-1", "18446744073709551616", "99999999999999999999999"])
+      expect(yield* orders).toEqual([1])
+      yield* Outbox.remove(["x", message!.id])
+      expect(yield* orders).toEqual([])
     })))
 })

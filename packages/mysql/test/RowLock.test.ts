@@ -261,17 +261,32 @@ layer(MysqlServer.layer, { excludeTestServices: true })("RowLock", (it) => {
         const [type, partitions] of [
           ["DATE", `BY RANGE COLUMNS (day) (${byRange}, PARTITION c VALUES LESS THAN (MAXVALUE))`],
           ["DATETIME", `BY RANGE COLUMNS (day) (${byRange}, PARTITION c VALUES LESS THAN (MAXVALUE))`],
-          ["DATE", "BY RANGE COLUMNS (day, shop) (PARTITION a VALUES LESS THAN ('2024-01-02', 9), " +
-            "PARTITION c VALUES LESS THAN (MAXVALUE, MAXVALUE))"],
-          ["DATE", `BY RANGE COLUMNS (day) SUBPARTITION BY KEY (shop) SUBPARTITIONS 2 (${byRange}, ` +
-            "PARTITION c VALUES LESS THAN (MAXVALUE))"],
-          ["DATE", "BY LIST COLUMNS (day) (PARTITION a VALUES IN ('2024-01-01', '2024-01-03'), PARTITION b VALUES IN ('2024-01-02'))"],
-          ["DATE", "BY RANGE (TO_DAYS(day)) (PARTITION a VALUES LESS THAN (TO_DAYS('2024-01-02')), " +
-            "PARTITION c VALUES LESS THAN MAXVALUE)"],
+          [
+            "DATE",
+            "BY RANGE COLUMNS (day, shop) (PARTITION a VALUES LESS THAN ('2024-01-02', 9), " +
+            "PARTITION c VALUES LESS THAN (MAXVALUE, MAXVALUE))"
+          ],
+          [
+            "DATE",
+            `BY RANGE COLUMNS (day) SUBPARTITION BY KEY (shop) SUBPARTITIONS 2 (${byRange}, ` +
+            "PARTITION c VALUES LESS THAN (MAXVALUE))"
+          ],
+          [
+            "DATE",
+            "BY LIST COLUMNS (day) (PARTITION a VALUES IN ('2024-01-01', '2024-01-03'), PARTITION b VALUES IN ('2024-01-02'))"
+          ],
+          [
+            "DATE",
+            "BY RANGE (TO_DAYS(day)) (PARTITION a VALUES LESS THAN (TO_DAYS('2024-01-02')), " +
+            "PARTITION c VALUES LESS THAN MAXVALUE)"
+          ],
           ["DATE", "BY HASH (TO_DAYS(day)) PARTITIONS 4"],
           ["DATE", "BY KEY (day) PARTITIONS 4"],
-          ["TIMESTAMP", "BY RANGE (UNIX_TIMESTAMP(day)) (PARTITION a VALUES LESS THAN (UNIX_TIMESTAMP('2024-01-02')), " +
-            "PARTITION c VALUES LESS THAN MAXVALUE)"],
+          [
+            "TIMESTAMP",
+            "BY RANGE (UNIX_TIMESTAMP(day)) (PARTITION a VALUES LESS THAN (UNIX_TIMESTAMP('2024-01-02')), " +
+            "PARTITION c VALUES LESS THAN MAXVALUE)"
+          ],
           ["DATE", ""]
         ] as const
       ) {
@@ -285,16 +300,28 @@ layer(MysqlServer.layer, { excludeTestServices: true })("RowLock", (it) => {
         yield* sql`INSERT INTO takings ${
           sql.insert(Array.from({ length: 300 }, (_, n) => ({ day: `2024-01-0${1 + n % 3}`, shop: 10 + n })))
         }`
-        const read = yield* sql<{ day: Date; shop: number }>`SELECT day, shop FROM takings WHERE shop < 4`
+        const read = yield* sql<{ day: Date; shop: number }>`SELECT day, shop FROM takings WHERE shop < 4 ORDER BY day`
         const texts = [1, 2, 3].map((n) => ({ day: `2024-01-0${n}`, shop: n }))
         for (const values of [read, texts, read.slice(1), read.slice(2)]) {
           const lock = RowLock.forUpdateMany({ table: "takings", key: ["day", "shop"], values })
           const held = yield* holding(lock)
-          expect([type, partitions, held.got.map(({ shop }) => shop)]).toEqual([type, partitions, values.map(({ shop }) => shop)])
+          expect([type, partitions, held.got.map(({ shop }) => shop)]).toEqual([
+            type,
+            partitions,
+            values.map(({ shop }) => shop)
+          ])
           // They are locked, and no other is.
-          const left = yield* Transaction.run(Effect.forEach([1, 2, 3, 4], (shop) =>
-            RowLock.forUpdate({ table: "takings", where: { shop, day: `2024-01-0${Math.min(shop, 3)}` }, wait: "skip-locked" })))
-          expect(left.map(Option.isNone)).toEqual([1, 2, 3, 4].map((shop) => values.some((value) => value.shop === shop)))
+          const left = yield* Transaction.run(
+            Effect.forEach([1, 2, 3, 4], (shop) =>
+              RowLock.forUpdate({
+                table: "takings",
+                where: { shop, day: `2024-01-0${Math.min(shop, 3)}` },
+                wait: "skip-locked"
+              }))
+          )
+          expect(left.map(Option.isNone)).toEqual(
+            [1, 2, 3, 4].map((shop) => values.some((value) => value.shop === shop))
+          )
           yield* held.release
         }
         yield* sql`DROP TABLE takings`

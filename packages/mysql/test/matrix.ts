@@ -70,7 +70,10 @@ export const poolOptions: Record<string, MysqlServer.DatabaseOptions> = {
   "a query format of its own": {
     poolConfig: {
       queryFormat: ((sql: string, values: Record<string, unknown> | undefined) =>
-        sql.replace(/:(\w+)/g, (all, name: string) => values?.[name] === undefined ? `${all}?` : `${values[name]}`)) as never
+        sql.replace(
+          /:(\w+)/g,
+          (all, name: string) => values?.[name] === undefined ? `${all}?` : `${values[name]}`
+        )) as never
     }
   },
   "no generated code": { poolConfig: { disableEval: true } as never },
@@ -99,7 +102,8 @@ export const sessionSettings: ReadonlyArray<string> = [
   "character_set_results = latin1",
   "character_set_results = NULL",
   "collation_connection = utf8mb4_bin",
-  "completion_type = CHAIN",
+  "completion_type = 'CHAIN'",
+  "completion_type = 'RELEASE'",
   "transaction_isolation = 'READ-UNCOMMITTED'",
   "transaction_isolation = 'SERIALIZABLE'",
   "autocommit = 0, transaction_isolation = 'SERIALIZABLE', completion_type = CHAIN",
@@ -129,8 +133,10 @@ const Paid = Schema.Struct({ name: Schema.String })
 /** The tables of the application; `root` is as the server's own tools are, whatever is set for others. */
 export const tables = (root: Mysql.Connection) =>
   Effect.promise(async () => {
-    await root.query(`CREATE TABLE account (id INT PRIMARY KEY, owner VARCHAR(99) CHARACTER SET utf8mb4 NOT NULL DEFAULT '',
-      balance INT NOT NULL DEFAULT 0, version BIGINT NOT NULL DEFAULT 0, UNIQUE KEY owner (owner, id)) ENGINE = InnoDB`)
+    await root.query(
+      `CREATE TABLE account (id INT PRIMARY KEY, owner VARCHAR(99) CHARACTER SET utf8mb4 NOT NULL DEFAULT '',
+      balance INT NOT NULL DEFAULT 0, version BIGINT NOT NULL DEFAULT 0, UNIQUE KEY owner (owner, id)) ENGINE = InnoDB`
+    )
     await root.query("INSERT INTO account (id) VALUES (1), (2), (3)")
     await root.query(`CREATE TABLE day_of_shop (day DATE, shop INT, PRIMARY KEY (day, shop)) ENGINE = InnoDB
       PARTITION BY RANGE COLUMNS (day) (PARTITION a VALUES LESS THAN ('2024-01-02'), PARTITION b VALUES LESS THAN (MAXVALUE))`)
@@ -164,7 +170,10 @@ export const scenario = (
     const onceMany = (...ids: ReadonlyArray<string>) => Transaction.run(Inbox.onceMany(ids, "größe"))
     told["onceMany"] = [yield* onceMany("b", "ä€😀"), yield* onceMany("b", "c", "d", "ß"), yield* onceMany("b", "c")]
     yield* Effect.exit(Transaction.run(Effect.zipRight(Inbox.onceMany(["z"], "größe"), Effect.fail("no"))))
-    told["inbox"] = yield* rowsOf(root, "SELECT CONVERT(message_id USING utf8mb4) FROM safesync_inbox ORDER BY message_id")
+    told["inbox"] = yield* rowsOf(
+      root,
+      "SELECT CONVERT(message_id USING utf8mb4) FROM safesync_inbox ORDER BY message_id"
+    )
     yield* Effect.promise(() =>
       root.query("UPDATE safesync_inbox SET processed_at = NOW() - INTERVAL 2 DAY WHERE message_id <> 'd'")
     )
@@ -196,7 +205,9 @@ export const scenario = (
       (JSON.parse(data) as { readonly name: string }).name === (stream === "other" ? "x" : words),
       headers["traceparent"] === (stream === "other" ? undefined : words)
     ]).sort()
-    told["read but for one stream"] = (yield* Outbox.read({ ...all, except: ["größe"] })).map(({ messageId }) => messageId)
+    told["read but for one stream"] = (yield* Outbox.read({ ...all, except: ["größe"] })).map(({ messageId }) =>
+      messageId
+    )
     told["backlog"] = (yield* Outbox.backlog).messages
     yield* Outbox.report({ every: Schedule.stop })
     yield* Outbox.remove(read.filter(({ key }) => key !== undefined).map(({ id }) => id))
@@ -229,7 +240,9 @@ export const scenario = (
         table: "account",
         values: { id: 4, owner: words, version: 9007199254740993n },
         key: "PRIMARY"
-      })))).map(({ _tag }) => _tag)
+      })))).map(({ _tag }) =>
+        _tag
+      )
     told["owner"] = (yield* rowsOf(root, "SELECT owner FROM account WHERE id = 4"))[0] === words
     const count = (rows: ReadonlyArray<unknown>) => rows.length
     told["locked"] = yield* Transaction.run(Effect.all([
@@ -271,7 +284,12 @@ export const scenario = (
       yield* Transaction.run(versioned(1, "1")),
       yield* Transaction.run(versioned(4, "9007199254740993")),
       yield* Transaction.run(
-        Occ.tryUpdate({ table: "account", key: { id: 2 }, version: { column: "version", expected: 0 }, set: { balance: 0 } })
+        Occ.tryUpdate({
+          table: "account",
+          key: { id: 2 },
+          version: { column: "version", expected: 0 },
+          set: { balance: 0 }
+        })
       )
     ]
     const conflict = failure(yield* Effect.exit(Transaction.run(versioned(1, 0)))) as Occ.VersionConflict
@@ -287,8 +305,12 @@ export const scenario = (
     for (const isolation of ["read-uncommitted", "read-committed", "repeatable-read", "serializable"] as const) {
       yield* Transaction.run(Inbox.onceMany([isolation], "s"), { isolation, lockWaitTimeout: "2 seconds" })
     }
-    yield* Effect.scoped(Effect.flatMap(Transaction.make(), (transaction) =>
-      Transaction.provide(transaction)(Inbox.onceMany(["made"], "s"))))
+    yield* Effect.scoped(
+      Effect.flatMap(
+        Transaction.make(),
+        (transaction) => Transaction.provide(transaction)(Inbox.onceMany(["made"], "s"))
+      )
+    )
     told["transactions"] = yield* rowsOf(
       root,
       "SELECT CONVERT(message_id USING utf8mb4) FROM safesync_inbox WHERE consumer_group = 's' ORDER BY 1"

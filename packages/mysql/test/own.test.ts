@@ -69,7 +69,11 @@ layer(MysqlServer.layer, { excludeTestServices: true })("values in the text of a
           FastCheck.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
           FastCheck.boolean(),
           FastCheck.uint8Array({ maxLength: 40 }),
-          FastCheck.date({ min: new Date("1970-01-02T00:00:00Z"), max: new Date("2100-01-01T00:00:00Z"), noInvalidDate: true }),
+          FastCheck.date({
+            min: new Date("1970-01-02T00:00:00Z"),
+            max: new Date("2100-01-01T00:00:00Z"),
+            noInvalidDate: true
+          }),
           (name, n, whole, flag, raw, at) => {
             const set = { name, n, whole, flag, raw, at }
             return check(Effect.gen(function*() {
@@ -82,9 +86,13 @@ layer(MysqlServer.layer, { excludeTestServices: true })("values in the text of a
                 version: { column: "version", expected: 0 },
                 set
               })).pipe(Effect.provideService(Client, client))
-              const found = yield* Transaction.run(RowLock.forUpdate({ table: "thing", where: { id: insertId, ...set } }))
+              const found = yield* Transaction.run(
+                RowLock.forUpdate({ table: "thing", where: { id: insertId, ...set } })
+              )
                 .pipe(Effect.provideService(Client, client))
-              const [row] = yield* sql<Record<string, unknown>>`SELECT name, n, CAST(whole AS CHAR) AS whole, flag, raw, at
+              const [row] = yield* sql<
+                Record<string, unknown>
+              >`SELECT name, n, CAST(whole AS CHAR) AS whole, flag, raw, at
                 FROM thing WHERE id = ${insertId}`
               expect({ ...row, raw: Buffer.from(row!["raw"] as Buffer).toString("hex") }).toEqual({
                 name,

@@ -72,7 +72,8 @@ const under = (options: MysqlServer.DatabaseOptions, settings?: string) =>
     const { config } = yield* MysqlClient.MysqlClient
     const application = <A, E>(
       effect: Effect.Effect<A, E, MysqlClient.MysqlClient | SqlClient | Redis.Redis>
-    ) => Effect.provide(effect, MysqlClient.layer({ ...config, ...options, username: "application", maxConnections: 4 }))
+    ) =>
+      Effect.provide(effect, MysqlClient.layer({ ...config, ...options, username: "application", maxConnections: 4 }))
     yield* Effect.gen(function*() {
       yield* Outbox.migration
       const relay = yield* Effect.fork(OutboxRelay.run({ poll: Schedule.spaced("20 millis"), batchSize: 2 }))
@@ -89,7 +90,13 @@ const under = (options: MysqlServer.DatabaseOptions, settings?: string) =>
       yield* Fiber.interrupt(relay)
       yield* Fiber.interrupt(worker)
 
-      const batches = yield* ConsumerGroup.make({ stream, group: "batches", schema: Payment, startId: "0", minIdle: 60_000 })
+      const batches = yield* ConsumerGroup.make({
+        stream,
+        group: "batches",
+        schema: Payment,
+        startId: "0",
+        minIdle: 60_000
+      })
       yield* ConsumerGroup.create(batches)
       const batched = yield* Effect.fork(Worker.runBatch(
         source(batches, "a"),

@@ -65,7 +65,8 @@ const literal = (raw: Connection, value: unknown): string | undefined => {
   }
 }
 
-const signed = (value: number | bigint, exponent = ""): string => value < 0 ? `(${value}${exponent})` : `${value}${exponent}`
+const signed = (value: number | bigint, exponent = ""): string =>
+  value < 0 ? `(${value}${exponent})` : `${value}${exponent}`
 
 /** The numbers of utf8mb4's collations: https://dev.mysql.com/doc/refman/8.4/en/show-collation.html */
 const speaksUtf8 = (charset: unknown): boolean =>

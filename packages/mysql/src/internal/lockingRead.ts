@@ -23,8 +23,9 @@ export const select = (
   const bounded = wait !== "wait" && wait !== "nowait" && wait !== "skip-locked"
   const hint = bounded ? `/*+ MAX_EXECUTION_TIME(${Math.max(1, duration.toMillis(wait))}) */ ` : ""
   const mode = wait === "nowait" ? " NOWAIT" : wait === "skip-locked" ? " SKIP LOCKED" : ""
-  const sql =
-    `SELECT ${hint}* FROM ${identifier.table(table)} WHERE ${condition.sql} LIMIT ${all} FOR ${strength}${mode}`
+  const sql = `SELECT ${hint}* FROM ${
+    identifier.table(table)
+  } WHERE ${condition.sql} LIMIT ${all} FOR ${strength}${mode}`
   return Effect.flatMap(Transaction, ({ onEnd, session }) => {
     const rows = tracing.span(
       `SELECT ${table}`,

@@ -51,8 +51,7 @@ export const remove = (count: number): string =>
   `DELETE FROM ${name} WHERE id IN (${Array(count).fill("?").join(", ")}) ORDER BY id LIMIT ${count}`
 
 /** Moments are compared in UTC: in a zone that sets its clocks back, an hour comes twice. */
-export const selectBacklog =
-  "SELECT /*+ SET_VAR(time_zone = '+00:00') */ COUNT(*), " +
+export const selectBacklog = "SELECT /*+ SET_VAR(time_zone = '+00:00') */ COUNT(*), " +
   `GREATEST(0, COALESCE(TIMESTAMPDIFF(MICROSECOND, MIN(written_at), CURRENT_TIMESTAMP(6)), 0)) FROM ${name} LIMIT 1`
 
 export const stored = (row: own.Reader): Stored => ({

@@ -80,14 +80,17 @@ const run = (statement: Statement, begin: ReadonlyArray<string>): Run<unknown> =
     if (ambient.open(context, client) !== undefined) {
       return Effect.dieMessage(`${statement.name} was called inside a transaction: it has one of its own`)
     }
-    return tracing.span(
-      `${statement.operation} ${statement.table}`,
-      "client",
-      () => tracing.operation(statement.operation, client.config.database ?? "", statement.table),
-      Effect.map(
-        alone(client, [...begin, own.text(statement.sql, statement.values), Begin.commit], statement.sql),
-        (results) => results[begin.length]
-      )
+    const { operation, sql, table, values } = statement
+    const packet = [...begin, own.text(sql, values), Begin.commit]
+    return Effect.map(
+      alone(
+        client,
+        packet,
+        sql,
+        (answers, { database }) =>
+          tracing.span(`${operation} ${table}`, "client", () => tracing.operation(operation, database, table), answers)
+      ),
+      (results) => results[begin.length]
     )
   })
 
@@ -95,16 +98,18 @@ const run = (statement: Statement, begin: ReadonlyArray<string>): Run<unknown> =
 const alone = (
   client: MysqlClient,
   statements: ReadonlyArray<string>,
-  told: string
+  told: string,
+  spanned: <A, E>(answers: Effect.Effect<A, E>, session: Session) => Effect.Effect<A, E> = (answers) => answers
 ): Effect.Effect<ReadonlyArray<unknown>, MysqlError.MysqlError> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(reservation.make(client, restore), (reserved) => {
       const { session } = reserved
       session.phase = phase.open
-      return Effect.flatMap(Effect.exit(restore(session.whole(statements.join("; "), boundMillis, told))), (exit) =>
+      const answers = Effect.mapError(session.whole(statements.join("; "), boundMillis, told), ({ error }) => error)
+      return Effect.flatMap(Effect.exit(restore(spanned(answers, session))), (exit) =>
         Effect.zipRight(
           Effect.zipRight(Exit.isSuccess(exit) ? Effect.void : undo(session), reservation.release(reserved)),
-          Exit.mapError(exit, ({ error }) => error)
+          exit
         ))
     })
   )

@@ -66,7 +66,9 @@ export const readOne = <A>(
 /** The failure of a statement whose answer is not as it was asked for. */
 export const unreadable = (sql: string): MysqlError.MysqlError =>
   MysqlError.fromDriver(
-    Object.assign(new Error("The answer has not the rows and columns that were asked for"), { code: "UNREADABLE_ANSWER" }),
+    Object.assign(new Error("The answer has not the rows and columns that were asked for"), {
+      code: "UNREADABLE_ANSWER"
+    }),
     sql
   )
 

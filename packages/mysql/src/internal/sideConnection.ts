@@ -46,7 +46,8 @@ export const open = (config: MysqlClientConfig, ready: (error: unknown) => void)
  * All that could change what a statement of this package means, or undo it. Numbers in place of names: the server reads texts of this
  * statement in the character set that the session had before.
  */
-const settings = "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 0, sql_select_limit = 18446744073709551615, " +
+const settings =
+  "SET NAMES utf8mb4, autocommit = 1, completion_type = 0, sql_mode = 0, sql_select_limit = 18446744073709551615, " +
   "sql_big_selects = 1, sql_safe_updates = 0, sql_auto_is_null = 0, max_execution_time = 0, transaction_isolation = 2, " +
   "transaction_read_only = 0"
 
@@ -76,8 +77,12 @@ export const rows = (
   values: ReadonlyArray<unknown> = []
 ): Effect.Effect<ReadonlyArray<Row>, MysqlError.MysqlError> =>
   Effect.async((resume) =>
-    ask(connection, sql, values, (error, rows) =>
-      resume(error === null ? Effect.succeed(rows) : Effect.fail(MysqlError.fromDriver(error, sql))))
+    ask(
+      connection,
+      sql,
+      values,
+      (error, rows) => resume(error === null ? Effect.succeed(rows) : Effect.fail(MysqlError.fromDriver(error, sql)))
+    )
   )
 
 /** `rows`, for who is called back. */
