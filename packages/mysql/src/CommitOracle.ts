@@ -6,7 +6,7 @@
  * A transaction in which `Inbox.once` has run needs none, its row of the inbox serves.
  *
  * @example
- * import type * as SqlClient from "@effect/sql/SqlClient"
+ * import * as SqlClient from "@effect/sql/SqlClient"
  * import * as Effect from "effect/Effect"
  * import * as Schedule from "effect/Schedule"
  * import * as Transaction from "@safesync/mysql/Transaction"
