@@ -123,4 +123,4 @@ export const guard = (
 
 // internal
 
-const selectToken = "SELECT CAST(token AS BINARY) FROM safesync_fencing_token WHERE name = ? LIMIT 1 LOCK IN SHARE MODE"
+const selectToken = "SELECT token FROM safesync_fencing_token WHERE name = ? LIMIT 1 LOCK IN SHARE MODE"

@@ -187,7 +187,12 @@ export const update = <K extends where.ColumnsOf<K>, V extends string, S extends
  * @since 0.1.0
  * @category updates
  */
-export const tryUpdate = <K extends where.ColumnsOf<K>, V extends string, S extends where.ColumnsOf<S>, N extends Version>(
+export const tryUpdate = <
+  K extends where.ColumnsOf<K>,
+  V extends string,
+  S extends where.ColumnsOf<S>,
+  N extends Version
+>(
   options: Update<K, V, S, N>
 ): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> =>
   Effect.flatMap(

@@ -31,12 +31,13 @@ export const getLock = (
   const hint = whole ? "" : `/*+ MAX_EXECUTION_TIME(${Math.max(1, Math.ceil(timeoutMillis))}) */ `
   const asking = (name: string, seconds: string) => `SELECT ${hint}GET_LOCK(${name}, ${seconds}) AS granted`
   const sql = asking("?", "?")
+  const seconds = Math.ceil(timeoutMillis / 1000)
   return Effect.matchEffect(
     tracing.span(
       "GET_LOCK",
       "client",
       () => tracing.operation("GET_LOCK", session.database),
-      session.lock(sql, asking(`'${encoded}'`, String(Math.ceil(timeoutMillis / 1000))))
+      session.lock(sql, [encoded, seconds], asking(`'${encoded}'`, String(seconds)))
     ),
     {
       onSuccess: (rows) =>

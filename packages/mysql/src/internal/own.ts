@@ -4,8 +4,7 @@
  *
  * - Their text is ASCII, and their values are numbers and bytes, which no character set and no SQL mode changes.
  * - The driver gives the bytes of each column, in the order of the statement, so that no cast, no name transform, no form of rows
- *   and no option for numbers, dates and texts has a part in it. A statement that may be prepared selects a number as
- *   `CAST(… AS BINARY)`, its digits; one that is sent as text has them anyway.
+ *   and no option for numbers, dates and texts has a part in it. Of a number these are its digits.
  * - An answer that is not as the statement asked for is an error, and never taken for "there is none".
  *
  * @internal
@@ -20,6 +19,7 @@ export type Cells = ReadonlyArray<Buffer | null>
 
 /** The driver's field, as it is given to a `typeCast`. */
 interface Field {
+  readonly type: string
   readonly buffer: () => Buffer | null
 }
 
@@ -28,6 +28,16 @@ export const asCells = {
   rowsAsArray: true,
   nestTables: false,
   typeCast: (field: Field): Buffer | null => field.buffer()
+} as const
+
+/** `asCells` for a statement that the driver has prepared: there whole numbers come as such. */
+export const asBoundCells = {
+  ...asCells,
+  typeCast: (field: Field, next: () => unknown): Buffer | null => {
+    if (!integers.has(field.type)) return field.buffer()
+    const value = next()
+    return value === null ? null : Buffer.from(String(value))
+  }
 } as const
 
 /** Rows by column, as the driver reads them by itself, for connections of our own: they speak UTF-8, and numbers may be digits. */
@@ -149,6 +159,8 @@ export const send = (connection: object, options: object, answer: Answer): Query
 }
 
 // internal
+
+const integers = new Set(["TINY", "SHORT", "INT24", "LONG", "LONGLONG"])
 
 class Unreadable extends Error {}
 

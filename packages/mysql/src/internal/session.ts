@@ -107,8 +107,9 @@ export class Session extends Link implements Connection {
    * `ask` for a statement that takes an advisory lock, which the caller releases himself at the transaction's end: the
    * session is as before then, and is not thrown away for it. `text` has its values in it.
    */
-  lock(sql: string, text: string): ReturnType<Session["ask"]> {
-    return rows(this.submit(asIs, { sql, values: [], packet: text, isOwn: true, keepsSession: true }), undefined)
+  lock(sql: string, params: ReadonlyArray<unknown>, text: string): ReturnType<Session["ask"]> {
+    const statement: Statement = { sql, values: params, text: () => text, isOwn: true, keepsSession: true }
+    return rows(this.submit(asIs, statement), undefined)
   }
 
   /** `write` for the caller's tables. A failure that the caller `absorbs` is no failed write. */

@@ -118,9 +118,10 @@ export class Submission<E> extends Job {
     return isOwn !== true && facts.mayBeInlined && !facts.changesSession && unprepared !== true && rowsAsArray !== true
   }
 
-  private reading(): object {
+  private reading(isBound = false): object {
     const { byColumn, isOwn, rowsAsArray = false } = this.statement
-    return isOwn === true ? own.asCells : byColumn === true ? { rowsAsArray, nestTables: false } : { rowsAsArray }
+    if (isOwn === true) return isBound ? own.asBoundCells : own.asCells
+    return byColumn === true ? { rowsAsArray, nestTables: false } : { rowsAsArray }
   }
 
   private send(): void {
@@ -132,7 +133,7 @@ export class Submission<E> extends Job {
         own.send(raw, { ...this.reading(), sql: packet + comment }, (error, results) => this.answer(error, results))
         return
       }
-      const sent = { ...this.reading(), sql: sql + comment, values: values as Array<unknown> }
+      const sent = { ...this.reading(unprepared !== true), sql: sql + comment, values: values as Array<unknown> }
       const command = (raw as unknown as Driver)[unprepared === true ? "query" : "execute"](
         sent,
         (error, results, fields) => {
