@@ -58,8 +58,7 @@ const under = (options: MysqlServer.DatabaseOptions, settings?: string) =>
       client
     )
     expect(told).toEqual(outcome)
-    // What is compressed the proxy cannot see.
-    if (options.poolConfig?.compress !== true) yield* oracle({ ...options, username: "application" })
+    yield* oracle({ ...options, username: "application" })
   }))
 
 /** COMMIT's answer is lost, and so is COMMIT itself. */

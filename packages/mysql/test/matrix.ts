@@ -79,7 +79,6 @@ export const poolOptions: Record<string, MysqlServer.DatabaseOptions> = {
   "no generated code": { poolConfig: { disableEval: true } as never },
   "rows that were changed in place of found": { poolConfig: { flags: ["-FOUND_ROWS"] } },
   "sessions that are not tracked": { poolConfig: { flags: ["-SESSION_TRACK"] } },
-  "compression": { poolConfig: { compress: true } as never },
   "no statement kept prepared": { poolConfig: { maxPreparedStatements: 1 } },
   "sessions reset on release": { poolConfig: { resetOnRelease: true } as never },
   "one connection": { maxConnections: 1 }
