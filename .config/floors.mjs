@@ -11,9 +11,9 @@ export const floors = {
     ],
     [
       ...["LockDiagnosis", "Transaction"],
-      ...["ambient", "begin", "blockers", "body", "canceller", "cancelling", "commitOracle", "control", "cursor", "duration", "inlined", "lastingConnection"]
-        .concat("lifecycle", "link", "literals", "lockWaits", "outcome", "outside", "own", "phase", "reservation", "rowStream", "savepoint", "savepoints", "serverStart", "session", "nesting", "ownStatements")
-        .concat("sideConnection", "statementLabel", "statements", "submission", "tracing", "turns", "writes")
+      ...["ambient", "begin", "blockers", "body", "bounded", "canceller", "cancelling", "commitOracle", "control", "cursor", "duration", "inlined", "lastingConnection"]
+        .concat("lifecycle", "link", "literals", "lockWaits", "outcome", "outside", "own", "phase", "pool", "reservation", "rowStream", "savepoint", "savepoints", "serverStart", "session", "nesting", "ownStatements")
+        .concat("sideConnection", "silence", "statementLabel", "statements", "submission", "tracing", "turns", "writes")
         .map((name) => `internal/${name}`)
     ],
     [

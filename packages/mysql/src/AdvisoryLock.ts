@@ -172,7 +172,9 @@ export const acquire = (
     Effect.tap(
       hold(name, options, restore),
       (held) =>
-        Effect.addFinalizer((exit) => Exit.isSuccess(exit) ? Effect.orDie(letGo(held)) : Effect.ignore(letGo(held)))
+        Effect.addFinalizer((exit) =>
+          Exit.isSuccess(exit) ? Effect.orDie(letGo(held, exit)) : Effect.ignore(letGo(held, exit))
+        )
     )
   )
 
@@ -207,8 +209,8 @@ export const withLock = (name: string, options: Options & HeartbeatOptions) =>
       (held) =>
         Effect.flatMap(Effect.exit(restore(Effect.raceFirst(effect, held.lost))), (exit) =>
           exit._tag === "Success"
-            ? Effect.as(letGo(held), exit.value)
-            : Effect.zipRight(Effect.ignore(letGo(held)), exit))
+            ? Effect.as(letGo(held, exit), exit.value)
+            : Effect.zipRight(Effect.ignore(letGo(held, exit)), exit))
     )
   )
 
@@ -291,8 +293,8 @@ const hold = (
     }))
   })
 
-const letGo = (held: Held): Effect.Effect<void, AdvisoryLockLost> =>
-  Effect.mapError(heldLock.letGo(held), (cause) => lostOf(held, held.name, cause))
+const letGo = (held: Held, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void, AdvisoryLockLost> =>
+  Effect.mapError(heldLock.letGo(held, exit), (cause) => lostOf(held, held.name, cause))
 
 const lostOf = ({ session }: heldLock.Held, name: string, cause: unknown): AdvisoryLockLost =>
   new AdvisoryLockLost({ name, connectionId: session.connectionId, cause })

@@ -9,6 +9,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { AdvisoryLock } from "./AdvisoryLock.js"
+import { bounded } from "./internal/bounded.js"
 import * as outside from "./internal/outside.js"
 import * as own from "./internal/own.js"
 import type * as MysqlError from "./MysqlError.js"
@@ -93,11 +94,7 @@ export const issue = (
   lock: AdvisoryLock
 ): Effect.Effect<FencingToken, MysqlError.MysqlError | MysqlError.TransactionAborted> =>
   Effect.map(
-    lock.session.write(
-      "INSERT INTO safesync_fencing_token (name, token) VALUES (?, LAST_INSERT_ID(1)) " +
-        "ON DUPLICATE KEY UPDATE token = LAST_INSERT_ID(token + 1)",
-      [Buffer.from(lock.encoded)]
-    ),
+    bounded(lock.session.write(next, [Buffer.from(lock.encoded)]), next),
     ({ insertId }) => ({ name: lock.name, lock: lock.encoded, token: Number(insertId) })
   )
 
@@ -122,5 +119,8 @@ export const guard = (
     ))
 
 // internal
+
+const next = "INSERT INTO safesync_fencing_token (name, token) VALUES (?, LAST_INSERT_ID(1)) " +
+  "ON DUPLICATE KEY UPDATE token = LAST_INSERT_ID(token + 1)"
 
 const selectToken = "SELECT token FROM safesync_fencing_token WHERE name = ? LIMIT 1 LOCK IN SHARE MODE"

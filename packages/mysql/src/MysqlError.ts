@@ -228,7 +228,7 @@ export class ReadOnlyServer
 
 /**
  * The connection could not be had (nobody answers, the server is full or offline, the login was refused, the pool is closed
- * or its queue full), or is gone. A transaction on it was rolled back by the server; a statement outside of a transaction may
+ * or its queue full), or is gone; or a statement got no answer, and the server none to the question about it (10 to 20 seconds). A transaction on it was rolled back by the server; a statement outside of a transaction may
  * have been committed, or not.
  *
  * @since 0.1.0

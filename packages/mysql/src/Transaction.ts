@@ -15,7 +15,7 @@
  * | OK | connection back to the pool | the body's value |
  * | an error of the server, other than 1317 | ROLLBACK | `CommitFailed`: nothing was written |
  * | none: the connection was closed before COMMIT was sent | discard | `TransactionAborted`: nothing was written |
- * | none: the connection died, or the bound passed; or 1317, somebody has killed it | discard, end the session on the server | `CommitOutcomeUnknown`; with a `commitOracle` what it found: the value, or `CommitFailed` |
+ * | none: the connection died, or the bound passed; or 1317, somebody has killed it | discard; a session that is not at work on the COMMIT is ended on the server | `CommitOutcomeUnknown`; with a `commitOracle` what it found: the value, or `CommitFailed` |
  *
  * What other fibers still run when the body ends: before COMMIT it is waited for, and COMMIT follows if the transaction is
  * open by then; who is interrupted meanwhile rolls back. Before ROLLBACK it is cancelled. Neither takes new statements: they
@@ -106,8 +106,8 @@ export interface Options {
    */
   readonly lockWaitTimeout?: Duration.DurationInput | undefined
   /**
-   * How long the answers to BEGIN, COMMIT, ROLLBACK and those about savepoints are waited for; less than a millisecond is
-   * a defect. Default: 30 seconds.
+   * How long the answers to BEGIN, COMMIT, ROLLBACK and those about savepoints are waited for, while the server is there: a host that
+   * has vanished is noticed before, as for every statement. Less than a millisecond is a defect. Default: 30 seconds.
    */
   readonly controlTimeout?: Duration.DurationInput | undefined
   /**

@@ -234,7 +234,7 @@ const publishAndRemove = (
     )
   })
 
-const grace = "2 seconds"
+const grace = "400 millis"
 
 /** Goes on for a while when it is interrupted, but not for ever: a server may be gone without a word. */
 const withGrace = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

@@ -62,7 +62,8 @@ export interface Common<A, E> {
     | undefined
   /**
    * How long the handlers that run may go on once the worker is to stop. ROLLBACK of what is left then, and handing it back, may take
-   * two seconds more. Default: 20 seconds.
+   * a second more; with a relay that is stopped before, and the connections that are closed after it, two seconds, whether a server
+   * answers or not. Default: 20 seconds.
    */
   readonly drainTimeout?: Duration.DurationInput | undefined
   /** What the worker is called in logs. Default: "worker". */

@@ -56,6 +56,52 @@ layer(Servers, { excludeTestServices: true })("An outage of the database", (it) 
       yield* Fiber.interrupt(worker)
     })))
 
+  it.effect(
+    "L24: a host that vanishes without a word is one too: its slots are free again without any bound for the handler",
+    () =>
+      bench(Effect.gen(function*() {
+        const { group, send } = yield* payments()
+        const { behind, proxy } = yield* mysqlBehind
+        const open = yield* Deferred.make<void>()
+        const gone = yield* Deferred.make<void>()
+        const failed = yield* Deferred.make<void>()
+        let begun = 0
+        const outages = new Set<string>()
+        yield* send(one, one, one, one)
+        const worker = yield* Effect.fork(Effect.provide(
+          Worker.run(
+            source(group, "a"),
+            (payment) =>
+              Effect.zipRight(
+                Effect.zipRight(++begun === 4 ? Deferred.succeed(open, undefined) : Effect.void, Deferred.await(gone)),
+                credit(payment)
+              ),
+            {
+              ...plain,
+              onFailure: (cause, delivery) => {
+                if (Disposition.isOutage(cause)) outages.add(delivery.id)
+                if (outages.size === 4) Deferred.unsafeDone(failed, Effect.void)
+                return Disposition.retry(Schedule.spaced("10 millis"))
+              }
+            }
+          ),
+          behind
+        ))
+        // all slots have an open transaction
+        yield* Deferred.await(open)
+        yield* proxy.stall()
+        yield* Deferred.succeed(gone, undefined)
+        yield* Deferred.await(failed)
+        // it is at its address again, and knows nothing of the connections of before
+        yield* proxy.cut
+        yield* proxy.resume()
+        yield* worked(group)
+        expect(yield* balance(1)).toBe(4)
+        yield* Fiber.interrupt(worker)
+      })),
+    60_000
+  )
+
   it("L24: a COMMIT that was refused because of it is one", () => {
     const because = (cause: unknown) =>
       Disposition.isOutage(Cause.fail(new TransactionError.CommitFailed({ connectionId: 1, cause })))

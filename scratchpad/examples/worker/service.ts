@@ -28,7 +28,8 @@ export const BillingLive = Worker.layer(Billing, deliveries, credit, {
   name: "billing",
   concurrency: 8,
   inbox: "message-id",
-  transaction: { isolation: "read-committed", retry: Schedule.jittered(Schedule.recurs(5)) },
+  transaction: { isolation: "read-committed", retry: Schedule.jittered(Schedule.recurs(5)), controlTimeout: "10 seconds" },
+  lease: "25 seconds", // a handler that hangs gives its slot back; a host of MySQL that vanishes is noticed before
   onFailure: (cause) =>
     Disposition.isOutage(cause)
       ? Disposition.retry(Schedule.spaced("10 seconds")) // the database is away: no message is given up for that
@@ -41,7 +42,7 @@ export const alive = Effect.flatMap(Billing, (worker) => Effect.map(worker.statu
 export const ready = Effect.flatMap(Billing, (worker) => Effect.map(worker.status, ({ state }) => state === "running"))
 
 export const ServersLive = Layer.merge(
-  // eight for the worker, the rest for a relay, reports and upkeep
+  // eight for the worker, the rest for a relay, reports and upkeep; `?connectTimeout=5000` in the URL bounds a new connection
   MysqlClient.layerConfig({ url: Config.redacted("MYSQL_URL"), maxConnections: Config.succeed(10) }),
   Redis.layerConfig({ url: Config.redacted("REDIS_URL") })
 )

@@ -57,7 +57,7 @@ export const cancel = (
     boundMillis
   )
   link.turns.takeNext(guard)
-  link.canceller.kill("QUERY", link.connectionId, link.reservedAt, (acted) =>
+  link.kill("QUERY", (acted) =>
     // Without the kill nothing ends the statement: the bound will pass, there is no use in waiting for it.
     acted ? answered() : giveUp("KILL QUERY could not be sent"))
 }

@@ -8,7 +8,8 @@
  *   committed". Whoever is first wins: either the marker is there, or the late COMMIT fails on the duplicate.
  * - **The inbox's row**, written long before COMMIT and locked by the old session until it has ended. The second
  *   connection reads it with a lock: it is granted once there is nothing left that could still be committed. A session
- *   that sits on it is ended, unless the server was restarted meanwhile and may have given its id to somebody else.
+ *   that sits on it is ended while it waits for its client, so that its COMMIT has not come; one that is at work on its COMMIT
+ *   is waited for. If the server was restarted meanwhile, its id may be somebody else's.
  *
  * @internal
  */
@@ -106,7 +107,11 @@ const byInbox = (
     Effect.tapError((error) =>
       error._tag === "LockNotAvailable"
         ? Effect.async<void>((done) =>
-          Canceller.of(client).kill("CONNECTION", connectionId, begunAt, () => done(Effect.void))
+          Canceller.of(client).kill(
+            "CONNECTION",
+            { connectionId, since: begunAt, sentCommit: true },
+            () => done(Effect.void)
+          )
         )
         : Effect.void
     )

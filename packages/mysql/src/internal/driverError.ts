@@ -126,3 +126,14 @@ export const noAnswer = (): Error =>
 /** Ours: the connection was thrown away while an answer was waited for. */
 export const givenUp = (): Error =>
   Object.assign(new Error("The connection was given up"), { code: "PROTOCOL_CONNECTION_LOST", fatal: true })
+
+/** Ours: the server does not answer on any other connection either, or waits for us on this one. */
+export const silent = (): Error =>
+  Object.assign(new Error("The server does not answer, and a question about it on another connection gave no hope"), {
+    code: "ETIMEDOUT",
+    fatal: true
+  })
+
+/** Ours: the pool was closed while an answer was waited for. */
+export const closed = (): Error =>
+  Object.assign(new Error("The pool was closed"), { code: "PROTOCOL_CONNECTION_LOST", fatal: true })

@@ -8,10 +8,12 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import type * as MysqlError from "../MysqlError.js"
 import * as ambient from "./ambient.js"
+import { bounded } from "./bounded.js"
 import { getLock, type WouldDeadlock } from "./getLock.js"
 import * as lockConnections from "./lockConnections.js"
 import * as lockName from "./lockName.js"
@@ -64,17 +66,21 @@ export const hold = (
     let asked: { readonly session: Session; readonly encoded: string } | undefined
     let over = () => {}
     const granted = Effect.flatMap(place.turn(timeoutMillis), (left) =>
-      left === undefined ? Effect.succeed(false) : Effect.flatMap(place.connect, (session) => {
-        const encoded = lockName.encode(namespace ?? session.database, name)
-        asked = { session, encoded }
-        session.onLost = (cause) =>
-          Deferred.unsafeDone(gone, Effect.fail(cause))
-        session.phase = { _tag: "Open", transaction: false }
-        return getLock(session, encoded, left)
-      }))
+      left === undefined ? Effect.succeed(false) : bounded(
+        Effect.flatMap(place.connect, (session) => {
+          const encoded = lockName.encode(namespace ?? session.database, name)
+          asked = { session, encoded }
+          session.onLost = (cause) =>
+            Deferred.unsafeDone(gone, Effect.fail(cause))
+          session.phase = { _tag: "Open", transaction: false }
+          return getLock(session, encoded, left)
+        }),
+        "GET_LOCK",
+        left + answerMillis
+      ))
     const undone = Effect.suspend(() =>
       // An interrupted wait may have been granted on the server.
-      asked === undefined ? place.leave : giveBack(asked.session, asked.encoded, place)
+      asked === undefined ? place.leave : giveBack(asked.session, asked.encoded, place, hurryMillis)
     )
     return Effect.matchCauseEffect(
       lockTimes.waiting(restore(granted), "advisory", (granted) => {
@@ -98,15 +104,21 @@ export const hold = (
     )
   })
 
-/** Fails with the reason where the connection was gone before. */
-export const letGo = (held: Held): Effect.Effect<void, unknown> =>
+/**
+ * Fails with the reason where the connection was gone before. Where the work under the lock
+ * has not succeeded, a connection that does not answer soon is closed, which releases the lock too.
+ */
+export const letGo = (held: Held, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void, unknown> =>
   Effect.zipRight(
     Fiber.interrupt(held.heart),
     Effect.suspend(() => {
       // Asked before the release, whose own trouble leaves a lock that was held to the end.
       const { phase } = held.session
       return Effect.zipRight(
-        Effect.map(giveBack(held.session, held.encoded, held.place), held.over),
+        Effect.map(
+          giveBack(held.session, held.encoded, held.place, Exit.isSuccess(exit) ? releaseMillis : hurryMillis),
+          held.over
+        ),
         phase._tag === "Lost" ? Effect.fail(phase.cause) : Effect.void
       )
     })
@@ -116,24 +128,33 @@ export const letGo = (held: Held): Effect.Effect<void, unknown> =>
 
 /** How long a release may take, the answer to a heartbeat before it included. */
 const releaseMillis = 5_000
+const hurryMillis = 250
+
+/** How much longer than the wait for the lock its connection and its answer may take. */
+const answerMillis = 4_000
 
 const heartbeat = (session: Session, everyMillis: number): Effect.Effect<never> =>
   Effect.forever(Effect.zipRight(Effect.sleep(everyMillis), Effect.ignore(session.control("DO 0", everyMillis))))
 
 /** A release without an answer leaves the connection in doubt, and closing it releases the lock too. */
-const giveBack = (session: Session, encoded: string, place: lockConnections.Place): Effect.Effect<void> =>
+const giveBack = (
+  session: Session,
+  encoded: string,
+  place: lockConnections.Place,
+  millis: number
+): Effect.Effect<void> =>
   Effect.zipRight(
     Effect.async<void>((resume) => {
       const inDoubt = (cause: unknown) => {
         session.abandon(cause)
         done()
       }
-      const bound = setTimeout(() => inDoubt(new Error(`No release within ${releaseMillis} ms`)), releaseMillis)
+      const bound = setTimeout(() => inDoubt(new Error(`No release within ${millis} ms`)), millis)
       const done = () => {
         clearTimeout(bound)
         resume(Effect.void)
       }
-      Effect.runCallback(session.control(`DO RELEASE_LOCK('${encoded}')`, releaseMillis), {
+      Effect.runCallback(session.control(`DO RELEASE_LOCK('${encoded}')`, millis), {
         onExit: (exit) => exit._tag === "Success" ? done() : inDoubt(Cause.squash(exit.cause))
       })
     }),

@@ -4,7 +4,7 @@
  *
  * @internal
  */
-import type { MysqlClientConfig } from "@effect/sql-mysql2/MysqlClient"
+import type { MysqlClient, MysqlClientConfig } from "@effect/sql-mysql2/MysqlClient"
 import type * as Mysql from "mysql2"
 import * as driver from "./driverError.js"
 import { askAgainMillis, ServerStart, uptime } from "./serverStart.js"
@@ -35,6 +35,15 @@ export interface Times {
   readonly idleMillis: number
   /** A question that is not answered by then is not answered, and the connection is not asked again. */
   readonly answerMillis: number
+}
+
+const known = new WeakMap<MysqlClient, LastingConnection>()
+
+/** The one of a client for what must be answered while the pool is exhausted: `KILL`, and questions about silent connections. */
+export const of = (client: MysqlClient): LastingConnection => {
+  let found = known.get(client)
+  if (found === undefined) known.set(client, found = make(client.config))
+  return found
 }
 
 export const make = (

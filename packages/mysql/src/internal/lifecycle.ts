@@ -32,7 +32,6 @@ export interface State {
   readonly client: MysqlClient
   readonly connectionId: number
   readonly session: Session
-  readonly reserved: reservation.Reservation
   readonly controlMillis: number
   /** Asked what became of a COMMIT whose answer was lost; without it that is `CommitOutcomeUnknown`. */
   readonly commitOracle: CommitOracle.CommitOracle | undefined
@@ -73,8 +72,7 @@ export const open = (
     : CommitOracle.make(client, options.commitOracle)
   return Effect.matchEffect(reservation.make(client, restore), {
     onFailure: (error) => neverBegan(error, began),
-    onSuccess: (reserved) => {
-      const { session } = reserved
+    onSuccess: (session) => {
       session.comment = comment
       session.own = ownStatements.of(client)
       if (options.blockerDetails === true) session.blockers = Blockers.of(client)
@@ -94,7 +92,6 @@ export const open = (
           client,
           connectionId: session.connectionId,
           session,
-          reserved,
           controlMillis,
           commitOracle,
           atEnd: Begin.setBack(options),
@@ -114,7 +111,7 @@ export const open = (
         onFailure: ({ error }) => {
           // What precedes BEGIN in its packet may have been done.
           session.soiled = true
-          return Effect.zipRight(reservation.release(reserved), neverBegan(error, began))
+          return Effect.zipRight(reservation.release(session), neverBegan(error, began))
         },
         onSuccess: () => Effect.sync(opened)
       })
@@ -157,6 +154,7 @@ const commitNow = (state: State): Effect.Effect<void, TransactionError.Transacti
     return settled(state)
   }
   state.committing = performance.now()
+  session.sentCommit = true
   const statements = [...CommitOracle.statements(state.commitOracle), Begin.commit, ...state.atEnd]
   const committed = tracing.span(
     "COMMIT",
@@ -174,7 +172,7 @@ const commitNow = (state: State): Effect.Effect<void, TransactionError.Transacti
 const settled = (state: State): Effect.Effect<void> => {
   over(state)
   count(state, "committed")
-  const released = reservation.release(state.reserved)
+  const released = reservation.release(state.session)
   return state.afterCommit.length === 0 ? released : Effect.zipRight(released, runAfterCommit(state))
 }
 
@@ -252,7 +250,7 @@ const undo = (state: State): Effect.Effect<void> => {
       }),
     Effect.suspend(() => {
       over(state)
-      return reservation.release(state.reserved)
+      return reservation.release(state.session)
     })
   )
 }

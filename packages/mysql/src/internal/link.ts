@@ -16,6 +16,7 @@ import * as driver from "./driverError.js"
 import * as own from "./own.js"
 import type { Phase, Reason } from "./phase.js"
 import { Savepoints } from "./savepoints.js"
+import * as sideConnection from "./sideConnection.js"
 import * as statements from "./statements.js"
 import { type Job, Turns } from "./turns.js"
 import * as Writes from "./writes.js"
@@ -30,6 +31,8 @@ export class Link {
   accepts: "all" | "those that wait" | "none" = "all"
   /** The session is not as it was when it came from the pool. */
   soiled = false
+  /** Its last packet held COMMIT: nothing kills it while the server may be at work on that. */
+  sentCommit = false
   /** Called once, when the connection is found to be gone. */
   onLost: ((cause: unknown) => void) | undefined = undefined
   /** What the open transaction has written, for the metrics. */
@@ -64,7 +67,7 @@ export class Link {
   lose(cause: unknown, answer?: unknown): void {
     if (this.phase._tag === "Lost") return
     this.phase = { _tag: "Lost", cause }
-    this.raw.destroy()
+    sideConnection.destroy(this.raw)
     // mysql2 tells nobody who waits on a connection that is thrown away.
     this.turns.active?.answer(answer ?? driver.givenUp(), undefined)
     this.onLost?.(cause)
@@ -74,7 +77,13 @@ export class Link {
   abandon(cause: unknown, answer?: unknown): void {
     if (this.phase._tag === "Lost") return
     this.lose(cause, answer)
-    this.canceller.kill("CONNECTION", this.connectionId, this.reservedAt, () => {})
+    this.kill("CONNECTION", () => {})
+  }
+
+  /** Has the server end the statement that runs, or the session, unless that one commits. Calls back with whether it has acted. */
+  kill(what: "QUERY" | "CONNECTION", done: (acted: boolean) => void): void {
+    const { connectionId, reservedAt, sentCommit } = this
+    this.canceller.kill(what, { connectionId, since: reservedAt, sentCommit }, done)
   }
 
   doom(reason: Reason, cause?: unknown): void {

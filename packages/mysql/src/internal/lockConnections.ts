@@ -16,8 +16,10 @@ import * as MysqlMetrics from "../MysqlMetrics.js"
 import * as Canceller from "./canceller.js"
 import * as driver from "./driverError.js"
 import { Permits } from "./permits.js"
+import * as Pool from "./pool.js"
 import { Session } from "./session.js"
 import * as sideConnection from "./sideConnection.js"
+import type { Watched } from "./silence.js"
 
 /** What one holder of a name has, or waits for. */
 export interface Place {
@@ -35,6 +37,7 @@ export const place = (client: MysqlClient, name: string): Place => {
   const [turn, slot] = [ofName.ticket(), slots.ticket()]
   let connection: Mysql.Connection | undefined
   let session: Session | undefined
+  let unwatch: (() => void) | undefined
   return {
     turn: (timeoutMillis) =>
       Effect.flatMap(
@@ -48,14 +51,16 @@ export const place = (client: MysqlClient, name: string): Place => {
             ? Effect.sync(() => session = new Session(opened as Mysql.PoolConnection, Canceller.of(client)))
             : Effect.fail(new MysqlError.ConnectionLost(driver.read(error)))
         ))
+      unwatch = Pool.of(client)?.watch.beside(opened as unknown as Watched)
       // Whoever runs a statement on it is told what is wrong with it.
       opened.on("error", () => {})
     }),
     leave: Effect.sync(() => {
+      unwatch?.()
       if (session?.detach() === true) MysqlMetrics.connectionsDiscarded.unsafeUpdate(1, [])
       if (connection !== undefined) {
         if (session === undefined || session.phase._tag === "Lost") sideConnection.destroy(connection)
-        else connection.end()
+        else sideConnection.end(connection)
       }
       slot.leave()
       turn.leave()

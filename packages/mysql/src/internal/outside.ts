@@ -14,6 +14,7 @@ import * as Exit from "effect/Exit"
 import type * as MysqlError from "../MysqlError.js"
 import * as ambient from "./ambient.js"
 import * as Begin from "./begin.js"
+import { bounded, boundMillis } from "./bounded.js"
 import * as own from "./own.js"
 import * as phase from "./phase.js"
 import * as reservation from "./reservation.js"
@@ -21,9 +22,6 @@ import type { Session } from "./session.js"
 import { isOk } from "./statements.js"
 import { asSqlError } from "./submission.js"
 import * as tracing from "./tracing.js"
-
-/** How long an answer is waited for: longer than the server waits for a lock, as long as it is left alone. */
-const boundMillis = 60_000
 
 export interface Statement {
   /** The function that the caller has called. */
@@ -101,24 +99,29 @@ const alone = (
   told: string,
   spanned: <A, E>(answers: Effect.Effect<A, E>, session: Session) => Effect.Effect<A, E> = (answers) => answers
 ): Effect.Effect<ReadonlyArray<unknown>, MysqlError.MysqlError> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(reservation.make(client, restore), (reserved) => {
-      const { session } = reserved
-      session.phase = phase.open
-      const answers = Effect.mapError(session.whole(statements.join("; "), boundMillis, told), ({ error }) => error)
-      return Effect.flatMap(Effect.exit(restore(spanned(answers, session))), (exit) =>
-        Effect.zipRight(
-          Effect.zipRight(Exit.isSuccess(exit) ? Effect.void : undo(session), reservation.release(reserved)),
-          exit
-        ))
-    })
+  bounded(
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(reservation.make(client, restore), (session) => {
+        session.phase = phase.open
+        const answers = Effect.mapError(session.whole(statements.join("; "), boundMillis, told), ({ error }) => error)
+        return Effect.flatMap(Effect.exit(restore(spanned(answers, session))), (exit) =>
+          Effect.zipRight(
+            Effect.zipRight(Exit.isSuccess(exit) ? Effect.void : undo(session), reservation.release(session)),
+            exit
+          ))
+      })
+    ),
+    told
   )
 
 const clientOf = (context: Context.Context<never>): MysqlClient => context.unsafeMap.get(Client.SqlClient.key)
+
+/** The server has ended the statement by then, so that there is nothing to wait for. */
+const undoMillis = 500
 
 /** A connection goes back without a transaction, or not at all. */
 const undo = (session: Session): Effect.Effect<void> =>
   session.phase._tag === "Lost"
     ? Effect.void
-    : Effect.catchAll(session.control(Begin.rollback, boundMillis, phase.idle), ({ error }) =>
+    : Effect.catchAll(session.control(Begin.rollback, undoMillis, phase.idle), ({ error }) =>
       Effect.sync(() => session.abandon(error)))

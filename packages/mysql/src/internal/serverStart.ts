@@ -1,10 +1,12 @@
 /**
- * When a server was started, by `performance.now()`, as closely as its answers tell: it counts whole seconds, so one answer
- * leaves a second open, and the one at which the count goes up leaves none.
+ * When a server was started, by `performance.now()`, as closely as its answers tell. `Uptime` is the difference of two times of
+ * which the server has cut off what is below a second: the answer at which it goes up tells in which second of the server's
+ * clock it was started, and no more than that.
  *
  * @internal
  */
 export class ServerStart {
+  /** Between these two the second began in which the server was started. */
   private earliest = -Infinity
   private latest = Infinity
 
@@ -15,9 +17,14 @@ export class ServerStart {
     this.earliest = Math.max(this.earliest, now - (seconds + 1) * 1_000)
   }
 
-  /** Whether the server is the one that was there at that moment; undefined: that is not known yet. */
+  /**
+   * Whether the server is the one that was there at that moment; undefined: that is not known yet. Of a moment in the second of the
+   * start it never will be: then it is taken for another one.
+   */
   wasThere(moment: number): boolean | undefined {
-    return this.latest <= moment ? true : this.earliest > moment ? false : undefined
+    if (this.latest + 1_000 <= moment) return true
+    const known = this.latest - this.earliest <= 2 * askAgainMillis
+    return this.earliest > moment || known ? false : undefined
   }
 }
 

@@ -15,11 +15,18 @@ import * as own from "./own.js"
 const connectMillis = 2_000
 
 /**
+ * How long a connection is silent before the kernel asks whether the other side is still there; ten questions without an answer,
+ * one a second, and the connection is closed. The system's own default is two hours.
+ */
+export const keepAliveMillis = 10_000
+
+/**
  * A connection to where the client's pool connects to, as the same user, whose session is as `settings` says, whatever the server's
  * defaults are. `ready` is called once, when it can be used or with the reason why not.
  */
 export const open = (config: MysqlClientConfig, ready: (error: unknown) => void): Mysql.Connection => {
   const connection = Mysql.createConnection({
+    keepAliveInitialDelay: keepAliveMillis,
     ...(config.url === undefined
       ? {
         ...config.poolConfig,
@@ -30,6 +37,7 @@ export const open = (config: MysqlClientConfig, ready: (error: unknown) => void)
         ...(config.password === undefined ? {} : { password: Redacted.value(config.password) })
       }
       : { uri: Redacted.value(config.url) }),
+    multipleStatements: true,
     connectTimeout: connectMillis,
     // Not `utf8mb4` itself, which the driver takes for a collation of its own.
     charset: "UTF8MB4_UNICODE_CI"
@@ -59,6 +67,13 @@ export const destroy = (connection: Mysql.Connection): void => {
   connection.destroy()
   // @ts-expect-error: the socket is not in mysql2's types
   connection.stream?.destroy?.()
+}
+
+/** Says goodbye, and lets the process end before the server has answered. */
+export const end = (connection: Mysql.Connection): void => {
+  connection.end()
+  // @ts-expect-error: the socket is not in mysql2's types
+  connection.stream?.unref?.()
 }
 
 /** One for the scope. What goes wrong with it is told by the statement that is run on it. */

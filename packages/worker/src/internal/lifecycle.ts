@@ -9,7 +9,8 @@
  * the scope closes               | interrupted | is handed back    | drains                  | succeeds
  *
  * To drain is to finish what runs within the caller's bound, committed and acked; what is left then is interrupted, rolled
- * back and handed back, which may take two seconds more.
+ * back and handed back. With a relay that is stopped before, and the connections that are closed after it, that may take two
+ * seconds more, whether a server answers or not: so each of them has a part of those alone.
  *
  * @internal
  */
@@ -93,7 +94,7 @@ export const start = <X, T, E, R, E1, R1>(
   }))
 
 /** For ROLLBACK and for handing back, once the time to drain is over. */
-const grace = Duration.seconds(2)
+const grace = Duration.millis(800)
 
 /** One time for all of it, from here on: a reader or a hand-back that waits for a server does not make it longer. */
 const drain = <X, T, E, R>(
