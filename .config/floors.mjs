@@ -36,7 +36,7 @@ export const floors = {
     ],
     [
       ...["DeadLetter", "GroupMetrics", "Reclaim", "StreamConsumer", "StreamProducer"],
-      ...["fetched", "handout", "lostGroup", "pulse", "reads", "sending", "trimming"].map((name) => `internal/${name}`)
+      ...["deadCount", "fetched", "handout", "lostGroup", "pulse", "reads", "sending", "trimming"].map((name) => `internal/${name}`)
     ]
   ],
   worker: [

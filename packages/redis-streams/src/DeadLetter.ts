@@ -2,7 +2,8 @@
  * What a group could not decode or has given up: looking at it, sending it again, and throwing it away.
  *
  * A dead entry has its own fields as they were, and beside them where it came from, how often it was tried and why it
- * died. Groups of one stream share its dead-letter stream by default; each sees its own entries only.
+ * died. Groups of one stream share its dead-letter stream by default, and those of several streams may be told to
+ * (`ConsumerGroup.make`); each group sees, sends and throws away its own entries only: those of its stream and its name.
  *
  * @since 0.1.0
  */
@@ -64,7 +65,7 @@ export const stream = <A>(group: ConsumerGroup<A>): Stream.Stream<DeadLetter, Re
         (reply) => {
           const page = reply as ReadonlyArray<readonly [Buffer, ReadonlyArray<Buffer>]>
           const letters = page.flatMap(([id, fields]) => Option.toArray(parse(id.toString(), fields)))
-            .filter((letter) => letter.group === group.group)
+            .filter((letter) => letter.stream === group.stream && letter.group === group.group)
           if (letters.length > 0) isEmpty = false
           return [
             Chunk.unsafeFromArray(letters),
@@ -92,7 +93,8 @@ export const decode = <A>(
 /**
  * Sends the entry to its stream again and removes it from the dead-letter stream, in one atomic step. It gets a new id;
  * the header `message-id` keeps the old one, so that an inbox still knows it (`Delivery.messageId`), and the header
- * `for-group` keeps it from the other groups of the stream. The new id, or none if the entry is not there any more.
+ * `for-group` keeps it from the other groups of the stream. The new id, or none if the entry is not there any more, or is not
+ * the group's: the dead letter of another stream, or of a group of another name, is left as it is.
  *
  * Without a schema that takes it, it dies again: mend that first. In a cluster both streams must be of one slot (`CommandFailed`,
  * `CROSSSLOT`).
@@ -137,10 +139,10 @@ export const replay: {
     Effect.map(
       redis.script(upkeep.replay, [group.deadLetterStream, group.stream], [
         letter.id,
-        String(addedFields),
         StreamEntry.messageIdHeader,
-        letter.originalId,
         StreamEntry.forGroupHeader,
+        letter.originalId,
+        group.stream,
         group.group,
         settings.dryRun === true ? "dry" : ""
       ]),
@@ -149,7 +151,7 @@ export const replay: {
 
 /**
  * Throws one dead entry away. `false`: it was not there any more, which after a failure (`RedisConnectionLost`, `RedisTimeout`) may be
- * the work of the first try: it may be repeated.
+ * the work of the first try: it may be repeated. Or it is not the group's, and stays.
  *
  * @category operations
  * @since 0.1.0
@@ -160,7 +162,16 @@ export const remove = <A>(
 ): Effect.Effect<boolean, RedisError, Redis.Redis> =>
   Effect.flatMap(
     Redis.Redis,
-    (redis) => Effect.map(redis.command("XDEL", group.deadLetterStream, letter.id), (removed) => removed === 1)
+    (redis) =>
+      Effect.map(
+        redis.script(upkeep.removeLetter, [group.deadLetterStream], [
+          letter.id,
+          group.stream,
+          group.group,
+          letter.originalId
+        ]),
+        (removed) => removed === 1
+      )
   )
 
 /**
@@ -181,7 +192,7 @@ export const purge = <A>(
     const from = (start: string, removed: number): Effect.Effect<number, RedisError> =>
       Effect.flatMap(
         redis.script(upkeep.purge, [group.deadLetterStream], [
-          deadEntry.fields.group,
+          group.stream,
           group.group,
           age,
           start,
@@ -201,14 +212,12 @@ const notUtf8 = Effect.fail(
   ParseResult.parseError(new ParseResult.Type(Schema.String.ast, undefined, "it is not UTF-8"))
 )
 
-const addedFields = Object.keys(deadEntry.fields).length
-
 /** The fields that were added come last, so an entry's own fields may have any name. */
 const parse = (id: string, bytes: ReadonlyArray<Buffer>): Option.Option<DeadLetter> => {
   const fields = bytes.map((field) => field.toString())
-  const own = fields.length - 2 * addedFields
+  const own = Math.max(fields.length - 2 * deadEntry.count, 0)
   const added = new Map<string, string>()
-  for (let i = Math.max(own, 0); i + 1 < fields.length; i += 2) {
+  for (let i = own; i + 1 < fields.length; i += 2) {
     added.set(fields[i]!, fields[i + 1]!)
   }
   const field = (name: keyof typeof deadEntry.fields) => added.get(deadEntry.fields[name])

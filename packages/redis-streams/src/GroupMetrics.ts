@@ -10,6 +10,7 @@ import type * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type { ConsumerGroup } from "./ConsumerGroup.js"
+import * as deadCount from "./internal/deadCount.js"
 import { firstFailure } from "./internal/firstFailure.js"
 import * as groupState from "./internal/groupState.js"
 import * as Redis from "./Redis.js"
@@ -18,42 +19,20 @@ import * as Metrics from "./RedisStreamsMetrics.js"
 
 /**
  * Asks the server once and sets the gauges `pending`, `lag`, `entriesRead`, `oldestPending`, `deadLetters` and `gaugesUpdated` of
- * `RedisStreamsMetrics`. It changes nothing on the server, and its cost does not grow with the stream or the pending list. Fails with
- * `NoGroup` where there is no such group.
+ * `RedisStreamsMetrics`. It changes nothing on the server. Its cost does not grow with the stream or the pending list, and grows with
+ * the dead-letter stream, whose entries are looked through a page at a time for the group's own. Fails with `NoGroup` where there is
+ * no such group.
  *
  * @category operations
  * @since 0.1.0
  */
 export const update = <A>(self: ConsumerGroup<A>): Effect.Effect<void, RedisError, Redis.Redis> =>
-  Effect.gen(function*() {
-    const redis = yield* Redis.Redis
-    const [{ entriesRead, lag, oldest, pending }, dead, time] = yield* Effect.all([
-      groupState.ask(redis, self),
-      redis.command("XLEN", self.deadLetterStream),
-      redis.command("TIME")
-    ], { concurrency: "unbounded" })
-    const labels = Metrics.groupLabels(self.stream, self.group)
-    if (labels === undefined) return
-    const set = (gauge: Metric.Metric.Gauge<number>, value: Option.Option<number>) => {
-      if (Option.isSome(value)) gauge.unsafeUpdate(value.value, labels)
-    }
-    set(Metrics.lag, lag)
-    set(Metrics.entriesRead, entriesRead)
-    Metrics.pending.unsafeUpdate(pending, labels)
-    Metrics.oldestPending.unsafeUpdate(
-      Option.match(oldest, {
-        onNone: () => 0,
-        onSome: ({ id }) => Math.max(0, secondsOf(time) - Number.parseInt(id) / 1000)
-      }),
-      labels
-    )
-    Metrics.deadLetters.unsafeUpdate(Number(dead), labels)
-    Metrics.gaugesUpdated.unsafeUpdate(Date.now() / 1000, labels)
-  })
+  Effect.flatMap(Redis.Redis, (redis) => updating(redis, self))
 
 /**
  * `update` now and then each time that `every` says, until that ends. A failure is logged, once until it goes well again:
- * the gauges keep what was last seen.
+ * the gauges keep what was last seen. Of the dead-letter stream it looks through what has come since the last time alone, as long as
+ * nothing was removed from it.
  *
  * @example
  * import * as Effect from "effect/Effect"
@@ -71,14 +50,42 @@ export const report = <A>(
   self: ConsumerGroup<A>,
   settings: { readonly every: Schedule.Schedule<unknown> }
 ): Effect.Effect<void, never, Redis.Redis> =>
-  Effect.suspend(() => {
+  Effect.flatMap(Redis.Redis, (redis) => {
     const reported = firstFailure((error: RedisError) =>
       Effect.logWarning(`The gauges of ${self.stream} and ${self.group} cannot be updated: ${error.message}`)
     )
-    return Effect.asVoid(Effect.repeat(reported(update(self)), settings.every))
+    return Effect.asVoid(Effect.repeat(reported(updating(redis, self)), settings.every))
   })
 
 // internal
+
+const updating = <A>(redis: Redis.Service, self: ConsumerGroup<A>): Effect.Effect<void, RedisError> => {
+  const dead = deadCount.counting(redis, self)
+  return Effect.gen(function*() {
+    const [{ entriesRead, lag, oldest, pending }, letters, time] = yield* Effect.all([
+      groupState.ask(redis, self),
+      dead,
+      redis.command("TIME")
+    ], { concurrency: "unbounded" })
+    const labels = Metrics.groupLabels(self.stream, self.group)
+    if (labels === undefined) return
+    const set = (gauge: Metric.Metric.Gauge<number>, value: Option.Option<number>) => {
+      if (Option.isSome(value)) gauge.unsafeUpdate(value.value, labels)
+    }
+    set(Metrics.lag, lag)
+    set(Metrics.entriesRead, entriesRead)
+    Metrics.pending.unsafeUpdate(pending, labels)
+    Metrics.oldestPending.unsafeUpdate(
+      Option.match(oldest, {
+        onNone: () => 0,
+        onSome: ({ id }) => Math.max(0, secondsOf(time) - Number.parseInt(id) / 1000)
+      }),
+      labels
+    )
+    Metrics.deadLetters.unsafeUpdate(letters, labels)
+    Metrics.gaugesUpdated.unsafeUpdate(Date.now() / 1000, labels)
+  })
+}
 
 /** The server's clock, which has made the entries' ids, in seconds. */
 const secondsOf = (time: unknown): number => {

@@ -183,12 +183,15 @@ export const oldestPending: Metric.Metric.Gauge<number> = gauge(
 )
 
 /**
- * Entries in the group's dead-letter stream, which groups of one stream may share. Labels: `stream`, `group`.
+ * The group's own entries in its dead-letter stream, which others may share. Labels: `stream`, `group`.
  *
  * @category metrics
  * @since 0.1.0
  */
-export const deadLetters: Metric.Metric.Gauge<number> = gauge("dead_letters", "Entries in the dead-letter stream")
+export const deadLetters: Metric.Metric.Gauge<number> = gauge(
+  "dead_letters",
+  "Entries of the group in its dead-letter stream"
+)
 
 /**
  * Entries of the stream that the group has read, as the server counts them. Labels: `stream`, `group`. It is not set as long

@@ -2,7 +2,9 @@ import { assert, expect, layer } from "@effect/vitest"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
 import * as Delivery from "@safesync/redis-streams/Delivery"
+import * as GroupMetrics from "@safesync/redis-streams/GroupMetrics"
 import * as Redis from "@safesync/redis-streams/Redis"
+import * as Metrics from "@safesync/redis-streams/RedisStreamsMetrics"
 import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamEntry from "@safesync/redis-streams/StreamEntry"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
@@ -11,6 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { counting } from "../src/internal/deadCount.js"
 import { deliveries, expectNothingLeft, freshGroup, type Order, order, RedisLive } from "./fixture.js"
 
 const lettersOf = (group: ConsumerGroup.ConsumerGroup<Order>) =>
@@ -21,6 +24,12 @@ const bury = (group: ConsumerGroup.ConsumerGroup<Order>, count: number) =>
   Effect.flatMap(
     deliveries(group, count),
     (all) => Effect.as(Effect.forEach(all, (delivery) => Delivery.deadLetter(delivery, "given up")), all)
+  )
+
+const deadLettersOf = (group: ConsumerGroup.ConsumerGroup<Order>) =>
+  Effect.map(
+    GroupMetrics.update(group),
+    () => Metrics.deadLetters.unsafeValue(Metrics.groupLabels(group.stream, group.group)!).value
   )
 
 layer(RedisLive, { excludeTestServices: true })("DeadLetter", (it) => {
@@ -159,5 +168,92 @@ layer(RedisLive, { excludeTestServices: true })("DeadLetter", (it) => {
       const [letter] = yield* lettersOf(other)
       assert.isTrue(yield* DeadLetter.remove(other, letter!))
       assert.isFalse(yield* DeadLetter.remove(other, letter!))
+    }))
+
+  it.scoped("groups of one name on two streams share a dead-letter stream, and each has its own letters only", () =>
+    Effect.gen(function*() {
+      const redis = yield* Redis.Redis
+      const payments = yield* freshGroup()
+      const { deadLetterStream } = payments.group
+      const refunded = yield* freshGroup()
+      const refunds = { ...refunded.group, deadLetterStream }
+      yield* payments.send(2)
+      const [payment] = yield* bury(payments.group, 2)
+      // The ids of both streams may be the same as well.
+      for (const { originalId } of yield* lettersOf(payments.group)) {
+        yield* redis.command("XADD", refunds.stream, originalId, "data", `{"number":9}`)
+      }
+      yield* bury(refunds, 2)
+
+      assert.deepStrictEqual((yield* lettersOf(payments.group)).map(({ stream }) => stream), [
+        payments.stream,
+        payments.stream
+      ])
+      const letters = yield* lettersOf(refunds)
+      assert.deepStrictEqual(letters.map(({ fields, stream }) => [stream, fields[1]]), [
+        [refunds.stream, `{"number":9}`],
+        [refunds.stream, `{"number":9}`]
+      ])
+
+      // With the letter of the one in hand, the other group can do nothing to it.
+      const [refund] = letters
+      expect(yield* DeadLetter.replay(payments.group, refund!, { dryRun: true })).toEqual(Option.none())
+      expect(yield* DeadLetter.replay(payments.group, refund!)).toEqual(Option.none())
+      assert.isFalse(yield* DeadLetter.remove(payments.group, refund!))
+      expect(yield* DeadLetter.replay({ ...refunds, group: "shipping" }, refund!)).toEqual(Option.none())
+      assert.isFalse(yield* DeadLetter.remove({ ...refunds, group: "shipping" }, refund!))
+      assert.strictEqual(yield* redis.command("XLEN", payments.stream), 2)
+      assert.strictEqual(yield* redis.command("XLEN", deadLetterStream), 4)
+      // Nor does a letter that was listed before reach another one that has its id in the dead-letter stream now.
+      expect(yield* DeadLetter.replay(refunds, { ...refund!, originalId: "1-1" })).toEqual(Option.none())
+      assert.isFalse(yield* DeadLetter.remove(refunds, { ...refund!, originalId: "1-1" }))
+
+      assert.strictEqual(yield* deadLettersOf(payments.group), 2)
+      assert.strictEqual(yield* DeadLetter.purge(payments.group, { olderThan: 0 }), 2)
+      assert.deepStrictEqual((yield* lettersOf(refunds)).map(({ id }) => id), letters.map(({ id }) => id))
+      assert.strictEqual(yield* deadLettersOf(payments.group), 0)
+      assert.strictEqual(yield* deadLettersOf(refunds), 2)
+      const again = Option.getOrThrow(yield* DeadLetter.replay(refunds, refund!))
+      const [replayed] = yield* deliveries(refunds, 1)
+      assert.deepStrictEqual([replayed!.id, replayed!.messageId, replayed!.stream], [
+        again,
+        payment!.id,
+        refunds.stream
+      ])
+      yield* Delivery.use(replayed!, () => Effect.void)
+      yield* expectNothingLeft(refunds)
+      yield* expectNothingLeft(payments.group)
+    }))
+
+  it.scoped("the gauge of dead letters counts the group's own, whatever has come and gone since it was last set", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      const other = { ...group, group: "shipping" }
+      yield* ConsumerGroup.create(other)
+      yield* send(1200)
+      yield* bury(group, 1100)
+      yield* bury(other, 3)
+      const letters = yield* lettersOf(group)
+      const redis = yield* Redis.Redis
+      const count = counting(redis, group)
+      const remove = (letters: ReadonlyArray<DeadLetter.DeadLetter>) =>
+        Effect.forEach(letters, (letter) => DeadLetter.remove(group, letter), { discard: true })
+      assert.deepStrictEqual([yield* count, yield* count], [1100, 1100])
+      yield* bury(other, 2)
+      assert.strictEqual(yield* count, 1100)
+      yield* bury(group, 3)
+      assert.strictEqual(yield* count, 1103)
+      // As many come as go.
+      yield* Effect.zipRight(remove(letters.slice(0, 2)), bury(other, 2))
+      assert.strictEqual(yield* count, 1101)
+      yield* Effect.zipRight(remove(letters.slice(2, 4)), bury(group, 2))
+      assert.strictEqual(yield* count, 1101)
+      yield* redis.command("XTRIM", group.deadLetterStream, "MAXLEN", "=", "2")
+      assert.strictEqual(yield* count, 2)
+      yield* redis.command("DEL", group.deadLetterStream)
+      assert.strictEqual(yield* count, 0)
+      yield* bury(other, 1)
+      yield* bury(group, 1)
+      assert.strictEqual(yield* count, 1)
     }))
 })

@@ -10,6 +10,9 @@ export const fields = {
   reason: "dead.reason"
 } as const
 
+/** How many fields are added. */
+export const count = Object.keys(fields).length
+
 export const deadLetterArgs = (
   holder: { readonly stream: string; readonly group: string; readonly consumer: string },
   entry: { readonly id: string; readonly fence: number; readonly attempts: number },

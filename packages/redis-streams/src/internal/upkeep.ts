@@ -1,34 +1,50 @@
 /** The atomic steps that keep streams and groups in order: dead letters, trimming, consumers that are gone. */
+import * as deadEntry from "./deadEntry.js"
 import { script } from "./scripts.js"
+
+/**
+ * `isLetter(fields, stream, group, id)`: whether a dead entry is that of this entry, stream and group, or with an empty id any of
+ * theirs; and how many of its fields are its own. Those that were added come last, so an entry's own may have any name.
+ */
+const isLetter = `
+local function isLetter(fields, stream, group, id)
+  local own = math.max(#fields - ${2 * deadEntry.count}, 0)
+  local added = {}
+  for i = own + 1, #fields - 1, 2 do added[fields[i]] = fields[i + 1] end
+  return added['${deadEntry.fields.stream}'] == stream and added['${deadEntry.fields.group}'] == group
+    and (id == '' or added['${deadEntry.fields.id}'] == id), own
+end`
 
 /**
  * Sends a dead entry again, without what was added when it died, for its group alone and under the id by which an inbox
  * knows it.
  *
- * KEYS dead-letter stream, stream; ARGV id in the dead-letter stream, number of fields that were added, then the names of
- * the headers for message id and group, and their values, and "dry" or "". Answers the new id, or if dry what would be
- * sent; nothing if the entry is gone.
+ * KEYS dead-letter stream, stream; ARGV id in the dead-letter stream, the names of the headers for message id and group, the
+ * entry's id, its stream, its group, and "dry" or "". Answers the new id, or if dry what would be sent; nothing if the entry is gone,
+ * or is not the group's.
  */
 export const replay = script(
   "replay",
-  `
+  `${isLetter}
 local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
 if not entry then return false end
+local is, own = isLetter(entry[2], ARGV[5], ARGV[6], ARGV[4])
+if not is then return false end
 local fields, known = {}, false
-for i = 1, #entry[2] - 2 * tonumber(ARGV[2]), 2 do
+for i = 1, own, 2 do
   local name, value = entry[2][i], entry[2][i + 1]
-  local isId = name == ARGV[3]
+  local isId = name == ARGV[2]
   if isId and value ~= '' then known = true end
-  if name ~= ARGV[5] and not (isId and value == '') then
+  if name ~= ARGV[3] and not (isId and value == '') then
     fields[#fields + 1] = name
     fields[#fields + 1] = value
   end
 end
 if not known then
-  fields[#fields + 1] = ARGV[3]
+  fields[#fields + 1] = ARGV[2]
   fields[#fields + 1] = ARGV[4]
 end
-fields[#fields + 1] = ARGV[5]
+fields[#fields + 1] = ARGV[3]
 fields[#fields + 1] = ARGV[6]
 if ARGV[7] == 'dry' then return fields end
 local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
@@ -36,28 +52,50 @@ redis.call('XDEL', KEYS[1], ARGV[1])
 return id`
 )
 
+/** KEYS dead-letter stream; ARGV id there, the entry's stream, group and id. Answers how many it has removed: one, or none. */
+export const removeLetter = script(
+  "removeLetter",
+  `${isLetter}
+local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
+if not entry or not isLetter(entry[2], ARGV[2], ARGV[3], ARGV[4]) then return 0 end
+return redis.call('XDEL', KEYS[1], ARGV[1])`
+)
+
 /**
  * Removes a page of old entries of one group from the dead-letter stream.
  *
- * KEYS dead-letter stream; ARGV group field, group, age in milliseconds, first id, count.
+ * KEYS dead-letter stream; ARGV stream, group, age in milliseconds, first id, count.
  * Answers [last id seen or "", number of removed entries].
  */
 export const purge = script(
   "purge",
-  `
+  `${isLetter}
 local now = redis.call('TIME')
 local newest = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[3]))
 local last, removed = '', 0
 for _, entry in ipairs(redis.call('XRANGE', KEYS[1], ARGV[4], newest, 'COUNT', ARGV[5])) do
   last = entry[1]
-  for i = #entry[2] - 1, 1, -2 do
-    if entry[2][i] == ARGV[1] then
-      if entry[2][i + 1] == ARGV[2] then removed = removed + redis.call('XDEL', KEYS[1], last) end
-      break
-    end
-  end
+  if isLetter(entry[2], ARGV[1], ARGV[2], '') then removed = removed + redis.call('XDEL', KEYS[1], last) end
 end
 return { last, removed }`
+)
+
+/**
+ * Counts a page of the dead-letter stream.
+ *
+ * KEYS dead-letter stream; ARGV stream, group, first id, count. Answers [last id seen or "", entries of the page, those of the group,
+ * 1 if the last one is the group's, entries of the whole stream].
+ */
+export const countLetters = script(
+  "countLetters",
+  `${isLetter}
+local page = redis.call('XRANGE', KEYS[1], ARGV[3], '+', 'COUNT', ARGV[4])
+local own, isLast = 0, 0
+for _, entry in ipairs(page) do
+  isLast = isLetter(entry[2], ARGV[1], ARGV[2], '') and 1 or 0
+  own = own + isLast
+end
+return { #page > 0 and page[#page][1] or '', #page, own, isLast, redis.call('XLEN', KEYS[1]) }`
 )
 
 /** `lowestNeeded(key)`: the lowest id that a group of the stream may still need; nothing if it has no group. */
