@@ -31,8 +31,8 @@ export const floors = {
         .map((name) => `internal/${name}`)
     ],
     [
-      ...["ConsumerGroup", "Delivery", "StreamEntry", "TraceContext"],
-      ...["arrival", "deadEntry", "firstFailure", "groupState", "handBack", "lease", "renewal", "running", "slot", "upkeep", "withoutValues"].map((name) => `internal/${name}`)
+      ...["ConsumerGroup", "Delivery", "StreamEntry", "StreamIdentity", "TraceContext"],
+      ...["arrival", "born", "deadEntry", "firstFailure", "groupState", "handBack", "lease", "renewal", "running", "slot", "upkeep", "withoutValues"].map((name) => `internal/${name}`)
     ],
     [
       ...["DeadLetter", "GroupMetrics", "Reclaim", "StreamConsumer", "StreamProducer"],

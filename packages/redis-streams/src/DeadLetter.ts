@@ -92,8 +92,8 @@ export const decode = <A>(
 
 /**
  * Sends the entry to its stream again and removes it from the dead-letter stream, in one atomic step. It gets a new id;
- * the header `message-id` keeps the old one, so that an inbox still knows it (`Delivery.messageId`), and the header
- * `for-group` keeps it from the other groups of the stream. The new id, or none if the entry is not there any more, or is not
+ * the header `message-id` keeps the old one, so that an inbox still knows it (`Delivery.messageId`), the header `message-born` what
+ * belongs to that id if the stream had an identity then (`Delivery.born`), and the header `for-group` keeps it from the other groups of the stream. The new id, or none if the entry is not there any more, or is not
  * the group's: the dead letter of another stream, or of a group of another name, is left as it is.
  *
  * Without a schema that takes it, it dies again: mend that first. In a cluster both streams must be of one slot (`CommandFailed`,
@@ -144,6 +144,7 @@ export const replay: {
         letter.originalId,
         group.stream,
         group.group,
+        StreamEntry.messageBornHeader,
         settings.dryRun === true ? "dry" : ""
       ]),
       (sent) => Option.fromNullable(sent)
@@ -215,7 +216,8 @@ const notUtf8 = Effect.fail(
 /** The fields that were added come last, so an entry's own fields may have any name. */
 const parse = (id: string, bytes: ReadonlyArray<Buffer>): Option.Option<DeadLetter> => {
   const fields = bytes.map((field) => field.toString())
-  const own = Math.max(fields.length - 2 * deadEntry.count, 0)
+  const count = deadEntry.count + (fields.at(-2) === deadEntry.born ? 1 : 0)
+  const own = Math.max(fields.length - 2 * count, 0)
   const added = new Map<string, string>()
   for (let i = own; i + 1 < fields.length; i += 2) {
     added.set(fields[i]!, fields[i + 1]!)

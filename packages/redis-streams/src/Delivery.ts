@@ -25,6 +25,7 @@ import * as Exit from "effect/Exit"
 import { dual, identity } from "effect/Function"
 import type * as Pipeable from "effect/Pipeable"
 import type * as Scope from "effect/Scope"
+import * as born from "./internal/born.js"
 import * as deadEntry from "./internal/deadEntry.js"
 import { handedBackTo } from "./internal/handBack.js"
 import { type Lease, parked } from "./internal/lease.js"
@@ -46,6 +47,12 @@ export interface Delivery<out A> extends Pipeable.Pipeable {
   readonly id: string
   /** The id by which an inbox knows the message: `id`, or for an entry that was sent again the id that it had before. */
   readonly messageId: string
+  /**
+   * What belongs to `messageId` where that is the id of an entry, and its stream had an identity before it was added
+   * (`StreamIdentity`): the ids of another stream of the same name are others by it. An inbox that several streams write to knows a
+   * message by both.
+   */
+  readonly born: string | undefined
   readonly stream: string
   readonly group: string
   readonly consumer: string
@@ -255,7 +262,12 @@ export const deadLetter: {
           [holder.stream, holder.deadLetterStream],
           deadEntry.deadLetterArgs(
             holder,
-            { id, fence: lease.fence, attempts: Math.max(lease.attempt, lease.count) },
+            {
+              id,
+              fence: lease.fence,
+              attempts: Math.max(lease.attempt, lease.count),
+              born: born.ofEntry(id, lease.streamBorn)
+            },
             reason
           )
         ),

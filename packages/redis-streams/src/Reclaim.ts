@@ -11,6 +11,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { ConsumerGroup } from "./ConsumerGroup.js"
 import type { Delivery } from "./Delivery.js"
+import * as born from "./internal/born.js"
 import * as Fetched from "./internal/fetched.js"
 import { regained } from "./internal/lostGroup.js"
 import * as options from "./internal/options.js"
@@ -156,6 +157,7 @@ const makePass = <A>(
     yield* Effect.addFinalizer(() => fetched.handBack)
     const { consumer, labels, minIdle } = fetched.holder
     const spared = settings.takeOwn === false ? consumer : ""
+    const keys = born.keysOf(group.stream)
     let cursor = start
     const ask = (limit: number): Effect.Effect<readonly [string, scripts.Page], RedisError> =>
       Effect.flatMap(redis.capabilities, (able) => {
@@ -163,12 +165,12 @@ const makePass = <A>(
         const scan = spared !== "" || !able.has("auto-claim")
         return Effect.map(
           scan
-            ? redis.take(scripts.takeStaleByScan, [group.stream], [
+            ? redis.take(scripts.takeStaleByScan, keys, [
               ...args,
               able.has("pending-idle") ? "IDLE" : "",
               spared
             ])
-            : redis.take(scripts.takeStale, [group.stream], args),
+            : redis.take(scripts.takeStale, keys, args),
           (reply) => {
             const page = reply as scripts.Page
             const last = page[0].toString()

@@ -53,8 +53,10 @@ export interface Service {
     keys: ReadonlyArray<string>,
     args: ReadonlyArray<string>
   ) => Effect.Effect<unknown, RedisError>
-  /** @internal Like `command`, strings of the reply as bytes. */
-  readonly read: (name: string, ...args: ReadonlyArray<string>) => Effect.Effect<unknown, RedisError>
+  /** @internal Like `command`, or of several like `commands`, strings of the reply as bytes. */
+  readonly read: (
+    ...read: Command | readonly [together: ReadonlyArray<Command>]
+  ) => Effect.Effect<unknown, RedisError>
   /** @internal A script whose reply holds entries, strings as bytes. */
   readonly take: Service["script"]
   /** @internal A named connection for reads of this key that block, closed with the scope and never reopened. */
@@ -248,7 +250,8 @@ const service = (
     return {
       command: (name, ...args) => shared.command(name, args),
       commands: (commands) => shared.commands(commands),
-      read: (name, ...args) => shared.command(name, args, true),
+      read: (...read) =>
+        isOne(read) ? shared.command(read[0], read.slice(1) as Array<string>, true) : shared.commands(read[0], true),
       script: runScript(shared, false),
       take: runScript(shared, true),
       reserve,
@@ -259,6 +262,8 @@ const service = (
       inFlight: new InFlight((name, args, callback) => shared.run(name, args, callback))
     }
   })
+
+const isOne = (read: Command | readonly [ReadonlyArray<Command>]): read is Command => typeof read[0] === "string"
 
 const runScript = (shared: connection.Connection, bytes: boolean): Service["script"] => (script, keys, args) => {
   const rest = [String(keys.length), ...keys, ...args]

@@ -38,6 +38,15 @@ export type Headers = Readonly<Record<string, string>> & { readonly data?: never
 export const messageIdHeader = "message-id"
 
 /**
+ * The header that an entry has beside `messageIdHeader` where that is the id of an earlier entry, whose stream had an identity:
+ * `Delivery.born`. `DeadLetter.replay` writes it.
+ *
+ * @category headers
+ * @since 0.1.0
+ */
+export const messageBornHeader = "message-born"
+
+/**
  * The header that names the only group for which an entry is meant. Consumers of other groups ack it unseen.
  *
  * @category headers

@@ -9,7 +9,8 @@ export * as ConsumerGroup from "./ConsumerGroup.js"
  * What a group could not decode or has given up: looking at it, sending it again, and throwing it away.
  *
  * A dead entry has its own fields as they were, and beside them where it came from, how often it was tried and why it
- * died. Groups of one stream share its dead-letter stream by default; each sees its own entries only.
+ * died. Groups of one stream share its dead-letter stream by default, and those of several streams may be told to
+ * (`ConsumerGroup.make`); each group sees, sends and throws away its own entries only: those of its stream and its name.
  *
  * @since 0.1.0
  */
@@ -102,6 +103,18 @@ export * as StreamConsumer from "./StreamConsumer.js"
  * @since 0.1.0
  */
 export * as StreamEntry from "./StreamEntry.js"
+
+/**
+ * What tells a stream from another one that has its name: on another server, in another database, or made anew under that name.
+ *
+ * The ids of entries are unique in their stream alone. Two streams of one name give out the same ids, and an inbox that both of them
+ * write to takes the message of the one for that of the other: it is acked and never handled. So a stream may be given an identity, in
+ * a key beside it (`{payments}:born`), and the ids of entries that are added from then on go together with it: `Delivery.born`. Entries
+ * that were there before, and all as long as there is no identity, are known by their id alone, as ever.
+ *
+ * @since 0.1.0
+ */
+export * as StreamIdentity from "./StreamIdentity.js"
 
 /**
  * Sending entries to a stream.

@@ -14,6 +14,8 @@ export interface Arrival {
   readonly isText: boolean
   /** By `performance.now()`, no later than when the server delivered it. */
   readonly freshAt: number
+  /** The identity of its stream, if that has one. */
+  readonly born: string | undefined
 }
 
 /** Why an entry is no message: for the dead-letter stream, and for logs, which must not tell its values. */
@@ -22,7 +24,13 @@ export interface Undecodable {
   readonly withoutValues: string
 }
 
-export const make = (id: string, count: number, fields: ReadonlyArray<Buffer>, freshAt: number): Arrival => {
+export const make = (
+  id: string,
+  count: number,
+  fields: ReadonlyArray<Buffer>,
+  freshAt: number,
+  born: string | undefined
+): Arrival => {
   let isText = true
   const texts = new Array<string>(fields.length)
   for (let i = 0; i < fields.length; i++) {
@@ -32,7 +40,7 @@ export const make = (id: string, count: number, fields: ReadonlyArray<Buffer>, f
     isText &&= !text.includes("\uFFFD") || isUtf8(field)
     texts[i] = text
   }
-  return { id, count, fields: texts, isText, freshAt }
+  return { id, count, fields: texts, isText, freshAt, born }
 }
 
 /** Whether it was replayed for another group. */

@@ -5,14 +5,16 @@ import type { Connection } from "./connection.js"
 
 export interface Blocking {
   /**
-   * Sends a read that blocks for up to `block` milliseconds. `arrive` is called with the reply, strings as bytes, as soon as it is here,
-   * also when the fiber was interrupted in the meantime: an interrupted read is woken up, and its reply waited for.
+   * Sends a read that blocks for up to `block` milliseconds, and behind it, in the same packet, GET of a key if there is one.
+   * `arrive` is called with both replies, strings as bytes, as soon as they are here, also when the fiber was interrupted in the
+   * meantime: an interrupted read is woken up, and its reply waited for.
    */
   readonly read: (
     name: string,
     args: ReadonlyArray<string>,
     block: number,
-    arrive: (reply: unknown) => void
+    arrive: (reply: unknown, value: unknown) => void,
+    key?: string | undefined
   ) => Effect.Effect<void, RedisError>
 }
 
@@ -26,18 +28,28 @@ export const blocking = (own: Connection, peer: Connection, name: string): Effec
     // Without an id it cannot be woken up, and is closed instead.
     Effect.catchTag("NoPermission", () => Effect.succeed(undefined)),
     Effect.map((id) => ({
-      read: (name, args, block, arrive) =>
+      read: (name, args, block, arrive, key) =>
         Effect.async<void, RedisError>((resume) => {
           let replied = false
           let onReply = () => {}
-          own.run(name, args, (error, reply) => {
+          let first: { readonly error: RedisError | undefined; readonly reply: unknown } | undefined
+          const over = (error: RedisError | undefined, reply: unknown, value: unknown) => {
             replied = true
             if (error === undefined) {
-              arrive(reply)
+              arrive(reply, value)
             }
             resume(error === undefined ? Effect.void : Effect.fail(error))
             onReply()
-          }, { blocking: block, bytes: true })
+          }
+          own.together(() => {
+            own.run(name, args, (error, reply) => {
+              first = { error, reply }
+              if (key === undefined) over(error, reply, null)
+            }, { blocking: block, bytes: true })
+            if (key !== undefined) {
+              own.run("GET", [key], (error, value) => over(first!.error ?? error, first!.reply, value), { bytes: true })
+            }
+          })
           return Effect.suspend(() =>
             replied ? Effect.void : Effect.async<void>((done) => {
               const stopWaking = id === undefined ? () => {} : wake(peer, String(id), () => own.destroy())

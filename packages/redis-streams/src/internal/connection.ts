@@ -116,7 +116,10 @@ export class Connection {
   }
 
   /** Sends all in one write, and answers when all are answered. Fails with the first failure. */
-  commands(commands: ReadonlyArray<readonly [string, ...Array<string>]>): Effect.Effect<Array<unknown>, RedisError> {
+  commands(
+    commands: ReadonlyArray<readonly [string, ...Array<string>]>,
+    bytes = false
+  ): Effect.Effect<Array<unknown>, RedisError> {
     return Effect.async((resume) => {
       const replies = new Array<unknown>(commands.length)
       let open = commands.length
@@ -124,22 +127,28 @@ export class Connection {
       if (open === 0) {
         return resume(Effect.succeed(replies))
       }
-      // Held back until all are written, they leave in one packet instead of one each.
-      const { socket } = this
-      socket?.cork()
-      commands.forEach(([name, ...args], at) =>
-        this.run(name, args, (error, reply) => {
-          replies[at] = reply
-          if (error && (failed === undefined || at < failed.at)) {
-            failed = { at, error }
-          }
-          if (--open === 0) {
-            resume(failed === undefined ? Effect.succeed(replies) : Effect.fail(failed.error))
-          }
-        })
+      this.together(() =>
+        commands.forEach(([name, ...args], at) =>
+          this.run(name, args, (error, reply) => {
+            replies[at] = reply
+            if (error && (failed === undefined || at < failed.at)) {
+              failed = { at, error }
+            }
+            if (--open === 0) {
+              resume(failed === undefined ? Effect.succeed(replies) : Effect.fail(failed.error))
+            }
+          }, { bytes })
+        )
       )
-      socket?.uncork()
     })
+  }
+
+  /** What is sent meanwhile is held back until all is written: it leaves in one packet instead of one each. */
+  together(send: () => void): void {
+    const { socket } = this
+    socket?.cork()
+    send()
+    socket?.uncork()
   }
 
   /** Gives the connection up at once; what is in flight fails. */

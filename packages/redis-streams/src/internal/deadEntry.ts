@@ -10,12 +10,18 @@ export const fields = {
   reason: "dead.reason"
 } as const
 
-/** How many fields are added. */
+/**
+ * It comes last, and only where the stream has an identity: so that a replay is known by what the entry was known by, whatever has
+ * become of the stream.
+ */
+export const born = "dead.born"
+
+/** How many fields are added, without that. */
 export const count = Object.keys(fields).length
 
 export const deadLetterArgs = (
   holder: { readonly stream: string; readonly group: string; readonly consumer: string },
-  entry: { readonly id: string; readonly fence: number; readonly attempts: number },
+  entry: { readonly id: string; readonly fence: number; readonly attempts: number; readonly born: string | undefined },
   reason: string
 ): Array<string> => [
   holder.group,
@@ -33,5 +39,6 @@ export const deadLetterArgs = (
   fields.attempts,
   String(entry.attempts),
   fields.reason,
-  reason
+  reason,
+  ...(entry.born === undefined ? [] : [born, entry.born])
 ]

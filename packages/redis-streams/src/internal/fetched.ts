@@ -14,6 +14,7 @@ import * as Metrics from "../RedisStreamsMetrics.js"
 import type { Decoded } from "../StreamEntry.js"
 import * as arrival from "./arrival.js"
 import type { Arrival, Undecodable } from "./arrival.js"
+import * as born from "./born.js"
 import * as deadEntry from "./deadEntry.js"
 import { handBack } from "./handBack.js"
 import { type Holder, Lease, parked } from "./lease.js"
@@ -50,7 +51,13 @@ export class Fetched<in out A> {
   }
 
   /** Answers whether it is one more. */
-  private arrive(bytes: Buffer, attempt: number, fields: ReadonlyArray<Buffer>, freshAt: number): boolean {
+  private arrive(
+    bytes: Buffer,
+    attempt: number,
+    fields: ReadonlyArray<Buffer>,
+    freshAt: number,
+    streamBorn: string | undefined
+  ): boolean {
     const id = bytes.toString("latin1")
     const held = this.holder.inFlight.get(id)
     if (held?.state === "fetched") {
@@ -60,25 +67,30 @@ export class Fetched<in out A> {
       held.countedAgain(attempt, freshAt)
       return false
     }
-    this.arrived.push(arrival.make(id, attempt, fields, freshAt))
+    this.arrived.push(arrival.make(id, attempt, fields, freshAt, streamBorn))
     return true
   }
 
-  /** The reply of XREADGROUP for one stream, strings as bytes. Answers whether there was something in it. */
-  arriveNew(reply: unknown, freshAt: number): boolean {
+  /**
+   * The reply of XREADGROUP for one stream, strings as bytes, and the one of the question for the stream's identity that went behind
+   * it. Answers whether there was something in it.
+   */
+  arriveNew(reply: unknown, bornReply: unknown, freshAt: number): boolean {
+    const streamBorn = born.parse(bornReply)
     const entries = (reply as ReadonlyArray<readonly [Buffer, ReadonlyArray<Entry>]> | null)?.[0]?.[1] ?? []
     this.claimedCount = 0
     for (const [id, fields, idle = 0, deliveries = 0] of entries) {
-      const isMore = this.arrive(id, Math.min(deliveries + 1, Number.MAX_SAFE_INTEGER), fields, freshAt)
+      const isMore = this.arrive(id, Math.min(deliveries + 1, Number.MAX_SAFE_INTEGER), fields, freshAt, streamBorn)
       if (isMore && idle > 0) this.claimedCount++
     }
     return entries.length > 0
   }
 
   /** What a script has taken. Entries that were deleted while they were pending are reported, and gone. */
-  arrivePage([, entries, deleted]: scripts.Page, freshAt: number): Effect.Effect<void> {
+  arrivePage([, entries, deleted, bornReply]: scripts.Page, freshAt: number): Effect.Effect<void> {
+    const streamBorn = born.parse(bornReply)
     for (const [id, attempt, fields] of entries) {
-      this.arrive(id, attempt, fields, freshAt)
+      this.arrive(id, attempt, fields, freshAt, streamBorn)
     }
     return deleted.length === 0 ? Effect.void : this.reportDeleted(deleted)
   }
@@ -154,7 +166,7 @@ export class Fetched<in out A> {
       // Another read has brought it as well, and it has been begun since this one has arrived.
       return held.countedAgain(raw.count, raw.freshAt)
     }
-    this.ready.push(new Lease(this.holder, raw.id, raw.count, decoded.value, decoded.headers, raw.freshAt))
+    this.ready.push(new Lease(this.holder, raw.id, raw.count, decoded.value, decoded.headers, raw.freshAt, raw.born))
   }
 
   /** An entry that is for others, undecodable, or whose schema is asynchronous. */
@@ -223,7 +235,12 @@ export class Fetched<in out A> {
   private bury(raw: Arrival, why: Undecodable): Effect.Effect<void, RedisError> {
     const { deadLetterStream, labels, redis, stream } = this.holder
     const { count, id } = raw
-    const args = deadEntry.deadLetterArgs(this.holder, { id, fence: count, attempts: count }, why.reason)
+    const args = deadEntry.deadLetterArgs(this.holder, {
+      id,
+      fence: count,
+      attempts: count,
+      born: born.ofEntry(id, raw.born)
+    }, why.reason)
     return Effect.flatMap(redis.script(scripts.deadLetter, [stream, deadLetterStream], args), (outcome) => {
       switch (outcome) {
         case "dead":

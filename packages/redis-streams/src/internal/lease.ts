@@ -25,7 +25,8 @@ import * as Pipeable from "effect/Pipeable"
 import type { Service } from "../Redis.js"
 import { LeaseLost, type RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
-import { type Headers, messageIdHeader } from "../StreamEntry.js"
+import { type Headers, messageBornHeader, messageIdHeader } from "../StreamEntry.js"
+import * as born from "./born.js"
 import type { Entries } from "./inFlight.js"
 import { renew } from "./renewal.js"
 import * as scripts from "./scripts.js"
@@ -72,7 +73,9 @@ export class Lease<out A> extends Pipeable.Class() {
     readonly value: A,
     readonly headers: Headers,
     /** When the hold was last known to be fresh, by `performance.now()`. */
-    private freshAt: number
+    private freshAt: number,
+    /** The identity of its stream, if that has one. */
+    readonly streamBorn: string | undefined
   ) {
     super()
     this.fence = count
@@ -88,6 +91,12 @@ export class Lease<out A> extends Pipeable.Class() {
   get messageId(): string {
     // An empty one would make all that have it the same message.
     return this.headers[messageIdHeader] || this.id
+  }
+
+  get born(): string | undefined {
+    return this.headers[messageIdHeader]
+      ? this.headers[messageBornHeader] || undefined
+      : born.ofEntry(this.id, this.streamBorn)
   }
 
   get stream(): string {

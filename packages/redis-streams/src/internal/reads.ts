@@ -4,6 +4,7 @@ import type { RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
 import * as TraceContext from "../TraceContext.js"
 import type { Blocking } from "./blocking.js"
+import * as born from "./born.js"
 import type { Capabilities } from "./capabilities.js"
 import type { Fetched } from "./fetched.js"
 import { claimOption } from "./handBack.js"
@@ -22,7 +23,7 @@ export const readOwn = <A>(
     const { consumer, group, inFlight, redis, stream } = fetched.holder
     const sent = performance.now()
     const args = [group, consumer, from, String(count), ...inFlight.keys()]
-    return fetched.finishing(Effect.flatMap(redis.take(scripts.takeOwn, [stream], args), (reply) => {
+    return fetched.finishing(Effect.flatMap(redis.take(scripts.takeOwn, born.keysOf(stream), args), (reply) => {
       const page = reply as scripts.Page
       const next = page[0].length === 0 ? undefined : scripts.after(page[0].toString())
       return Effect.as(fetched.arrivePage(page, sent), next)
@@ -42,9 +43,10 @@ export const readNew = <A>(
 ): Effect.Effect<void, RedisError> =>
   Effect.flatMap(fetched.holder.redis.capabilities, (able) => {
     const sent = performance.now()
-    const arrive = (reply: unknown) => fetched.arriveNew(reply, Math.max(sent, alive()))
+    const arrive = (reply: unknown, bornReply: unknown) => fetched.arriveNew(reply, bornReply, Math.max(sent, alive()))
     const args = readArgs(fetched, able, count, "BLOCK", String(block))
-    return measured(fetched, blocking.read("XREADGROUP", args, block, arrive), sent)
+    const key = born.keyOf(fetched.holder.stream)
+    return measured(fetched, blocking.read("XREADGROUP", args, block, arrive, key), sent)
   })
 
 /**
@@ -54,8 +56,17 @@ export const readNew = <A>(
 export const readNewNow = <A>(fetched: Fetched<A>, count: number): Effect.Effect<boolean, RedisError> =>
   Effect.flatMap(fetched.holder.redis.capabilities, (able) => {
     const sent = performance.now()
-    const read = fetched.holder.redis.read("XREADGROUP", ...readArgs(fetched, able, count))
-    return measured(fetched, fetched.finishing(Effect.map(read, (reply) => fetched.arriveNew(reply, sent))), sent)
+    const { redis, stream } = fetched.holder
+    const key = born.keyOf(stream)
+    const read = redis.read([
+      ["XREADGROUP", ...readArgs(fetched, able, count)],
+      ...(key === undefined ? [] : [["GET", key] as const])
+    ])
+    const arriving = Effect.map(read, (replies) => {
+      const [reply, bornReply] = replies as ReadonlyArray<unknown>
+      return fetched.arriveNew(reply, bornReply, sent)
+    })
+    return measured(fetched, fetched.finishing(arriving), sent)
   })
 
 // internal

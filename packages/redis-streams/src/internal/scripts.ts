@@ -17,11 +17,15 @@ export interface Script {
 /** Entries that one call of a script handles, so that none keeps the server busy for long. */
 export const pageSize = 500
 
-/** What `takeOwn` and `takeStale` answer: where to go on, what was taken, and which entries are deleted. */
+/**
+ * What `takeOwn` and `takeStale` answer: where to go on, what was taken, which entries are deleted, and the stream's identity,
+ * empty if it has none.
+ */
 export type Page = readonly [
   next: Buffer,
   entries: ReadonlyArray<readonly [id: Buffer, attempt: number, fields: ReadonlyArray<Buffer>]>,
-  deleted: ReadonlyArray<Buffer>
+  deleted: ReadonlyArray<Buffer>,
+  born: Buffer
 ]
 
 export const script = (name: string, lua: string): Script => ({
@@ -40,15 +44,19 @@ local function capped(count)
   return count < 0 and most or math.min(count, most)
 end`
 
+/** Asked for first: where it may not be read, nothing is taken. */
+const born = `
+local born = KEYS[2] and redis.call('GET', KEYS[2]) or ''`
+
 /**
  * The next page of what is pending for one consumer, delivered to it again.
  *
- * KEYS stream; ARGV group, consumer, first id, count, ids that are in flight in the caller's process and stay untouched.
- * Answers [last id seen or "" at the end, [[id, delivery count, fields]…], [ids whose entry is deleted]].
+ * KEYS stream, key of its identity if it can have one; ARGV group, consumer, first id, count, ids that are in flight in the caller's process and stay untouched.
+ * Answers [last id seen or "" at the end, [[id, delivery count, fields]…], [ids whose entry is deleted], identity or ""].
  */
 export const takeOwn = script(
   "takeOwn",
-  `${capped}
+  `${capped}${born}
 local key, group, consumer, count = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[4])
 local inFlight = {}
 for i = 5, #ARGV do inFlight[ARGV[i]] = true end
@@ -66,25 +74,25 @@ for _, p in ipairs(redis.call('XPENDING', key, group, ARGV[3], '+', count + #ARG
     end
   end
 end
-return { last, entries, deleted }`
+return { last, entries, deleted, born }`
 )
 
 /**
  * The next page of what has been idle for long enough, whoever held it.
  *
- * KEYS stream; ARGV group, consumer, min idle, cursor, count.
- * Answers [next cursor, [[id, delivery count, fields]…], [ids whose entry is deleted]].
+ * KEYS as for `takeOwn`; ARGV group, consumer, min idle, cursor, count.
+ * Answers [next cursor, [[id, delivery count, fields]…], [ids whose entry is deleted], identity or ""].
  */
 export const takeStale = script(
   "takeStale",
-  `${capped}
+  `${capped}${born}
 local key, group = KEYS[1], ARGV[1]
 local reply = redis.call('XAUTOCLAIM', key, group, ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5])
 local entries = {}
 for _, e in ipairs(reply[2]) do
   entries[#entries + 1] = { e[1], capped(redis.call('XPENDING', key, group, e[1], e[1], 1)[1][4]), e[2] }
 end
-return { reply[1], entries, reply[3] or {} }`
+return { reply[1], entries, reply[3] or {}, born }`
 )
 
 /**
@@ -92,12 +100,12 @@ return { reply[1], entries, reply[3] or {} }`
  * pending list. With "IDLE" the server skips the younger entries itself, otherwise the window is ten times as wide as
  * what is taken, as in XAUTOCLAIM. Also the way to leave one consumer's entries alone, which XAUTOCLAIM cannot.
  *
- * KEYS stream; ARGV group, consumer, min idle, first id, count, "IDLE" or "", whose entries stay untouched or "".
+ * KEYS as for `takeOwn`; ARGV group, consumer, min idle, first id, count, "IDLE" or "", whose entries stay untouched or "".
  * Answers as `takeStale`, with the last id seen in place of the cursor; 0-0 at the end.
  */
 export const takeStaleByScan = script(
   "takeStaleByScan",
-  `${capped}
+  `${capped}${born}
 local key, group, minIdle, count = KEYS[1], ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
 local window, pending = count, nil
 if ARGV[6] == 'IDLE' then
@@ -124,7 +132,7 @@ for _, p in ipairs(pending) do
     end
   end
 end
-return { cursor, entries, deleted }`
+return { cursor, entries, deleted, born }`
 )
 
 /** What `hold` answers: ids that somebody else holds, that are not pending any more, and whose entry is deleted. */

@@ -6,6 +6,12 @@
  * what touches both (CROSSSLOT), anywhere else any name will do.
  */
 export const beside = (stream: string, name: string): string =>
+  hasTag(stream) ? `${stream}:${name}` : `{${stream}}:${name}`
+
+/** Whether there is such a name. */
+export const hasPlaceBeside = (stream: string): boolean => hasTag(stream) || !stream.includes("}")
+
+// internal
+
+const hasTag = (stream: string): boolean =>
   /^[^{]*\{[^}]/.test(stream) && stream.indexOf("}", stream.indexOf("{")) > 0
-    ? `${stream}:${name}`
-    : `{${stream}}:${name}`

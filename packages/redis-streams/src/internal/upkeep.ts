@@ -8,7 +8,8 @@ import { script } from "./scripts.js"
  */
 const isLetter = `
 local function isLetter(fields, stream, group, id)
-  local own = math.max(#fields - ${2 * deadEntry.count}, 0)
+  local count = fields[#fields - 1] == '${deadEntry.born}' and ${2 * deadEntry.count + 2} or ${2 * deadEntry.count}
+  local own = math.max(#fields - count, 0)
   local added = {}
   for i = own + 1, #fields - 1, 2 do added[fields[i]] = fields[i + 1] end
   return added['${deadEntry.fields.stream}'] == stream and added['${deadEntry.fields.group}'] == group
@@ -17,10 +18,10 @@ end`
 
 /**
  * Sends a dead entry again, without what was added when it died, for its group alone and under the id by which an inbox
- * knows it.
+ * knows it: with that id goes what the stream was born with, if it was. Of an entry that has a message id of its own nothing else is.
  *
  * KEYS dead-letter stream, stream; ARGV id in the dead-letter stream, the names of the headers for message id and group, the
- * entry's id, its stream, its group, and "dry" or "". Answers the new id, or if dry what would be sent; nothing if the entry is gone,
+ * entry's id, its stream, its group, the name of the header for what goes with an id, and "dry" or "". Answers the new id, or if dry what would be sent; nothing if the entry is gone,
  * or is not the group's.
  */
 export const replay = script(
@@ -32,10 +33,11 @@ local is, own = isLetter(entry[2], ARGV[5], ARGV[6], ARGV[4])
 if not is then return false end
 local fields, known = {}, false
 for i = 1, own, 2 do
+  if entry[2][i] == ARGV[2] and entry[2][i + 1] ~= '' then known = true end
+end
+for i = 1, own, 2 do
   local name, value = entry[2][i], entry[2][i + 1]
-  local isId = name == ARGV[2]
-  if isId and value ~= '' then known = true end
-  if name ~= ARGV[3] and not (isId and value == '') then
+  if name ~= ARGV[3] and not (name == ARGV[2] and value == '') and (known or name ~= ARGV[7]) then
     fields[#fields + 1] = name
     fields[#fields + 1] = value
   end
@@ -43,10 +45,14 @@ end
 if not known then
   fields[#fields + 1] = ARGV[2]
   fields[#fields + 1] = ARGV[4]
+  if entry[2][#entry[2] - 1] == '${deadEntry.born}' then
+    fields[#fields + 1] = ARGV[7]
+    fields[#fields + 1] = entry[2][#entry[2]]
+  end
 end
 fields[#fields + 1] = ARGV[3]
 fields[#fields + 1] = ARGV[6]
-if ARGV[7] == 'dry' then return fields end
+if ARGV[8] == 'dry' then return fields end
 local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
 redis.call('XDEL', KEYS[1], ARGV[1])
 return id`
@@ -98,8 +104,7 @@ end
 return { #page > 0 and page[#page][1] or '', #page, own, isLast, redis.call('XLEN', KEYS[1]) }`
 )
 
-/** `lowestNeeded(key)`: the lowest id that a group of the stream may still need; nothing if it has no group. */
-const lowestNeeded = `
+const below = `
 local function below(a, b)
   local am, as = string.match(a, '(%d+)-(%d+)')
   local bm, bs = string.match(b, '(%d+)-(%d+)')
@@ -109,7 +114,30 @@ local function below(a, b)
   end
   if #as ~= #bs then return #as < #bs end
   return as < bs
+end`
+
+/**
+ * Gives the stream an identity: the id that it has given out last, and a nonce. One that it has stays, unless the stream stands below
+ * it: then it was made anew.
+ *
+ * KEYS stream, key; ARGV nonce. Answers 1, or 0 if it has one.
+ */
+export const giveIdentity = script(
+  "giveIdentity",
+  `${below}
+local last
+local info = redis.call('XINFO', 'STREAM', KEYS[1])
+for i = 1, #info, 2 do
+  if info[i] == 'last-generated-id' then last = info[i + 1] end
 end
+local born = redis.call('GET', KEYS[2])
+if born and not below(last, born) then return 0 end
+redis.call('SET', KEYS[2], last .. ':' .. ARGV[1])
+return 1`
+)
+
+/** `lowestNeeded(key)`: the lowest id that a group of the stream may still need; nothing if it has no group. */
+const lowestNeeded = `${below}
 local function lowestNeeded(key)
   local bound
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do
