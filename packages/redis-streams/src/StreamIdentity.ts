@@ -48,7 +48,10 @@ export const create = (
     const redis = yield* Redis.Redis
     const key = born.keyOf(self.stream)
     if (key === undefined) {
-      return yield* options.invalid("stream", "must have a hash tag if its name holds a }, or it has no place for an identity")
+      return yield* options.invalid(
+        "stream",
+        "must have a hash tag if its name holds a }, or it has no place for an identity"
+      )
     }
     return (yield* redis.script(upkeep.giveIdentity, [self.stream, key], [randomBytes(12).toString("base64url")])) === 1
   })

@@ -10,8 +10,7 @@
 import { beside, hasPlaceBeside } from "./slot.js"
 
 /** Where a stream's identity is kept; nothing where there is no place for it in the stream's slot. */
-export const keyOf = (stream: string): string | undefined =>
-  hasPlaceBeside(stream) ? beside(stream, "born") : undefined
+export const keyOf = (stream: string): string | undefined => hasPlaceBeside(stream) ? beside(stream, "born") : undefined
 
 /** For scripts that take it after the stream. */
 export const keysOf = (stream: string): ReadonlyArray<string> => {

@@ -13,5 +13,4 @@ export const hasPlaceBeside = (stream: string): boolean => hasTag(stream) || !st
 
 // internal
 
-const hasTag = (stream: string): boolean =>
-  /^[^{]*\{[^}]/.test(stream) && stream.indexOf("}", stream.indexOf("{")) > 0
+const hasTag = (stream: string): boolean => /^[^{]*\{[^}]/.test(stream) && stream.indexOf("}", stream.indexOf("{")) > 0

@@ -78,24 +78,26 @@ const transaction = <A, B, E, R>(
 ) => {
   const { inbox } = options
   const inTransaction = transacted.make(options)
-  const idOf = (delivery: Delivery.Delivery<A>) =>
-    inbox === "message-id" || inbox === "off" ? delivery.messageId : inbox(delivery.value, delivery)
   return (deliveries: ReadonlyArray<Delivery.Delivery<A>>, committed: () => void) =>
     inTransaction(() => {
       if (inbox === "off") return Arr.isNonEmptyReadonlyArray(deliveries) ? handler(deliveries) : Effect.void
-      // A source may be of several streams: entry ids are unique in one of them.
-      const byGroup = Object.entries(Arr.groupBy(deliveries, transacted.inboxGroup))
+      // A source may be of several streams, and of several identities.
+      const byGroup = new Map<string, Map<string, Delivery.Delivery<A>>>()
+      for (const delivery of deliveries) {
+        const { group, id } = transacted.identity(inbox, delivery)
+        let byId = byGroup.get(group)
+        if (byId === undefined) byGroup.set(group, byId = new Map())
+        if (!byId.has(id)) byId.set(id, delivery)
+      }
       return Effect.flatMap(
-        Effect.forEach(byGroup, ([group, members]) => {
-          const byId = new Map<string, Delivery.Delivery<A>>()
-          for (const delivery of members) {
-            const id = idOf(delivery)
-            if (!byId.has(id)) byId.set(id, delivery)
-          }
-          return Effect.map(Inbox.onceMany(byId.keys(), group), (ids) => new Set(ids.map((id) => byId.get(id)!)))
-        }),
+        // In one order everywhere, as the ids of each: batches that overlap do not wait crosswise.
+        Effect.forEach([...byGroup].sort(([a], [b]) => a < b ? -1 : 1), ([group, byId]) =>
+          Effect.map(Inbox.onceMany(byId.keys(), group), (ids) =>
+            new Set(ids.map((id) => byId.get(id)!)))),
         (fresh) => {
-          const unseen = deliveries.filter((delivery) => fresh.some((_) => _.has(delivery)))
+          const unseen = deliveries.filter((delivery) =>
+            fresh.some((_) => _.has(delivery))
+          )
           return Arr.isNonEmptyReadonlyArray(unseen) ? handler(unseen) : Effect.void
         }
       )

@@ -35,15 +35,11 @@ export const make = <A, B, E, R>(
 
   const once = (turn: Turn<A>, value: A) => {
     const { delivery } = turn
-    const body = () =>
-      inbox === "off"
-        ? handler(value, delivery)
-        : Effect.suspend(() => handler(value, delivery)).pipe(
-          Inbox.once(
-            inbox === "message-id" ? delivery.messageId : inbox(value, delivery),
-            transacted.inboxGroup(delivery)
-          )
-        )
+    const body = () => {
+      if (inbox === "off") return handler(value, delivery)
+      const { group, id } = transacted.identity(inbox, delivery)
+      return Inbox.once(id, group)(Effect.suspend(() => handler(value, delivery)))
+    }
     return inTransaction(body, () => {
       state.committed(delivery)
       intake.slots.leave(turn)

@@ -8,6 +8,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type { MysqlError, TransactionAborted } from "@safesync/mysql/MysqlError"
 import * as Occ from "@safesync/mysql/Occ"
 import * as Transaction from "@safesync/mysql/Transaction"
+import type { Delivery } from "@safesync/redis-streams/Delivery"
 import type * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
@@ -61,8 +62,21 @@ export const make = ({ lease, transaction }: Options) => {
 }
 
 /**
- * By what an inbox knows a message: entry ids are unique in their stream alone, and groups of two streams may share a name. The
+ * By what an inbox knows a message. Entry ids are unique in their stream alone, and groups of two streams may share a name. The
  * first slash ends the stream's, so none may be in it: `a/b` of `c` and `a` of `b/c` are two groups.
+ *
+ * Two streams may share a name as well, on two servers. An id that is an entry's goes with its stream's identity, where that had one
+ * before the entry was added: behind a `%@`, which is in no stream's name as it is written here. An id that the sender or the caller
+ * has chosen is the message's own wherever it is sent.
  */
-export const inboxGroup = ({ group, stream }: { readonly stream: string; readonly group: string }): string =>
-  `${/[%/]/.test(stream) ? stream.replaceAll("%", "%25").replaceAll("/", "%2F") : stream}/${group}`
+export const identity = <A>(
+  inbox: "message-id" | ((value: A, delivery: Delivery<A>) => string),
+  delivery: Delivery<A>
+): { readonly id: string; readonly group: string } => {
+  const { born, group, messageId, stream, value } = delivery
+  return inbox !== "message-id"
+    ? { id: inbox(value, delivery), group: `${escaped(stream)}/${group}` }
+    : { id: messageId, group: `${escaped(stream)}${born === undefined ? "" : `%@${escaped(born)}`}/${group}` }
+}
+
+const escaped = (name: string): string => /[%/]/.test(name) ? name.replaceAll("%", "%25").replaceAll("/", "%2F") : name
