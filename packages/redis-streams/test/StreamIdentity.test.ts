@@ -184,6 +184,6 @@ layer(RedisServer.layerOwn({ args: ["--cluster-enabled", "yes"] }), { excludeTes
           assert.strictEqual(delivery!.born !== undefined, created._tag === "Right")
           yield* Delivery.use(delivery!, () => Effect.void)
         }
-      }).pipe(Effect.provide(RedisFromServer)))
+      }).pipe(Effect.scoped, Effect.provide(RedisFromServer)))
   }
 )
