@@ -13,6 +13,7 @@ import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as Worker from "@safesync/worker/Worker"
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -203,6 +204,37 @@ layer(Servers, { excludeTestServices: true })("the identity of a message", (it) 
         expect([yield* balance(1), yield* pending]).toEqual([1111, 0])
       })))
   }
+
+  it.effect("L23: a message under the id of one that is being handled, in a stream that was made anew, is handled too", () =>
+    bench(Effect.gen(function*() {
+      const fresh = yield* payments()
+      const group: Group = { ...fresh.group, whenLost: { recreateFrom: "0" } }
+      const redis = yield* Redis.Redis
+      yield* identify(group)
+      const begun = yield* Deferred.make<void>()
+      const end = yield* Deferred.make<void>()
+      const handler = (payment: typeof Payment.Type) =>
+        payment.pence === 1
+          // It cannot be interrupted, as one that waits for the answer to its COMMIT.
+          ? Effect.uninterruptible(
+            Effect.zipRight(Deferred.succeed(begun, undefined), Effect.zipRight(Deferred.await(end), credit(payment)))
+          )
+          : credit(payment)
+      const worker = yield* Effect.fork(
+        Worker.run(StreamConsumer.stream(group, { consumer: "a", block: "50 millis" }), handler, plain)
+      )
+      yield* add(group, "1-1", 1)
+      yield* Deferred.await(begun)
+      // As FLUSHALL does, and whoever is quicker makes the group again.
+      yield* redis.command("DEL", group.stream, `{${group.stream}}:born`)
+      yield* add(group, "1-1", 10)
+      yield* until(balance(1), (n) => n === 10)
+      yield* Deferred.succeed(end, undefined)
+      yield* add(group, "1-2", 100)
+      yield* until(balance(1), (n) => n >= 110)
+      yield* until(fresh.pending, (n) => n === 0)
+      yield* Fiber.interrupt(worker)
+    })))
 
   it.effect("an id of the caller's function is the message's own on every server", () =>
     bench(Effect.gen(function*() {

@@ -1,9 +1,10 @@
-/** The acks of one turn of the event loop share one XACK. Each waits for the server's answer. */
-import type { RedisError } from "../RedisError.js"
+/** The acks of one turn of the event loop share one command. Each waits for the server's answer. */
+import { CommandFailed, type RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
 import type { Connection } from "./connection.js"
+import * as scripts from "./scripts.js"
 
-/** Of one group. */
+/** Of one consumer. */
 export class Acks {
   private args: Array<string> = []
   private waiting: Array<Acked> = []
@@ -11,30 +12,52 @@ export class Acks {
   constructor(
     private readonly run: Connection["run"],
     private readonly stream: string,
-    private readonly group: string
+    private readonly group: string,
+    private readonly consumer: string
   ) {}
 
-  ack(ids: ReadonlyArray<string>, acked: Acked): void {
+  ack(entries: ReadonlyArray<Entry>, acked: Acked): void {
     if (this.waiting.length === 0) {
-      this.args = [this.stream, this.group]
+      this.args = ["1", this.stream, "XACK", this.group, this.consumer]
       setImmediate(() => this.flush())
     }
-    for (const id of ids) this.args.push(id)
+    for (const { fence, id, isReused } of entries) {
+      if (!isReused) this.args.push(id, String(fence))
+    }
     this.waiting.push(acked)
   }
 
   private flush(): void {
-    const { waiting } = this
+    const { args, waiting } = this
     this.waiting = []
-    this.run("XACK", this.args, (error, reply) => {
+    const over = (error: RedisError | undefined, reply: unknown) => {
+      const [count, reused] = error === undefined ? reply as [number, ReadonlyArray<string>] : [0, none]
       // What somebody else had acked before is not in the server's count.
-      if (typeof reply === "number") {
-        Metrics.messagesAcked.unsafeUpdate(reply, Metrics.labels(this.stream))
+      Metrics.messagesAcked.unsafeUpdate(count, Metrics.labels(this.stream))
+      for (const acked of waiting) acked(error, reused)
+    }
+    this.run("EVALSHA", [scripts.ack.sha, ...args], (error, reply) => {
+      if (error instanceof CommandFailed && error.code === "NOSCRIPT") {
+        // Nothing was run.
+        this.run("EVAL", [scripts.ack.lua, ...args], over)
+      } else {
+        over(error, reply)
       }
-      for (const acked of waiting) acked(error)
     })
   }
 }
 
-/** Called once, with what has failed, if something has. */
-export type Acked = (error: RedisError | undefined) => void
+/** An entry as it was given to the consumer. */
+export interface Entry {
+  readonly id: string
+  readonly fence: number
+  /** Whether its id is known to be another entry's by now: that is not acked. */
+  readonly isReused?: boolean
+}
+
+/** Called once, with what has failed, if something has, and with the ids that are another entry's by now. */
+export type Acked = (error: RedisError | undefined, reused: ReadonlyArray<string>) => void
+
+// internal
+
+const none: ReadonlyArray<string> = []

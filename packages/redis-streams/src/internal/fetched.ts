@@ -60,15 +60,23 @@ export class Fetched<in out A> {
   ): boolean {
     const id = bytes.toString("latin1")
     const held = this.holder.inFlight.get(id)
+    const arrived = arrival.make(id, attempt, fields, freshAt, streamBorn)
     if (held?.state === "fetched") {
       // Nobody has begun it for so long that it was stale: it may have been dropped.
       held.leave("lost")
-    } else if (held !== undefined) {
-      held.countedAgain(attempt, freshAt)
+    } else if (held !== undefined && this.isAgain(held, arrived)) {
       return false
     }
-    this.arrived.push(arrival.make(id, attempt, fields, freshAt, streamBorn))
+    this.arrived.push(arrived)
     return true
+  }
+
+  /** Whether it is what is being handled here; if it is not, that entry is there no more, and its id is this one's. */
+  private isAgain(held: Lease<unknown>, arrived: Arrival): boolean {
+    const is = held.is(arrived)
+    if (is) held.countedAgain(arrived.count, arrived.freshAt)
+    else held.reused()
+    return is
   }
 
   /**
@@ -162,11 +170,12 @@ export class Fetched<in out A> {
 
   private makeReady(raw: Arrival, decoded: Decoded<A>): void {
     const held = this.holder.inFlight.get(raw.id)
-    if (held !== undefined && held.state !== "fetched") {
+    if (held !== undefined && held.state !== "fetched" && this.isAgain(held, raw)) {
       // Another read has brought it as well, and it has been begun since this one has arrived.
-      return held.countedAgain(raw.count, raw.freshAt)
+      return
     }
-    this.ready.push(new Lease(this.holder, raw.id, raw.count, decoded.value, decoded.headers, raw.freshAt, raw.born))
+    const { count, fields, freshAt, id } = raw
+    this.ready.push(new Lease(this.holder, id, count, decoded.value, decoded.headers, freshAt, raw.born, fields))
   }
 
   /** An entry that is for others, undecodable, or whose schema is asynchronous. */
@@ -177,7 +186,7 @@ export class Fetched<in out A> {
     }
     if (arrival.isForOthers(raw, group)) {
       return Effect.async((resume) =>
-        inFlight.acks.ack([raw.id], (error) => {
+        inFlight.acks.ack([{ id: raw.id, fence: raw.count }], (error) => {
           if (error === undefined) settled()
           resume(error === undefined ? Effect.void : Effect.fail(error))
         })

@@ -29,10 +29,10 @@ export class InFlight {
   constructor(private readonly run: Connection["run"]) {}
 
   of(stream: string, group: string, consumer: string): Entries {
-    const key = `${stream}\0${group}\0${consumer}`
+    const key = JSON.stringify([stream, group, consumer])
     let entries = this.held.get(key)
     if (entries === undefined) {
-      entries = new Entries(new Acks(this.run, stream, group))
+      entries = new Entries(new Acks(this.run, stream, group, consumer))
       this.held.set(key, entries)
     }
     return entries

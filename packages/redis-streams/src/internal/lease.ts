@@ -25,7 +25,8 @@ import * as Pipeable from "effect/Pipeable"
 import type { Service } from "../Redis.js"
 import { LeaseLost, type RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
-import { type Headers, messageBornHeader, messageIdHeader } from "../StreamEntry.js"
+import { type Fields, type Headers, messageBornHeader, messageIdHeader } from "../StreamEntry.js"
+import type { Arrival } from "./arrival.js"
 import * as born from "./born.js"
 import type { Entries } from "./inFlight.js"
 import { renew } from "./renewal.js"
@@ -62,6 +63,8 @@ export class Lease<out A> extends Pipeable.Class() {
   fence: number
   /** Grows when the worker tries again without another delivery. */
   readonly attempt: number
+  /** Whether the id is another entry's by now. */
+  isReused = false
   /** Where the handler runs, to interrupt it when the lease is lost. */
   private fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
 
@@ -75,7 +78,9 @@ export class Lease<out A> extends Pipeable.Class() {
     /** When the hold was last known to be fresh, by `performance.now()`. */
     private freshAt: number,
     /** The identity of its stream, if that has one. */
-    readonly streamBorn: string | undefined
+    readonly streamBorn: string | undefined,
+    /** As they came; none when it is over. */
+    private fields: Fields | undefined
   ) {
     super()
     this.fence = count
@@ -109,6 +114,12 @@ export class Lease<out A> extends Pipeable.Class() {
 
   get consumer(): string {
     return this.holder.consumer
+  }
+
+  /** Whether what has come under this id is this entry. One whose stream was made anew may be another. */
+  is({ fields, isText }: Arrival): boolean {
+    const mine = this.fields
+    return isText && mine?.length === fields.length && mine.every((field, i) => field === fields[i])
   }
 
   /** The server has counted a delivery of what is held here already, unless that was before it was given to this one. */
@@ -148,11 +159,12 @@ export class Lease<out A> extends Pipeable.Class() {
   private ask(command: string, restore: Restore): Effect.Effect<void, RedisError> {
     const before = this.state
     this.state = "asked"
-    return Effect.onExit(
+    const asked = Effect.onExit(
       restore(this.hold(command, this.holder.consumer, "0", this.count)),
       (exit) =>
         Effect.sync(() => {
           if (exit._tag === "Success") {
+            if (this.isReused) return
             this.state = "running"
             this.holder.inFlight.set(this.id, this)
           } else if (this.state === "asked") {
@@ -165,6 +177,7 @@ export class Lease<out A> extends Pipeable.Class() {
           }
         })
     )
+    return Effect.flatMap(asked, () => this.isReused ? Effect.fail(this.lost(command)) : Effect.void)
   }
 
   /** The fiber that is interrupted if the lease is lost. */
@@ -178,6 +191,19 @@ export class Lease<out A> extends Pipeable.Class() {
     this.leave("lost")
     Metrics.leasesLost.unsafeUpdate(1, this.holder.labels)
     fiber?.unsafeInterruptAsFork(FiberId.none)
+  }
+
+  /** Another entry has come under its id, to this process or to somebody else. */
+  reused(): void {
+    this.isReused = true
+    this.revoke()
+  }
+
+  /** The same, when its ack was refused. */
+  loseReused(): LeaseLost {
+    if (this.state !== "lost") Metrics.leasesLost.unsafeUpdate(1, this.holder.labels)
+    this.leave("lost")
+    return this.lost("Delivery.use")
   }
 
   /** A settlement that failed. In flight, this process would never be given the entry again. A handler that runs goes on. */
@@ -245,6 +271,7 @@ export class Lease<out A> extends Pipeable.Class() {
   leave(state: State): void {
     this.state = state
     this.fiber = undefined
+    if (state === "settled" || state === "lost") this.fields = undefined
     if (!this.isReplaced) {
       this.holder.inFlight.delete(this.id)
     }

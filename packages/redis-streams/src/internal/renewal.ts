@@ -63,13 +63,16 @@ export const renew = (holder: Holder): Effect.Effect<void> => {
 // internal
 
 const renewPage = (holder: Holder, page: ReadonlyArray<Lease<unknown>>): Effect.Effect<void, RedisError> =>
-  hold(holder, "running", "0", page, (lease) => lease.count, (held, { deleted, gone, taken }) => {
+  hold(holder, "running", "0", page, (lease) => lease.count, (held, { deleted, gone, reused, taken }) => {
     const { consumer, labels, stream } = holder
     const running = (lease: Lease<unknown>) => lease.state === "running"
     // A group that was created again has an empty pending list, and the handler may be the last that has the message.
     // Of those that do not run any more, the entry is gone by their own ack.
     const revoked = (holder.recreated ? taken : [...taken, ...gone]).filter(running)
-    for (const lease of revoked) lease.revoke()
+    for (const lease of revoked) {
+      if (reused.includes(lease)) lease.reused()
+      else lease.revoke()
+    }
     for (const lease of deleted.filter(running)) lease.state = "ended"
     Metrics.messagesDeleted.unsafeUpdate(deleted.length, labels)
     Metrics.leaseRenewals.unsafeUpdate(held.length, labels)
@@ -89,7 +92,7 @@ const giveCountBack = (holder: Holder, page: ReadonlyArray<Lease<unknown>>): Eff
     return report(deleted, `of ${holder.stream} were deleted before their handlers began`)
   })
 
-type NotHeld = Record<"taken" | "gone" | "deleted", ReadonlyArray<Lease<unknown>>>
+type NotHeld = Record<"taken" | "gone" | "deleted" | "reused", ReadonlyArray<Lease<unknown>>>
 
 const hold = (
   { consumer, group, redis, stream }: Holder,
@@ -111,20 +114,20 @@ const hold = (
     }
     if (sent.size === 0) return Effect.void
     return Effect.flatMap(redis.script(scripts.hold, [stream], args), (reply) => {
-      const [taken, gone, deleted] = (reply as scripts.NotHeld).map((ids) =>
+      const [taken, gone, deleted, reused] = (reply as scripts.NotHeld).map((ids) =>
         ids.flatMap((id) => {
           const { fence, lease } = sent.get(id)!
-          sent.delete(id)
           // Otherwise this process has claimed it in the meantime, and holds it.
           return lease.fence === fence ? [lease] : []
         })
       )
+      for (const id of (reply as scripts.NotHeld).flat()) sent.delete(id)
       const held: Array<Lease<unknown>> = []
       for (const { fence, lease } of sent.values()) {
         held.push(lease)
         if (lease.fence === fence) lease.fence = count(lease)
       }
-      return f(held, { taken: taken!, gone: gone!, deleted: deleted! })
+      return f(held, { taken: taken!, gone: gone!, deleted: deleted!, reused: reused! })
     })
   })
 

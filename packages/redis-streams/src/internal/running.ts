@@ -5,9 +5,11 @@
  *
  * exit of the handler   | running                             | settled (by the handler itself) | lost
  * ----------------------|-------------------------------------|---------------------------------|---------------------
- * success               | ack; a failed ack is the result     | the handler's result            | ack: the work is done
+ * success               | ack; a failed ack is the result     | the handler's result            | ack: the work is done *
  * failure, defect       | no ack, released                    | the handler's failure           | the handler's failure
  * interruption          | no ack, released                    | interruption                    | `LeaseLost`
+ *
+ * * An id that is another entry's by now is not acked: `LeaseLost`. The server compares counts for it, see `scripts.ack`.
  */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
@@ -123,9 +125,13 @@ const acked = <B, E>(
   const others = leases.filter(({ holder }) => holder.inFlight !== inFlight)
   const mine = others.length === 0 ? leases : leases.filter(({ holder }) => holder.inFlight === inFlight)
   const ack = Effect.async<B, E | RedisError>((resume) =>
-    inFlight.acks.ack(mine.map(({ id }) => id), (error) => {
-      for (const lease of mine) lease.leave(error === undefined ? "settled" : "released")
-      resume(error === undefined ? exit : Effect.fail(error))
+    inFlight.acks.ack(mine, (error, reused) => {
+      let lost: RedisError | undefined
+      for (const lease of mine) {
+        if (lease.isReused || reused.includes(lease.id)) lost = lease.loseReused()
+        else lease.leave(error === undefined ? "settled" : "released")
+      }
+      resume(error === undefined && lost === undefined ? exit : Effect.fail(error ?? lost!))
     })
   )
   const { group, messageId, stream } = leases[0]!

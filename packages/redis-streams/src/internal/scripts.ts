@@ -135,12 +135,55 @@ end
 return { cursor, entries, deleted, born }`
 )
 
-/** What `hold` answers: ids that somebody else holds, that are not pending any more, and whose entry is deleted. */
+/**
+ * What `hold` answers: ids that somebody else holds, that are not pending any more, whose entry is deleted, and those of the first
+ * that are another entry's now.
+ */
 export type NotHeld = readonly [
   taken: ReadonlyArray<string>,
   gone: ReadonlyArray<string>,
-  deleted: ReadonlyArray<string>
+  deleted: ReadonlyArray<string>,
+  reused: ReadonlyArray<string>
 ]
+
+/**
+ * `isReused(p, consumer, fence)`: whether an id is that of another entry by now, of a stream that was made anew. Whoever takes an
+ * entry over counts one more delivery than its holder knows of; a count that is no higher has begun anew.
+ */
+const isReused = `
+local function isReused(p, consumer, fence)
+  local count = capped(p[4])
+  return count < tonumber(fence) or p[2] ~= consumer and count == tonumber(fence)
+end`
+
+/**
+ * Acks those entries that are what the consumer was given, whoever has them by now: their handlers have succeeded. Where there is no
+ * group any more, nothing is pending.
+ *
+ * KEYS stream; ARGV "XACK", by which MONITOR shows what this is, group, consumer, then id and fence of each.
+ * Answers [how many were pending, [ids that are another entry's now]].
+ */
+export const ack = script(
+  "ack",
+  `${capped}${isReused}
+local key, group, acked, held, reused = KEYS[1], ARGV[2], 0, {}, {}
+local function ack()
+  if #held > 0 then acked = acked + redis.call(ARGV[1], key, group, unpack(held)) end
+  held = {}
+end
+for i = 4, #ARGV, 2 do
+  local id = ARGV[i]
+  local p = redis.pcall('XPENDING', key, group, id, id, 1)[1]
+  if p and isReused(p, ARGV[3], ARGV[i + 1]) then
+    reused[#reused + 1] = id
+  else
+    held[#held + 1] = id
+    if #held == ${pageSize} then ack() end
+  end
+end
+ack()
+return { acked, reused }`
+)
 
 /**
  * `isHeld(p, consumer, fence)`: a holder that has given a count back may not know yet that it has. What has no owner, and
@@ -157,14 +200,14 @@ end`
  *
  * KEYS stream; ARGV group, consumer, new owner or "" for nobody (by XNACK), idle time or "" to leave it, then id, fence and
  * new count of each.
- * Answers [[ids that somebody else holds], [ids that are not pending], [ids whose entry is deleted]].
+ * Answers what `NotHeld` says.
  */
 export const hold = script(
   "hold",
-  `${isHeld}
+  `${isHeld}${isReused}
 local key, group = KEYS[1], ARGV[1]
 local owner = ARGV[3] == '' and ARGV[2] or ARGV[3]
-local taken, gone, deleted, released = {}, {}, {}, {}
+local taken, gone, deleted, reused, released = {}, {}, {}, {}, {}
 for i = 5, #ARGV, 3 do
   local id = ARGV[i]
   local p = redis.call('XPENDING', key, group, id, id, 1)[1]
@@ -172,6 +215,7 @@ for i = 5, #ARGV, 3 do
     gone[#gone + 1] = id
   elseif not isHeld(p, ARGV[2], ARGV[i + 1]) then
     taken[#taken + 1] = id
+    if isReused(p, ARGV[2], ARGV[i + 1]) then reused[#reused + 1] = id end
   else
     local idle = ARGV[4] == '' and p[3] or ARGV[4]
     local claimed = redis.call('XCLAIM', key, group, owner, 0, id, 'IDLE', idle, 'RETRYCOUNT', ARGV[i + 2], 'JUSTID')
@@ -184,7 +228,7 @@ for i = 5, #ARGV, 3 do
   end
 end
 if #released > 0 then redis.call('XNACK', key, group, 'FAIL', 'IDS', #released, unpack(released)) end
-return { taken, gone, deleted }`
+return { taken, gone, deleted, reused }`
 )
 
 /**

@@ -163,12 +163,13 @@ const handle = <A, E, R>(
             failed(part.filter(({ delivery }) => ours.has(delivery)), error.failure, last)
           )
         }
-        const gone = error._tag === "LeaseLost"
-          ? part.filter(({ delivery }) => delivery.id === error.id && delivery.stream === error.stream)
-          : part
-        const rest = gone.length === 0 ? [] : part.filter((turn) => !gone.includes(turn))
+        // One ack may be refused while the others are not.
+        if (committed) acked(begun.filter(Delivery.isSettled))
+        const left = part.filter(({ delivery }) => !Delivery.isSettled(delivery))
+        const gone = error._tag === "LeaseLost" ? left.filter(({ delivery }) => Delivery.isLost(delivery)) : left
+        const rest = gone.length === 0 ? [] : left.filter((turn) => !gone.includes(turn))
         return Effect.zipRight(
-          Effect.forEach(gone.length === 0 ? part : gone, (turn) => leave(turn, error), { discard: true }),
+          Effect.forEach(gone.length === 0 ? left : gone, (turn) => leave(turn, error), { discard: true }),
           // What was committed is acked alone.
           rest.length === 0 ? Effect.void : committed ? ackAll(rest) : handlePart(rest, last)
         )
