@@ -236,6 +236,38 @@ layer(Servers, { excludeTestServices: true })("the identity of a message", (it) 
       yield* Fiber.interrupt(worker)
     })))
 
+  it.effect("a batch in which one ack is refused has acked the others, and its worker goes on", () =>
+    bench(Effect.gen(function*() {
+      const { group: fresh, pending } = yield* payments({ left: 1 })
+      const group: Group = { ...fresh, whenLost: { recreateFrom: "0" } }
+      const redis = yield* Redis.Redis
+      for (const n of [1, 2, 3]) yield* add(group, `1-${n}`, 1)
+      let batches = 0
+      const worker = yield* Effect.fork(Worker.runBatch(
+        StreamConsumer.stream(group, { consumer: "a", block: "50 millis" }),
+        (all) =>
+          Effect.gen(function*() {
+            for (const { value } of all) yield* credit(value)
+            if (batches++ > 0) return
+            // The stream is made anew, and another consumer has the first entry of it: the rest has been handled here.
+            yield* Effect.orDie(redis.commands([
+              ["MULTI"],
+              ["DEL", group.stream],
+              ["XGROUP", "CREATE", group.stream, group.group, "0", "MKSTREAM"],
+              ["XADD", group.stream, "1-1", "data", `{"account":1,"pence":7}`],
+              ["XREADGROUP", "GROUP", group.group, "b", "STREAMS", group.stream, ">"],
+              ["EXEC"]
+            ]))
+          }),
+        { ...plain, size: 3, within: "1 millis" }
+      ))
+      yield* until(balance(1), (n) => n === 3)
+      yield* add(group, "1-4", 100)
+      yield* until(balance(1), (n) => n === 103)
+      yield* until(pending, (n) => n === 1)
+      yield* Fiber.interrupt(worker)
+    })))
+
   it.effect("an id of the caller's function is the message's own on every server", () =>
     bench(Effect.gen(function*() {
       const { group } = yield* payments()
