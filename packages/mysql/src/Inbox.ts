@@ -50,7 +50,8 @@ export const migration: Effect.Effect<void, SqlError, SqlClient.SqlClient> = out
  * `LockWaitTimeout` (the transaction's `lockWaitTimeout`, by default the server's 50 seconds). A failure of the effect passes as it is.
  * Needs the table of `migration`.
  *
- * An id of more than 255 bytes is remembered by its SHA-256.
+ * A message is known by both, so `group` names all that makes its ids unique: for entry ids their stream, and its server where
+ * several write to one database. One of more than 255 bytes, of either, is remembered by its SHA-256.
  *
  * @example
  * import * as SqlClient from "@effect/sql/SqlClient"

@@ -25,13 +25,14 @@ export * as DeadLetter from "./DeadLetter.js"
  * waited in a buffer for so long is such a one too: who begins it then gets `LeaseLost` if somebody else has taken it.
  *
  * While its handler runs, the delivery's lease is renewed: a slow handler is not robbed. If the lease is lost all the same
- * (the process was asleep for longer than `minIdle`, say), the handler is interrupted.
+ * (the process was asleep for longer than `minIdle`, say), the handler is interrupted. An ack is for the entry that was delivered:
+ * where the stream was made anew meanwhile (`FLUSHALL`) and another entry has its id, that one is not acked.
  *
  * What `use` does at the end of its handler:
  *
  * | exit of the handler | still held                        | lease lost                | settled by the handler itself |
  * |---------------------|-----------------------------------|---------------------------|-------------------------------|
- * | success             | ack; if that fails, its error     | ack, since the work is done | the handler's result        |
+ * | success             | ack; if that fails, its error     | ack, since the work is done; `LeaseLost` if the id is another entry's by now | the handler's result |
  * | failure, defect     | the entry stays pending           | the handler's failure     | the handler's failure         |
  * | interruption        | the entry stays pending           | `LeaseLost`               | interruption                  |
  *

@@ -32,8 +32,8 @@ const add = (stream: string, id: string, number: number) =>
 
 /** How a stream is made anew, and its group with it. */
 const anew = {
-  FLUSHALL: () => ["FLUSHALL"] as const,
-  DEL: ({ stream }: { readonly stream: string }) => ["DEL", stream] as const
+  FLUSHALL: (): Redis.Command => ["FLUSHALL"],
+  DEL: ({ stream }: { readonly stream: string }): Redis.Command => ["DEL", stream]
 }
 
 type Group = ConsumerGroup.ConsumerGroup<Order>
@@ -72,7 +72,7 @@ layer(Live, { excludeTestServices: true })("an id that is used again", (it) => {
       const scenario = <R>(
         read: (
           group: Group,
-          all: Stream.Stream<Delivery.Delivery<Order>>
+          all: Stream.Stream<Delivery.Delivery<Order>, never, Redis.Redis>
         ) => Effect.Effect<Delivery.Delivery<Order>, unknown, R>
       ) =>
         Effect.gen(function*() {

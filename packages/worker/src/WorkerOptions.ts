@@ -25,6 +25,10 @@ export interface Common<A, E> {
    * delivery's own, which a replay from the dead letters keeps; or an id of the caller's, which also recognises an entry that the
    * producer sent twice. Both need the table of `Inbox.migration`.
    *
+   * A `"message-id"` that is an entry's own id, and no header's, is unique in its stream alone. Where streams of one name on several
+   * servers have one database, give them identities (`StreamIdentity.create`): entries that are added from then on are remembered by
+   * their stream's as well. Until then they share names, and a message may be taken for one of another server.
+   *
    * `"off"`: the handler sees a message again that it has handled, if the process dies between COMMIT and the ack, if the ack fails,
    * and if the lease is lost while COMMIT is under way. A COMMIT is never interrupted, so in that last case the work is committed,
    * while its entry has another holder by then: it is not acked here, `onFailure` is not asked, and it is handled again, there and

@@ -7,6 +7,7 @@ import * as Outbox from "@safesync/mysql/Outbox"
 import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
 import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamIdentity from "@safesync/redis-streams/StreamIdentity"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import { until } from "@safesync/testkit/Eventually"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
@@ -129,6 +130,8 @@ it.scopedLive("failures, deadLetters: what no retry can mend is given up, told w
     yield* settled
     expect(yield* letters).toEqual([])
     yield* Fiber.interrupt(worker)
+    yield* Effect.flatMap(start("worker/identity.ts", env, []), ({ ended }) => ended)
+    expect(yield* StreamIdentity.get({ stream: "payments" })).toMatchObject({ _tag: "Some" })
   }).pipe(Effect.provide(services)), 60_000)
 
 it.scopedLive("everything: one process works, relays, keeps house and is scraped, and ends at SIGTERM", () =>
