@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url"
 const programs = {
   demo: ["main", "worker"],
   chaos: ["workerCrashEntry"],
-  examples: ["payments", "paymentsSetup", "migration/worker", "worker/recovery", "worker/deadLetters", "worker/everything"]
+  examples: ["payments", "paymentsSetup", "migration/worker", "worker/recovery", "worker/deadLetters", "worker/identity", "worker/everything"]
 }
 
 /** Effect is bundled with us. Everything else is found in node_modules when it is needed. */

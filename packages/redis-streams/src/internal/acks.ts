@@ -8,6 +8,8 @@ import * as scripts from "./scripts.js"
 export class Acks {
   private args: Array<string> = []
   private waiting: Array<Acked> = []
+  /** Whether the server has been given the script by this one, so that none of its acks goes out twice for that. */
+  private isLoaded = false
 
   constructor(
     private readonly run: Connection["run"],
@@ -36,13 +38,16 @@ export class Acks {
       Metrics.messagesAcked.unsafeUpdate(count, Metrics.labels(this.stream))
       for (const acked of waiting) acked(error, reused)
     }
-    this.run("EVALSHA", [scripts.ack.sha, ...args], (error, reply) => {
-      if (error instanceof CommandFailed && error.code === "NOSCRIPT") {
-        // Nothing was run.
-        this.run("EVAL", [scripts.ack.lua, ...args], over)
-      } else {
+    const load = () =>
+      this.run("EVAL", [scripts.ack.lua, ...args], (error, reply) => {
+        if (error === undefined) this.isLoaded = true
         over(error, reply)
-      }
+      })
+    if (!this.isLoaded) return load()
+    this.run("EVALSHA", [scripts.ack.sha, ...args], (error, reply) => {
+      // It has forgotten it, and has run nothing.
+      if (error instanceof CommandFailed && error.code === "NOSCRIPT") load()
+      else over(error, reply)
     })
   }
 }
