@@ -6,7 +6,8 @@ import * as scripts from "./scripts.js"
 
 /** Of one consumer. */
 export class Acks {
-  private args: Array<string> = []
+  private ids: Array<string> = []
+  private fences: Array<string> = []
   private waiting: Array<Acked> = []
   /** Whether the server has been given the script by this one, so that none of its acks goes out twice for that. */
   private isLoaded = false
@@ -19,25 +20,32 @@ export class Acks {
   ) {}
 
   ack(entries: ReadonlyArray<Entry>, acked: Acked): void {
-    if (this.waiting.length === 0) {
-      this.args = ["1", this.stream, "XACK", this.group, this.consumer]
-      setImmediate(() => this.flush())
-    }
+    if (this.waiting.length === 0) setImmediate(() => this.flush())
     for (const { fence, id, isReused } of entries) {
-      if (!isReused) this.args.push(id, String(fence))
+      if (isReused) continue
+      this.ids.push(id)
+      this.fences.push(String(fence))
     }
     this.waiting.push(acked)
   }
 
   private flush(): void {
-    const { args, waiting } = this
+    const { fences, ids, waiting } = this
     this.waiting = []
+    this.ids = []
+    this.fences = []
+    const args = ["1", this.stream, "XACK", this.group, this.consumer, ...ids, ...fences]
     const over = (error: RedisError | undefined, reply: unknown) => {
-      const [count, reused] = error === undefined ? reply as [number, ReadonlyArray<string>] : [0, none]
+      const [count, reused] = error !== undefined
+        ? [0, none]
+        : typeof reply === "number"
+        ? [reply, none]
+        : reply as [number, ReadonlyArray<string>]
       // What somebody else had acked before is not in the server's count.
       Metrics.messagesAcked.unsafeUpdate(count, Metrics.labels(this.stream))
       for (const acked of waiting) acked(error, reused)
     }
+    if (ids.length === 0) return over(undefined, 0)
     const load = () =>
       this.run("EVAL", [scripts.ack.lua, ...args], (error, reply) => {
         if (error === undefined) this.isLoaded = true

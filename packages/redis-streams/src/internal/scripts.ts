@@ -158,23 +158,35 @@ end`
 
 /**
  * Acks those entries that are what the consumer was given, whoever has them by now: their handlers have succeeded. Where there is no
- * group any more, nothing is pending.
+ * group any more, nothing is pending. Nearly always the consumer has just these, in this order, which is seen by one look; else
+ * each is looked at.
  *
- * KEYS stream; ARGV "XACK", by which MONITOR shows what this is, group, consumer, then id and fence of each.
- * Answers [how many were pending, [ids that are another entry's now]].
+ * KEYS stream; ARGV "XACK", by which MONITOR shows what this is, group, consumer, then the ids, then the fence of each.
+ * Answers how many were pending, or [how many were pending, [ids that are another entry's now]].
  */
 export const ack = script(
   "ack",
-  `${capped}${isReused}
-local key, group, acked, held, reused = KEYS[1], ARGV[2], 0, {}, {}
+  `
+local key, group, consumer, n = KEYS[1], ARGV[2], ARGV[3], (#ARGV - 3) / 2
+if n <= ${pageSize} then
+  local mine = redis.pcall('XPENDING', key, group, ARGV[4], ARGV[3 + n], n, consumer)
+  local has = #mine
+  for i = 1, has do
+    local p = mine[i]
+    if p[1] ~= ARGV[3 + i] or p[4] ~= tonumber(ARGV[3 + n + i]) then has = 0 break end
+  end
+  if has == n then return redis.call(ARGV[1], key, group, unpack(ARGV, 4, 3 + n)) end
+end
+${capped}${isReused}
+local acked, held, reused = 0, {}, {}
 local function ack()
   if #held > 0 then acked = acked + redis.call(ARGV[1], key, group, unpack(held)) end
   held = {}
 end
-for i = 4, #ARGV, 2 do
+for i = 4, 3 + n do
   local id = ARGV[i]
   local p = redis.pcall('XPENDING', key, group, id, id, 1)[1]
-  if p and isReused(p, ARGV[3], ARGV[i + 1]) then
+  if p and isReused(p, consumer, ARGV[n + i]) then
     reused[#reused + 1] = id
   else
     held[#held + 1] = id
