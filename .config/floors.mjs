@@ -32,7 +32,7 @@ export const floors = {
     ],
     [
       ...["ConsumerGroup", "Delivery", "StreamEntry", "StreamIdentity", "TraceContext"],
-      ...["arrival", "born", "deadEntry", "firstFailure", "groupState", "handBack", "lease", "renewal", "running", "slot", "upkeep", "withoutValues"].map((name) => `internal/${name}`)
+      ...["arrival", "born", "deadEntry", "firstFailure", "groupState", "handBack", "lease", "renewal", "running", "slot", "upkeep", "withoutValues", "begun"].map((name) => `internal/${name}`)
     ],
     [
       ...["DeadLetter", "GroupMetrics", "Reclaim", "StreamConsumer", "StreamProducer"],
@@ -42,7 +42,7 @@ export const floors = {
   worker: [
     [
       ...["Disposition", "LeaseExpired", "WorkerMetrics", "WorkerStatus"],
-      ...["batches", "held", "intake", "observed", "options", "retryDelay", "settled", "slots", "state"].map((name) => `internal/${name}`)
+      ...["batches", "held", "intake", "observed", "options", "retryDelay", "settled", "slots", "solitude", "state"].map((name) => `internal/${name}`)
     ],
     [
       ...["OutboxRelay", "Worker", "WorkerOptions"],

@@ -45,7 +45,7 @@ const Payment = Schema.Struct({ account: Schema.Int, pence: Schema.Int })
 
 const accounts = 50
 const poisoned = 0
-const attempts = 4
+const attempts = 3
 const within = "4 minutes"
 
 const services = Layer.merge(

@@ -26,6 +26,7 @@ import * as Exit from "effect/Exit"
 import { dual, identity } from "effect/Function"
 import type * as Pipeable from "effect/Pipeable"
 import type * as Scope from "effect/Scope"
+import * as begun from "./internal/begun.js"
 import * as born from "./internal/born.js"
 import * as deadEntry from "./internal/deadEntry.js"
 import { handedBackTo } from "./internal/handBack.js"
@@ -137,6 +138,40 @@ export const useMany = <A, B, E, R>(
       }
     )
   })
+
+/**
+ * Whether the message may be what has ended the processes that had it before: it has been delivered three times or more. To be begun
+ * by `useAlone`.
+ *
+ * @internal
+ */
+export const isSuspect = (self: Delivery<unknown>): boolean => begun.isSuspect(self as Lease<unknown>)
+
+/**
+ * `use` for a suspect, of which the caller says that nothing else runs in this process meanwhile. Its handler is begun after a mark of it
+ * was written beside the stream, and not at all, with `ProcessDied`, when `maxDeaths` processes have died of it so far.
+ *
+ * @internal
+ */
+export const useAlone = <A, B, E, R>(
+  self: Delivery<A>,
+  maxDeaths: number,
+  f: (value: A) => Effect.Effect<B, E, R>
+): Effect.Effect<B, E | RedisError | begun.ProcessDied, R> => {
+  const lease = self as Lease<A>
+  return Effect.uninterruptibleMask((restore) => {
+    const check = lease.begin(restore)
+    const mark = lease.mark ??= new begun.Mark(lease)
+    const run = Effect.matchCauseEffect(restore(mark.begin(maxDeaths)), {
+      onFailure: (cause) => end([lease], Exit.failCause(cause)),
+      onSuccess: () =>
+        lease.state === "lost"
+          ? end([lease], Exit.fail(lease.lost("Delivery.use")))
+          : running([lease], restore, () => f(self.value))
+    })
+    return check === undefined ? run : Effect.zipRight(check, run)
+  })
+}
 
 /**
  * The value, for as long as the scope is open. The entry is acked if the scope closes with success, and not otherwise.
@@ -276,6 +311,7 @@ export const deadLetter: {
           if (outcome === "lost") {
             return lease.lose("Delivery.deadLetter")
           }
+          lease.mark?.settled()
           const metric = outcome === "dead" ? Metrics.messagesDeadLettered : Metrics.messagesDeleted
           metric.unsafeUpdate(1, holder.labels)
           return Effect.void

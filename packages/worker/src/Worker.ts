@@ -149,6 +149,7 @@ export const make = <A, E1, R1, B, E, R>(
     yield* required.words(options)
     const concurrency = yield* required.count("Worker", "concurrency", options.concurrency)
     const maxWaiting = yield* required.count("Worker", "maxWaiting", options.maxWaiting ?? 1_000)
+    const maxDeaths = yield* required.count("Worker", "maxDeaths", options.maxDeaths ?? 3)
     const state = new State()
     const stopped = yield* Deferred.make<void, Failure<E>>()
     const taken = new intake.Intake<A>({ concurrency, key: options.key, maxWaiting })
@@ -161,11 +162,12 @@ export const make = <A, E1, R1, B, E, R>(
       stopped,
       read: (deliveries) => taken.add(deliveries),
       take: taken.slots.take,
-      handle: handling.make(handler, options, state, taken, (cause) => Deferred.failCause(stopped, cause)),
+      handle: handling.make(handler, options, state, taken, (cause) => Deferred.failCause(stopped, cause), maxDeaths),
       aside: options.key === undefined ? Effect.void : taken.keepLeases,
       end: taken.end,
       stop: taken.stop,
       release: taken.release,
+      gone: taken.slots.gone,
       waiting: () => taken.waiting
     })
   })

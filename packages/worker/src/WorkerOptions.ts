@@ -49,6 +49,12 @@ export interface Common<A, E> {
    */
   readonly maxWaiting?: number | undefined
   /**
+   * After how many deaths of processes a message goes to the dead letters, with the reason "its process died three times". A message is
+   * a suspect from its third delivery on: it is begun only while no other handler runs in the process, and a process that ends in the
+   * middle of it has died of it. `onFailure` is not asked. A whole number above 0, else a defect. Default: 3.
+   */
+  readonly maxDeaths?: number | undefined
+  /**
    * How long a handler may have what it was given. Leases are renewed at the server for as long as the handler runs; after
    * this time the handler is interrupted and rolled back, and fails with `LeaseExpired`. It is a limit to the handler, and no other
    * name for the group's `minIdle`, which says when a message whose process is gone is taken over. Default: no bound.

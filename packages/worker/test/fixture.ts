@@ -194,3 +194,8 @@ export const holdAt = (proxy: TcpProxy.TcpProxy, point: string, direction: TcpPr
     Effect.runSync(proxy.stall(direction))
     return true
   })
+
+/** The marks of suspects that stand beside a stream. */
+export const marks = (stream: string) =>
+  Effect.flatMap(Redis.Redis, (redis) =>
+    Effect.map(redis.command("KEYS", `{${stream}}:begun:*`), (keys) => keys as ReadonlyArray<string>))

@@ -15,6 +15,8 @@ export class Entries extends Map<string, Lease<unknown>> {
   own: string | undefined = "-"
   /** Whether somebody looks after the leases. */
   renewing = false
+  /** Whether it was said that Redis refuses the marks of suspects. */
+  unmarked = false
   /** For those who claim entries: what one has just been given is in flight before the next one asks, and not given twice. */
   readonly claiming: Effect.Semaphore = Effect.unsafeMakeSemaphore(1)
 

@@ -27,6 +27,7 @@ import { LeaseLost, type RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
 import { type Fields, type Headers, messageBornHeader, messageIdHeader } from "../StreamEntry.js"
 import type { Arrival } from "./arrival.js"
+import type { Mark } from "./begun.js"
 import * as born from "./born.js"
 import type { Entries } from "./inFlight.js"
 import { renew } from "./renewal.js"
@@ -65,6 +66,8 @@ export class Lease<out A> extends Pipeable.Class() {
   readonly attempt: number
   /** Whether the id is another entry's by now. */
   isReused = false
+  /** Of a suspect. */
+  mark: Mark | undefined
   /** Where the handler runs, to interrupt it when the lease is lost. */
   private fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
 

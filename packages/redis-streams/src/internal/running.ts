@@ -69,6 +69,7 @@ export const end = <B, E>(
   leases: ReadonlyArray<Lease<unknown>>,
   exit: Exit.Exit<B, E>
 ): Effect.Effect<B, E | RedisError> => {
+  for (const lease of leases) lease.mark?.ended()
   if (exit._tag === "Failure") {
     const lost = leases.find(({ state }) => state === "lost")
     for (const lease of leases) {
@@ -129,7 +130,10 @@ const acked = <B, E>(
       let lost: RedisError | undefined
       for (const lease of mine) {
         if (lease.isReused || reused.includes(lease.id)) lost = lease.loseReused()
-        else lease.leave(error === undefined ? "settled" : "released")
+        else {
+          lease.leave(error === undefined ? "settled" : "released")
+          if (error === undefined) lease.mark?.settled()
+        }
       }
       resume(error === undefined && lost === undefined ? exit : Effect.fail(error ?? lost!))
     })

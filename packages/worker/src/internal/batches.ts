@@ -18,6 +18,7 @@ export interface Options {
   readonly size: number
   /** Milliseconds. */
   readonly within: number
+  readonly maxWaiting: number
 }
 
 export class Batches<in out A> {
@@ -34,7 +35,10 @@ export class Batches<in out A> {
   add(deliveries: Chunk.Chunk<Delivery<A>>): Effect.Effect<void> {
     return Effect.suspend(() => {
       for (const delivery of deliveries) {
-        if (this.turns.push(intake.turn(delivery, undefined, false)) === this.options.size) this.cut()
+        const turn = intake.turn(delivery, undefined, false)
+        // In its place in the order, and in nobody's company.
+        if (turn.alone) this.cut()
+        if (this.turns.push(turn) === this.options.size || turn.alone) this.cut()
       }
       if (this.turns.length > 0 && this.timer === undefined) {
         this.timer = setTimeout(() => this.cut(), Math.min(this.options.within, longest))
@@ -62,12 +66,13 @@ export class Batches<in out A> {
     if (this.turns.length === 0) return
     const { turns } = this
     this.turns = []
-    this.slots.offer({ turns, placed: false })
+    this.slots.offer({ turns, placed: false, alone: turns[0]!.alone })
     this.measure()
   }
 
   private measure(): void {
-    if (this.slots.readyCount < this.options.concurrency) this.room.unsafeOpen()
+    const { readyCount, suspects } = this.slots
+    if (readyCount < this.options.concurrency && suspects < this.options.maxWaiting) this.room.unsafeOpen()
     else this.room.unsafeClose()
   }
 }

@@ -25,7 +25,7 @@ import * as lifecycle from "./lifecycle.js"
 import { observedBatch } from "./observed.js"
 import * as required from "./options.js"
 import * as Settled from "./settled.js"
-import { settling } from "./settling.js"
+import { type Settling, settling } from "./settling.js"
 import { State } from "./state.js"
 import * as transacted from "./transacted.js"
 
@@ -39,9 +39,15 @@ export const make = <A, E1, R1, B, E, R>(
     const size = yield* required.count("Worker", "size", options.size)
     const concurrency = yield* required.count("Worker", "concurrency", options.concurrency ?? 1)
     const maxWaiting = yield* required.count("Worker", "maxWaiting", options.maxWaiting ?? 1_000)
+    const maxDeaths = yield* required.count("Worker", "maxDeaths", options.maxDeaths ?? 3)
     const state = new State()
     const stopped = yield* Deferred.make<void, Failure<E>>()
-    const batches = new Batches<A>({ concurrency, size, within: Duration.toMillis(options.within) })
+    const batches = new Batches<A>({
+      concurrency,
+      size,
+      within: Duration.toMillis(options.within),
+      maxWaiting
+    })
     const waiting = new intake.Intake<A>({ concurrency: 1, key: undefined, maxWaiting })
     const settle = settling(
       options.onFailure,
@@ -49,7 +55,7 @@ export const make = <A, E1, R1, B, E, R>(
       waiting,
       (cause: Cause.Cause<Failure<E>>) => Deferred.failCause(stopped, cause)
     )
-    const handleBatch = handle(state, transaction(handler, options), settle)
+    const handleBatch = handle(state, transaction(handler, options), settle, maxDeaths)
     return yield* lifecycle.start(source, {
       name: options.name ?? "worker",
       loops: 2 * concurrency,
@@ -61,13 +67,14 @@ export const make = <A, E1, R1, B, E, R>(
       handle: (batch) =>
         Effect.map(
           observedBatch(batch.turns, handleBatch(batch.turns, () => batches.slots.leave(batch))),
-          () => batches.slots.leave(batch)
+          () => batches.slots.ended(batch)
         ),
       aside: Effect.void,
       end: batches.end,
       stop: Effect.zipRight(batches.stop, waiting.stop),
       release: waiting.release,
-      waiting: () => waiting.waiting
+      gone: batches.slots.gone,
+      waiting: () => waiting.waiting + batches.slots.suspects
     })
   })
 
@@ -110,7 +117,8 @@ const handle = <A, E, R>(
     deliveries: ReadonlyArray<Delivery.Delivery<A>>,
     committed: () => void
   ) => Effect.Effect<void, Failure<E>, R>,
-  settle: (turn: intake.Turn<A>, cause: Cause.Cause<Failure<E>>) => Effect.Effect<void>
+  settle: Settling<A, E>,
+  maxDeaths: number
 ) => {
   /** It stays pending: somebody else's, or Redis is away. */
   const leave = ({ delivery }: intake.Turn<A>, error: RedisError.RedisError): Effect.Effect<void> => {
@@ -150,7 +158,11 @@ const handle = <A, E, R>(
         (failure) => Effect.fail(new transacted.HandlerFailed({ failure }))
       )
     }
-    return Effect.matchEffect(Delivery.useMany(part.map(({ delivery }) => delivery), inTransaction), {
+    const [{ alone, delivery }] = part as readonly [intake.Turn<A>]
+    const used = alone
+      ? Delivery.useAlone(delivery, maxDeaths, () => inTransaction([delivery]))
+      : Delivery.useMany(part.map(({ delivery }) => delivery), inTransaction)
+    return Effect.matchEffect(used, {
       onSuccess: () => {
         acked(begun)
         return others(part, begun)
@@ -163,6 +175,7 @@ const handle = <A, E, R>(
             failed(part.filter(({ delivery }) => ours.has(delivery)), error.failure, last)
           )
         }
+        if (error._tag === "ProcessDied") return settle.died(part[0]!, error.times)
         // One ack may be refused while the others are not.
         if (committed) acked(begun.filter(Delivery.isSettled))
         const left = part.filter(({ delivery }) => !Delivery.isSettled(delivery))
@@ -183,7 +196,7 @@ const handle = <A, E, R>(
     last: () => void
   ): Effect.Effect<void, never, R> => {
     if (part.length === 1 || Disposition.isOutage(cause)) {
-      return Effect.forEach(part, (turn) => settle(turn, cause), { discard: true })
+      return Effect.forEach(part, (turn) => settle.failed(turn, cause), { discard: true })
     }
     const middle = part.length >> 1
     return Effect.zipRight(

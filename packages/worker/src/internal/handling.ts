@@ -7,10 +7,11 @@ import * as Inbox from "@safesync/mysql/Inbox"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as RedisError from "@safesync/redis-streams/RedisError"
 import type * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Failure } from "../Worker.js"
 import type { Options } from "../WorkerOptions.js"
-import type { Intake, Turn } from "./intake.js"
+import { handedBack, type Intake, type Turn } from "./intake.js"
 import { observed } from "./observed.js"
 import { untilRedisIsBack } from "./retryDelay.js"
 import * as Settled from "./settled.js"
@@ -27,7 +28,8 @@ export const make = <A, B, E, R>(
   options: Options<A, E>,
   state: State,
   intake: Intake<A>,
-  stop: (cause: Cause.Cause<Failure<E>>) => Effect.Effect<unknown>
+  stop: (cause: Cause.Cause<Failure<E>>) => Effect.Effect<unknown>,
+  maxDeaths: number
 ): (turn: Turn<A>) => Effect.Effect<void, never, transacted.Environment<R>> => {
   const { inbox } = options
   const inTransaction = transacted.make(options)
@@ -49,11 +51,11 @@ export const make = <A, B, E, R>(
   const handle = (turn: Turn<A>): Effect.Effect<void, never, transacted.Environment<R>> => {
     const { delivery, key } = turn
     state.begin(delivery)
-    const acked = Delivery.use(
-      delivery,
-      (value) =>
-        Effect.catchAllCause(once(turn, value), (failure) => Effect.fail(new transacted.HandlerFailed({ failure })))
-    )
+    const inBracket = (value: A) =>
+      Effect.catchAllCause(once(turn, value), (failure) => Effect.fail(new transacted.HandlerFailed({ failure })))
+    const acked = turn.alone
+      ? Delivery.useAlone(delivery, maxDeaths, inBracket)
+      : Delivery.use(delivery, inBracket)
     return Effect.matchEffect(acked, {
       onSuccess: () => {
         state.succeeded(delivery)
@@ -61,10 +63,15 @@ export const make = <A, B, E, R>(
         return intake.done(turn)
       },
       onFailure: (error) => {
-        if (error instanceof transacted.HandlerFailed) return settle(turn, error.failure)
+        // What is left to do for it may take as long as Redis is away, and others need not wait for that.
+        if (turn.alone) intake.slots.ended(turn)
+        if (error instanceof transacted.HandlerFailed) return settle.failed(turn, error.failure)
+        if (error._tag === "ProcessDied") return settle.died(turn, error.times)
         // Its handler has not run, and those behind it must not overtake it.
         if (!state.isCommitted(delivery) && key !== undefined && RedisError.isTransient(error)) {
-          return Effect.zipRight(Effect.sleep(untilRedisIsBack), Effect.suspend(() => handle(turn)))
+          if (!turn.alone) return Effect.zipRight(Effect.sleep(untilRedisIsBack), Effect.suspend(() => handle(turn)))
+          state.running.delete(delivery)
+          return intake.retry(turn, Duration.toMillis(untilRedisIsBack), handedBack(delivery), 0)
         }
         state.running.delete(delivery)
         return Effect.zipRight(Settled.left(delivery, error), intake.done(turn))
@@ -72,5 +79,5 @@ export const make = <A, B, E, R>(
     })
   }
   const trace = options.trace ?? "link"
-  return (turn) => Effect.map(observed(turn, trace, Effect.suspend(() => handle(turn))), () => intake.slots.leave(turn))
+  return (turn) => Effect.map(observed(turn, trace, Effect.suspend(() => handle(turn))), () => intake.slots.ended(turn))
 }

@@ -34,6 +34,7 @@ export const turn = <A>(delivery: Delivery.Delivery<A>, key: string | undefined,
   key,
   kept,
   placed: false,
+  alone: Delivery.isSuspect(delivery),
   failed: undefined
 })
 
@@ -68,9 +69,9 @@ export class Intake<in out A> {
     this.slots = new Slots(options.concurrency, () => this.measure())
   }
 
-  /** How many wait for their key or for a retry. */
+  /** How many wait for their key, for a retry, or until they are alone. */
   get waiting(): number {
-    return this.waitingCount + this.held.size
+    return this.waitingCount + this.held.size + this.slots.suspects
   }
 
   /** Takes over what was read. Returns when there is room for more. */
@@ -106,13 +107,13 @@ export class Intake<in out A> {
     })
   }
 
-  /** The message is to be tried again, here, after so many milliseconds. Its key waits for it. */
-  retry(self: Turn<A>, millis: number, stopped: Effect.Effect<void>): Effect.Effect<void> {
+  /** The message is to be tried again, here, after so many milliseconds. Its key waits for it. `attempts`: how many it has had by now. */
+  retry(self: Turn<A>, millis: number, stopped: Effect.Effect<void>, attempts = 1): Effect.Effect<void> {
     return Effect.zipRight(
       this.held.keep(self.delivery, performance.now() + millis, {
         over: Effect.suspend(() => {
           // It is another attempt of the same delivery; the server counts deliveries only.
-          ;(self.delivery as { attempt: number }).attempt++
+          ;(self.delivery as { attempt: number }).attempt += attempts
           return this.ripe(turn(self.delivery, self.key, true))
         }),
         lost: this.done(self),

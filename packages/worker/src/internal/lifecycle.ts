@@ -45,6 +45,8 @@ export interface Parts<X, T, E, R> {
   readonly stop: Effect.Effect<unknown>
   /** What waits in this process is handed back. */
   readonly release: Effect.Effect<unknown>
+  /** The loops have ended, each with what it had begun. */
+  readonly gone: Effect.Effect<unknown>
   /** How many messages wait. */
   readonly waiting: () => number
   /** Fails when the worker has to stop by itself. */
@@ -117,6 +119,7 @@ const drain = <X, T, E, R>(
       Effect.zipRight(Effect.zipRight(Fiber.interruptAll(loops), settle(parts.state)), Fiber.await(released)),
       grace
     )
+    yield* Effect.forkDaemon(Effect.zipRight(Fiber.awaitAll(loops), parts.gone))
     if (!settled) {
       yield* Effect.logWarning(
         "A server does not answer: what could not be handed back is delivered again after minIdle"

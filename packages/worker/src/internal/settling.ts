@@ -21,12 +21,19 @@ import type { State } from "./state.js"
 
 type SettleError = RedisError.RedisError | RedisError.InvalidOptions
 
+export interface Settling<in out A, in E> {
+  /** As the caller's `onFailure` says. */
+  readonly failed: (turn: Turn<A>, cause: Cause.Cause<Failure<E>>) => Effect.Effect<void>
+  /** To the dead letters: so many processes have died of it. `onFailure` cannot be asked about what has no cause. */
+  readonly died: (turn: Turn<A>, times: number) => Effect.Effect<void>
+}
+
 export const settling = <A, E>(
   onFailure: Common<A, E>["onFailure"],
   state: State,
   intake: Intake<A>,
   stop: (cause: Cause.Cause<Failure<E>>) => Effect.Effect<unknown>
-): (turn: Turn<A>, cause: Cause.Cause<Failure<E>>) => Effect.Effect<void> => {
+): Settling<A, E> => {
   const settled = (
     turn: Turn<A>,
     disposition: "dead_letter" | "discard" | "retry",
@@ -62,37 +69,46 @@ export const settling = <A, E>(
     }
   }
 
-  return (turn, cause) => {
+  const finish = (turn: Turn<A>) =>
+    Effect.suspend(() => {
+      state.running.delete(turn.delivery)
+      return intake.done(turn)
+    })
+
+  const deadLettered = (turn: Turn<A>, type: string, reason: string, said: string) =>
+    Effect.suspend(() => {
+      turn.failed = { type, disposition: names.DeadLetter }
+      return settled(
+        turn,
+        "dead_letter",
+        Effect.zipRight(Delivery.deadLetter(turn.delivery, reason), Settled.deadLettered(turn.delivery, said))
+      )
+    })
+
+  const died: Settling<A, E>["died"] = (turn, times) => {
+    const reason = `its process died ${words[times] ?? `${times} times`}`
+    return Effect.zipRight(deadLettered(turn, "ProcessDied", reason, reason), finish(turn))
+  }
+
+  const failed: Settling<A, E>["failed"] = (turn, cause) => {
     const { delivery } = turn
     state.failed(cause)
     const disposition = decide(delivery, cause)
     const type = TraceContext.errorType(cause)
     turn.failed = { type, disposition: names[disposition._tag] }
-    const finish = Effect.suspend(() => {
-      state.running.delete(delivery)
-      return intake.done(turn)
-    })
     if (Delivery.isSettled(delivery) && disposition._tag !== "Stop") {
       turn.failed = { type, disposition: "handler" }
-      return Effect.zipRight(Settled.byHandler(delivery, type), finish)
+      return Effect.zipRight(Settled.byHandler(delivery, type), finish(turn))
     }
-    const deadLetter = Effect.suspend(() => {
-      turn.failed = { type, disposition: names.DeadLetter }
-      return settled(
-        turn,
-        "dead_letter",
-        Effect.zipRight(
-          Delivery.deadLetter(delivery, Cause.pretty(cause)),
-          Settled.deadLettered(delivery, describe(cause) ?? type)
-        )
-      )
-    })
+    const deadLetter = Effect.suspend(() =>
+      deadLettered(turn, type, Cause.pretty(cause), describe(cause) ?? type)
+    )
     switch (disposition._tag) {
       case "Retry":
         return Effect.flatMap(
           retryDelay.nth(disposition.schedule, delivery.attempt),
           (delay) => {
-            if (delay._tag === "None") return Effect.zipRight(deadLetter, finish)
+            if (delay._tag === "None") return Effect.zipRight(deadLetter, finish(turn))
             const later = turn.key === undefined
               ? parked(delivery, Duration.toMillis(delay.value))
               : Effect.suspend(() => {
@@ -103,9 +119,9 @@ export const settling = <A, E>(
           }
         )
       case "DeadLetter":
-        return Effect.zipRight(deadLetter, finish)
+        return Effect.zipRight(deadLetter, finish(turn))
       case "Discard":
-        return Effect.zipRight(settled(turn, "discard", Delivery.use(delivery, () => Effect.void)), finish)
+        return Effect.zipRight(settled(turn, "discard", Delivery.use(delivery, () => Effect.void)), finish(turn))
       case "Stop":
         state.running.delete(delivery)
         Settled.count("stop", delivery)
@@ -128,7 +144,11 @@ export const settling = <A, E>(
         : intake.held.keep(delivery, until - longest, { over: park, lost: Effect.void, stopped: park })
     }
   }
+
+  return { failed, died }
 }
+
+const words: Readonly<Record<number, string>> = { 1: "once", 2: "twice", 3: "three times" }
 
 /** As in the metric. */
 const names = { Retry: "retry", DeadLetter: "dead_letter", Discard: "discard", Stop: "stop" } as const
