@@ -62,7 +62,7 @@ export const payments = (options: { readonly minIdle?: number; readonly left?: n
     const sql = yield* SqlClient
     yield* Inbox.migration
     yield* sql`CREATE TABLE IF NOT EXISTS account (id INT PRIMARY KEY, balance INT NOT NULL)`
-    yield* sql`INSERT INTO account VALUES (1, 0), (2, 0), (3, 0)`
+    yield* sql`INSERT IGNORE INTO account VALUES (1, 0), (2, 0), (3, 0)`
     const group = yield* ConsumerGroup.make({
       stream,
       group: "billing",
@@ -197,5 +197,7 @@ export const holdAt = (proxy: TcpProxy.TcpProxy, point: string, direction: TcpPr
 
 /** The marks of suspects that stand beside a stream. */
 export const marks = (stream: string) =>
-  Effect.flatMap(Redis.Redis, (redis) =>
-    Effect.map(redis.command("KEYS", `{${stream}}:begun:*`), (keys) => keys as ReadonlyArray<string>))
+  Effect.flatMap(
+    Redis.Redis,
+    (redis) => Effect.map(redis.command("KEYS", `{${stream}}:begun:*`), (keys) => keys as ReadonlyArray<string>)
+  )

@@ -100,9 +100,7 @@ export const settling = <A, E>(
       turn.failed = { type, disposition: "handler" }
       return Effect.zipRight(Settled.byHandler(delivery, type), finish(turn))
     }
-    const deadLetter = Effect.suspend(() =>
-      deadLettered(turn, type, Cause.pretty(cause), describe(cause) ?? type)
-    )
+    const deadLetter = Effect.suspend(() => deadLettered(turn, type, Cause.pretty(cause), describe(cause) ?? type))
     switch (disposition._tag) {
       case "Retry":
         return Effect.flatMap(

@@ -108,7 +108,7 @@ export class Solitude {
     } else if (this.closed && this.due) {
       this.open()
     }
-    if (!this.closed) for (const party of parties) party.begin(false)
+    if (!this.closed) { for (const party of parties) party.begin(false) }
     if (this.running > 0) return
     for (const party of parties) {
       if (!party.begin(true)) continue
