@@ -24,7 +24,7 @@ export const floors = {
     ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/outboxTable", "internal/purge", "internal/relayWakeups"]
   ],
   "redis-streams": [
-    ["RedisError", "RedisStreamsMetrics", "internal/labels"],
+    ["RedisError", "RedisStreamsMetrics", "internal/labels", "internal/outage"],
     [
       "Redis",
       ...["acks", "blocking", "capabilities", "classify", "cluster", "connection", "inFlight", "nodeWatch", "options", "scripts", "tls"]

@@ -24,6 +24,7 @@ import * as cluster from "./internal/cluster.js"
 import * as connection from "./internal/connection.js"
 import { InFlight } from "./internal/inFlight.js"
 import { limits } from "./internal/options.js"
+import * as outages from "./internal/outage.js"
 import type { Script } from "./internal/scripts.js"
 import * as tls from "./internal/tls.js"
 import { CommandFailed, ConnectFailed, type RedisError } from "./RedisError.js"
@@ -224,6 +225,21 @@ export const layerCluster = (
     })
   )
 
+/**
+ * What sees to it that an outage is one line in the log when it begins, and one when it is over.
+ *
+ * @internal
+ */
+export interface Outage {
+  readonly failed: (why: Readonly<Record<string, unknown>>, begins?: string) => void
+  readonly succeeded: () => void
+}
+
+/**
+ * @internal
+ */
+export const outage: (begins: string, ends: string) => Effect.Effect<Outage, never, Scope.Scope> = outages.make
+
 // internal
 
 const checked = (make: (required: RedisOptions) => Client) => (required: RedisOptions): Client => {
@@ -277,19 +293,15 @@ const runScript = (shared: connection.Connection, bytes: boolean): Service["scri
 
 const logReconnects = (shared: connection.Connection): Effect.Effect<void, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const run = Runtime.runFork(yield* Effect.runtime<never>())
-    let lost = false
+    const outage = yield* outages.make(
+      "The connection to Redis is lost; connecting again",
+      "The connection to Redis is back"
+    )
     const onClose = () => {
-      if (!lost) {
-        lost = true
-        const what = shared.isDemoted ? "The server is a replica now" : "The connection to Redis is lost"
-        run(Effect.logWarning(`${what}; connecting again`))
-      }
+      if (shared.isDemoted) outage.failed({}, "The server is a replica now; connecting again")
+      else outage.failed({})
     }
-    const onReady = () => {
-      lost = false
-      run(Effect.logInfo("The connection to Redis is back"))
-    }
+    const onReady = () => outage.succeeded()
     shared.client.on("close", onClose).on("ready", onReady)
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {

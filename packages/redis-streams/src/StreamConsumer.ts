@@ -211,6 +211,8 @@ const reading = <A>(
     yield* Effect.addFinalizer(() => fetched.handBack)
 
     const { consumer, labels, minIdle } = fetched.holder
+    const whose = `Consumer ${consumer} of ${group.stream}`
+    const outage = yield* Redis.outage(`${whose} has lost Redis`, `${whose} goes on`)
     const alive = yield* pulse(minIdle)
 
     /** The connection for reads that block, while there is one. */
@@ -264,12 +266,8 @@ const reading = <A>(
       if (settings.reconnect === undefined || !isTransient(error)) {
         return Effect.fail(error)
       }
-      const report = lost
-        ? Effect.void
-        : Effect.logWarning(`Consumer ${consumer} of ${group.stream} has lost Redis: ${error._tag}`)
-      return Effect.zipRight(report, disconnect).pipe(
-        Effect.zipRight(Effect.mapError(schedule.next(error), () => error))
-      )
+      outage.failed({ error: error._tag })
+      return Effect.zipRight(disconnect, Effect.mapError(schedule.next(error), () => error))
     }
 
     const recover = (error: RedisError) =>
@@ -284,8 +282,9 @@ const reading = <A>(
         return Effect.void
       }
       lost = false
+      outage.succeeded()
       Metrics.reconnects.unsafeUpdate(1, labels)
-      return Effect.zipRight(schedule.reset, Effect.logInfo(`Consumer ${consumer} of ${group.stream} goes on`))
+      return schedule.reset
     })
 
     return Stream.repeatEffectChunkOption(

@@ -150,7 +150,7 @@ export const make = <A, E1, R1, B, E, R>(
     const concurrency = yield* required.count("Worker", "concurrency", options.concurrency)
     const maxWaiting = yield* required.count("Worker", "maxWaiting", options.maxWaiting ?? 1_000)
     const maxDeaths = yield* required.count("Worker", "maxDeaths", options.maxDeaths ?? 3)
-    const state = new State()
+    const state = yield* State.make(options.name ?? "worker")
     const stopped = yield* Deferred.make<void, Failure<E>>()
     const taken = new intake.Intake<A>({ concurrency, key: options.key, maxWaiting })
     return yield* lifecycle.start(source, {

@@ -219,7 +219,14 @@ const ask = (
       {
         onSuccess: (yes) => Effect.succeed(yes ? "committed" : "not committed"),
         onFailure: (cause) =>
-          Effect.as(Effect.logWarning("What became of a lost COMMIT could not be found out", cause), "unknown")
+          Effect.as(
+            Effect.annotateLogs(
+              Effect.logWarning("What became of a lost COMMIT could not be found out"),
+              "error",
+              String(Cause.squash(cause))
+            ),
+            "unknown"
+          )
       }
     )
 
@@ -245,7 +252,10 @@ const undo = (state: State): Effect.Effect<void> => {
         onSuccess: () => Effect.void,
         onFailure: ({ error }) => {
           session.abandon(error)
-          return Effect.logWarning("ROLLBACK failed, its connection is discarded", Cause.fail(error))
+          // The server rolls back what has lost its connection: in an outage that is all of them, and nothing to do about it.
+          return error._tag === "ConnectionLost"
+            ? Effect.logDebug("ROLLBACK failed, its connection is discarded")
+            : Effect.logWarning("ROLLBACK failed, its connection is discarded", Cause.fail(error))
         }
       }),
     Effect.suspend(() => {

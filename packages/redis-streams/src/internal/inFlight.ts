@@ -8,6 +8,7 @@ import { Acks } from "./acks.js"
 import type { Connection } from "./connection.js"
 // eslint-disable-next-line import-x/no-restricted-paths -- the type alone: a connection holds leases and does not know what they are
 import type { Lease } from "./lease.js"
+import type { Outage } from "./outage.js"
 
 /** What one consumer holds here, by id. */
 export class Entries extends Map<string, Lease<unknown>> {
@@ -15,6 +16,8 @@ export class Entries extends Map<string, Lease<unknown>> {
   own: string | undefined = "-"
   /** Whether somebody looks after the leases. */
   renewing = false
+  /** Of renewing the leases, once there has been one to renew. */
+  renewals: Outage | undefined
   /** Whether it was said that Redis refuses the marks of suspects. */
   unmarked = false
   /** For those who claim entries: what one has just been given is in flight before the next one asks, and not given twice. */

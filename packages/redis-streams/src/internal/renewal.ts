@@ -9,8 +9,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
-import { firstFailure } from "./firstFailure.js"
 import type { Holder, Lease } from "./lease.js"
+import { Outage } from "./outage.js"
 import * as scripts from "./scripts.js"
 
 /**
@@ -18,7 +18,9 @@ import * as scripts from "./scripts.js"
  * the server to say. Nor if the whole group is gone: then the handler is the last that has the message.
  */
 export const renew = (holder: Holder): Effect.Effect<void> => {
-  const { consumer, inFlight, minIdle, stream } = holder
+  const { consumer, inFlight, minIdle, redis, stream } = holder
+  const leases = `The leases of ${consumer} on ${stream}`
+  const outage = inFlight.renewals ??= new Outage(redis.fork, `${leases} cannot be renewed`, `${leases} are renewed`)
   const interval = Duration.millis(Math.max(minIdle / 3, 1))
   const renewAll = Effect.suspend(() => {
     const running: Array<Lease<unknown>> = []
@@ -37,9 +39,10 @@ export const renew = (holder: Holder): Effect.Effect<void> => {
     }
     return Effect.zipRight(pageByPage(running, renewPage), pageByPage(waiting, giveCountBack))
   }).pipe(
-    firstFailure((error) =>
-      Effect.logWarning(`The leases of ${consumer} on ${stream} cannot be renewed: ${error._tag}`)
-    )
+    Effect.match({
+      onFailure: (error) => outage.failed({ error: error._tag }),
+      onSuccess: () => outage.succeeded()
+    })
   )
   const pageByPage = (
     leases: ReadonlyArray<Lease<unknown>>,

@@ -40,7 +40,7 @@ export const make = <A, E1, R1, B, E, R>(
     const concurrency = yield* required.count("Worker", "concurrency", options.concurrency ?? 1)
     const maxWaiting = yield* required.count("Worker", "maxWaiting", options.maxWaiting ?? 1_000)
     const maxDeaths = yield* required.count("Worker", "maxDeaths", options.maxDeaths ?? 3)
-    const state = new State()
+    const state = yield* State.make(options.name ?? "worker")
     const stopped = yield* Deferred.make<void, Failure<E>>()
     const batches = new Batches<A>({
       concurrency,
@@ -123,7 +123,7 @@ const handle = <A, E, R>(
   /** It stays pending: somebody else's, or Redis is away. */
   const leave = ({ delivery }: intake.Turn<A>, error: RedisError.RedisError): Effect.Effect<void> => {
     state.running.delete(delivery)
-    return Settled.left(delivery, error)
+    return Settled.left(state, delivery, error)
   }
   const acked = (deliveries: ReadonlyArray<Delivery.Delivery<A>>): void => {
     for (const delivery of deliveries) {

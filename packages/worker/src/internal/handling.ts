@@ -74,7 +74,7 @@ export const make = <A, B, E, R>(
           return intake.retry(turn, Duration.toMillis(untilRedisIsBack), handedBack(delivery), 0)
         }
         state.running.delete(delivery)
-        return Effect.zipRight(Settled.left(delivery, error), intake.done(turn))
+        return Effect.zipRight(Settled.left(state, delivery, error), intake.done(turn))
       }
     })
   }

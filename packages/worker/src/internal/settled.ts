@@ -4,22 +4,20 @@
  * @internal
  */
 import type { Delivery } from "@safesync/redis-streams/Delivery"
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as WorkerMetrics from "../WorkerMetrics.js"
+import type { State } from "./state.js"
 
 export const count = (
   disposition: WorkerMetrics.DispositionLabel,
   { stream }: Delivery<unknown>
 ): void => WorkerMetrics.deliveries.unsafeUpdate(1, WorkerMetrics.deliveryLabels(stream, disposition))
 
-/** It stays pending: the consumer's own pending list or `Reclaim` delivers it again. */
-export const left = (delivery: Delivery<unknown>, error: Error): Effect.Effect<void> =>
-  Effect.suspend(() => {
+/** It stays pending. One line tells of all that do so in a row. */
+export const left = (state: State, delivery: Delivery<unknown>, error: Error): Effect.Effect<void> =>
+  Effect.sync(() => {
     count("left", delivery)
-    return Effect.logWarning("A delivery could not be settled and stays pending", Cause.fail(error)).pipe(
-      Effect.annotateLogs({ stream: delivery.stream, group: delivery.group, id: delivery.id })
-    )
+    state.left(delivery, error)
   })
 
 /** Its transaction was rolled back, and what it did to the delivery cannot be. */

@@ -46,8 +46,9 @@ export const settling = <A, E>(
         while: RedisError.isTransient
       })
     return Effect.matchEffect(ordered, {
-      onFailure: (error) => Settled.left(turn.delivery, error),
+      onFailure: (error) => Settled.left(state, turn.delivery, error),
       onSuccess: () => {
+        state.settled()
         Settled.count(disposition, turn.delivery)
         return Effect.void
       }

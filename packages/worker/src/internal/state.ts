@@ -4,13 +4,37 @@
  * @internal
  */
 import type { Delivery } from "@safesync/redis-streams/Delivery"
+import * as Redis from "@safesync/redis-streams/Redis"
+import * as TraceContext from "@safesync/redis-streams/TraceContext"
 import type * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Disposition from "../Disposition.js"
 import type { Status } from "../WorkerStatus.js"
 
 export class State {
+  private constructor(
+    /** Handlers and their transactions, of which MySQL is the cause. */
+    private readonly database: Redis.Outage,
+    /** Deliveries that stay pending, since Redis is away or they are another's by now. */
+    private readonly unsettled: Redis.Outage
+  ) {}
+
+  static make(name: string): Effect.Effect<State, never, Scope.Scope> {
+    return Effect.annotateLogs(
+      Effect.zipWith(
+        Redis.outage("MySQL cannot be used", "MySQL can be used again"),
+        Redis.outage("Deliveries cannot be settled, and stay pending", "Deliveries are settled again"),
+        (database, unsettled) => new State(database, unsettled)
+      ),
+      "worker",
+      name
+    )
+  }
+
   phase: Status["state"] = "running"
   /** What is being handled, and whether its transaction has committed. */
   readonly running = new Map<Delivery<unknown>, boolean>()
@@ -23,6 +47,7 @@ export class State {
   }
 
   committed(delivery: Delivery<unknown>): void {
+    this.database.succeeded()
     this.running.set(delivery, true)
   }
 
@@ -32,10 +57,22 @@ export class State {
 
   succeeded(delivery: Delivery<unknown>): void {
     this.running.delete(delivery)
+    this.settled()
     this.lastSuccess = Date.now()
   }
 
+  /** Something could be said of a delivery to Redis. */
+  settled(): void {
+    this.unsettled.succeeded()
+  }
+
+  /** It stays pending: the consumer's own pending list or `Reclaim` delivers it again. */
+  left({ group, id, stream }: Delivery<unknown>, error: Error): void {
+    this.unsettled.failed({ stream, group, id, error: `${error.name}: ${error.message}` })
+  }
+
   failed(cause: Cause.Cause<unknown>): void {
+    if (Disposition.isOutage(cause)) this.database.failed({ error: TraceContext.errorType(cause) })
     this.lastFailure = Option.some({ at: DateTime.unsafeMake(Date.now()), cause })
   }
 
