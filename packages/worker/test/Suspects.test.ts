@@ -1,4 +1,3 @@
-import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Redis from "@safesync/redis-streams/Redis"
@@ -291,26 +290,49 @@ layer(Servers, { excludeTestServices: true })("Suspects", (it) => {
 
   it.effect("L24: others that come without end do not keep a suspect waiting for ever", () =>
     bench(Effect.gen(function*() {
-      const { group, send } = yield* suspects(1)
+      const endless = yield* payments()
+      yield* endless.send(...others(8))
       const { handler, seen } = watch()
-      const sql = yield* SqlClient
-      yield* send(...others(20))
-      const worker = yield* Effect.fork(Worker.run(
-        own(group),
-        ({ account }, { attempt }) =>
-          // each of them sends the next one before it ends: it never gets quiet by itself
-          handler<unknown, unknown, Redis.Redis>(
-            attempt >= 3,
-            account === 2 ? send(...others(1)) : sql`UPDATE account SET balance = 1 WHERE id = 1`
+      let count = 0
+      let on = true
+      // each of them sends the next one before it ends: it never gets quiet by itself
+      const busy = yield* Effect.fork(Worker.run(
+        own(endless.group),
+        (payment) =>
+          handler(
+            false,
+            Effect.suspend(() => ++count && on ? Effect.zipRight(endless.send(payment), credit(payment)) : Effect.void)
           ),
-        { ...plain, inbox: "off", drainTimeout: "5 seconds" }
+        plain
       ))
-      yield* until(balance(1), (n) => n === 1)
-      expect(seen.beside).toBe(0)
+      yield* until(Effect.sync(() => count), (n) => n > 20)
+      const { group } = yield* suspects(1)
+      const worker = yield* Effect.fork(Worker.run(own(group), (payment) => handler(true, credit(payment)), plain))
+      yield* worked(group)
+      const then = count
+      yield* until(Effect.sync(() => count), (n) => n > then + 20)
+      on = false
+      yield* worked(endless.group)
+      expect([seen.suspects, seen.beside, yield* balance(1)]).toEqual([1, 0, 1])
+      yield* Fiber.interruptAll([busy, worker])
+    })))
+
+  it.effect("L24: a worker that has ended in the middle of its handlers keeps no suspect of another one waiting", () =>
+    bench(Effect.gen(function*() {
+      const broken = yield* payments({ left: 1 })
+      yield* broken.send(one)
+      const exit = yield* Effect.exit(Worker.run(own(broken.group), () => Effect.fail("no"), {
+        ...plain,
+        onFailure: () => {
+          throw new Error("a mistake in the policy")
+        }
+      }))
+      expect(Exit.isFailure(exit)).toBe(true)
+      const { group } = yield* suspects(1)
+      const worker = yield* Effect.fork(Worker.run(own(group), credit, plain))
+      yield* worked(group)
+      expect(yield* balance(1)).toBe(1)
       yield* Fiber.interrupt(worker)
-      const redis = yield* Redis.Redis
-      yield* redis.command("XGROUP", "DESTROY", group.stream, group.group)
-      yield* redis.command("XGROUP", "CREATE", group.stream, group.group, "$")
     })))
 
   it.effect("L26: a suspect that waits is handed back at a drain, and keeps no worker of the process", () =>
