@@ -7,7 +7,7 @@ export const floors = {
   mysql: [
     [
       ...["LockParty", "MysqlError", "MysqlMetrics", "TransactionError"],
-      ...["driverError", "errnoTable", "errorMessage", "identifier", "known"].map((name) => `internal/${name}`)
+      ...["driverError", "errnoTable", "errorMessage", "identifier", "known", "described"].map((name) => `internal/${name}`)
     ],
     [
       ...["LockDiagnosis", "Transaction"],
@@ -24,7 +24,7 @@ export const floors = {
     ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/outboxTable", "internal/purge", "internal/relayWakeups"]
   ],
   "redis-streams": [
-    ["RedisError", "RedisStreamsMetrics", "internal/labels", "internal/outage"],
+    ["RedisError", "RedisStreamsMetrics", "internal/labels", "internal/outage", "internal/described"],
     [
       "Redis",
       ...["acks", "blocking", "capabilities", "classify", "cluster", "connection", "inFlight", "nodeWatch", "options", "scripts", "tls"]

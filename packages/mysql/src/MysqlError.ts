@@ -8,9 +8,10 @@
  * @since 0.1.0
  */
 import { SqlError } from "@effect/sql/SqlError"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as described from "./internal/described.js"
 import * as driver from "./internal/driverError.js"
 import { tagOf } from "./internal/errnoTable.js"
 import { describe, missingTable } from "./internal/errorMessage.js"
@@ -283,7 +284,7 @@ export type MysqlError =
  * @since 0.1.0
  * @category refinements
  */
-export const isMysqlError = (u: unknown): u is MysqlError => Predicate.hasProperty(u, TypeId)
+export const isMysqlError = (u: unknown): u is MysqlError => described.property(u, TypeId) !== undefined
 
 /**
  * Errors after which the same transaction, run again from its start, may well succeed: `Deadlock`, `LockWaitTimeout`,
@@ -387,7 +388,9 @@ const connecting = new Set(["Failed to acquire connection", "MysqlClient: Failed
  */
 export const refail = <A, E, R>(
   effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, Exclude<E, SqlError> | MysqlError | TransactionAborted, R> => Effect.mapError(effect, refailError)
+): Effect.Effect<A, Exclude<E, SqlError> | MysqlError | TransactionAborted, R> =>
+  // Not `mapError`, which looks into the error.
+  Effect.mapErrorCause(effect, Cause.map(refailError))
 
 /**
  * `refail` for one error.
@@ -396,6 +399,6 @@ export const refail = <A, E, R>(
  * @category constructors
  */
 export const refailError = <E>(error: E): Exclude<E, SqlError> | MysqlError | TransactionAborted =>
-  error instanceof SqlError
-    ? error.cause instanceof TransactionAborted ? error.cause : classify(error)
+  described.isA(error, SqlError)
+    ? described.isA(error.cause, TransactionAborted) ? error.cause : classify(error)
     : error as Exclude<E, SqlError>

@@ -7,9 +7,9 @@
  */
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
-import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import { property } from "./internal/described.js"
 import * as identifier from "./internal/identifier.js"
 import type { IfKnown } from "./internal/known.js"
 import * as own from "./internal/own.js"
@@ -275,12 +275,12 @@ export type Attempt<A, E, R> = [Transaction] extends [IfKnown<R>]
  * @category refinements
  */
 export const isRetryable = (error: unknown): error is Retryable =>
-  Predicate.isTagged(error, "VersionConflict") || Predicate.isTagged(error, "Deadlock") ||
-  Predicate.isTagged(error, "LockWaitTimeout") ||
-  Predicate.isTagged(error, "CommitFailed") && Predicate.hasProperty(error, "cause") &&
-    Predicate.isTagged(error.cause, "Deadlock")
+  retried.has(property(error, "_tag")) ||
+  property(error, "_tag") === "CommitFailed" && property(property(error, "cause"), "_tag") === "Deadlock"
 
 // internal
+
+const retried: ReadonlySet<unknown> = new Set(["VersionConflict", "Deadlock", "LockWaitTimeout"])
 
 /** The UPDATE, or the defect of options that the types let pass. */
 const statement = (options: Updated): Effect.Effect<where.Fragment> =>

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { messageOf } from "./internal/described.js"
 
 /**
  * No connection could be had, or BEGIN failed: nothing was done. `cause` is the `MysqlError` that says why. Since BEGIN travels with
@@ -16,7 +17,7 @@ export class BeginFailed extends Schema.TaggedError<BeginFailed>("@safesync/mysq
   cause: Schema.Defect
 }) {
   override get message() {
-    return `The transaction did not begin: ${(this.cause as Error).message}`
+    return `The transaction did not begin: ${messageOf(this.cause)}`
   }
 }
 
@@ -32,7 +33,7 @@ export class CommitFailed extends Schema.TaggedError<CommitFailed>("@safesync/my
   cause: Schema.Defect
 }) {
   override get message() {
-    return `The server refused COMMIT, nothing was written: ${(this.cause as Error).message}`
+    return `The server refused COMMIT, nothing was written: ${messageOf(this.cause)}`
   }
 }
 
@@ -52,7 +53,7 @@ export class CommitOutcomeUnknown
 {
   override get message() {
     return `The answer to COMMIT was lost (connection ${this.connectionId}): the transaction is there as a whole or ` +
-      `not at all: ${(this.cause as Error).message}`
+      `not at all: ${messageOf(this.cause)}`
   }
 }
 

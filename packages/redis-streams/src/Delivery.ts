@@ -20,6 +20,7 @@
  *
  * @since 0.1.0
  */
+import type * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -29,6 +30,7 @@ import type * as Scope from "effect/Scope"
 import * as begun from "./internal/begun.js"
 import * as born from "./internal/born.js"
 import * as deadEntry from "./internal/deadEntry.js"
+import { describe } from "./internal/described.js"
 import { handedBackTo } from "./internal/handBack.js"
 import { type Lease, parked } from "./internal/lease.js"
 import * as options from "./internal/options.js"
@@ -278,18 +280,19 @@ export const minIdle = <A>(self: Delivery<A>): Duration.Duration => Duration.mil
 
 /**
  * Moves the entry to the group's dead-letter stream: its fields as they are, its origin, its attempts and `reason`, in
- * one atomic step with its ack. Fails with `LeaseLost` where somebody else has taken the entry; a delivery that is settled already is
+ * one atomic step with its ack. The reason is a text, or a cause: that is printed as `Cause.pretty` does it, and as Node shows it where
+ * that would throw. Of either the first 4,096 bytes of UTF-8 are kept. Fails with `LeaseLost` where somebody else has taken the entry; a delivery that is settled already is
  * a defect. What has been deleted from its stream is only acked.
  *
  * @category operations
  * @since 0.1.0
  */
 export const deadLetter: {
-  (reason: string): <A>(self: Delivery<A>) => Effect.Effect<void, RedisError>
-  <A>(self: Delivery<A>, reason: string): Effect.Effect<void, RedisError>
+  (reason: string | Cause.Cause<unknown>): <A>(self: Delivery<A>) => Effect.Effect<void, RedisError>
+  <A>(self: Delivery<A>, reason: string | Cause.Cause<unknown>): Effect.Effect<void, RedisError>
 } = dual(
   2,
-  <A>(self: Delivery<A>, reason: string): Effect.Effect<void, RedisError> =>
+  <A>(self: Delivery<A>, reason: string | Cause.Cause<unknown>): Effect.Effect<void, RedisError> =>
     settling(self, "Delivery.deadLetter", (lease) => {
       const { holder, id } = lease
       return Effect.flatMap(
@@ -304,7 +307,7 @@ export const deadLetter: {
               attempts: Math.max(lease.attempt, lease.count),
               born: born.ofEntry(id, lease.streamBorn)
             },
-            reason
+            typeof reason === "string" ? reason : describe(reason)
           )
         ),
         (outcome) => {

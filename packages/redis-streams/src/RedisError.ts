@@ -5,8 +5,9 @@
  *
  * @since 0.1.0
  */
-import * as Predicate from "effect/Predicate"
+import type * as Cause from "effect/Cause"
 import * as Schema from "effect/Schema"
+import * as described from "./internal/described.js"
 
 const fields = {
   /** The command that failed, without its arguments; `connect` where none was sent yet. */
@@ -288,8 +289,14 @@ export type RedisError =
  * @category classification
  * @since 0.1.0
  */
-export const isTransient = (error: unknown): boolean =>
-  Predicate.hasProperty(error, "_tag") && transient.has(error._tag)
+export const isTransient = (error: unknown): boolean => transient.has(described.property(error, "_tag"))
+
+/**
+ * The cause as a logger can be given it: itself, or its description where a logger could not print it.
+ *
+ * @internal
+ */
+export const loggable = <E>(cause: Cause.Cause<E>): Cause.Cause<E | string> => described.loggable(cause)
 
 const transient: ReadonlySet<unknown> = new Set<RedisError["_tag"]>([
   ...["ConnectFailed", "RedisConnectionLost", "RedisTimeout", "ReadOnlyReplica"] as const,

@@ -17,8 +17,8 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
-import * as Predicate from "effect/Predicate"
 import * as Tracer from "effect/Tracer"
+import * as described from "./internal/described.js"
 import type { Headers } from "./StreamEntry.js"
 
 /**
@@ -107,11 +107,13 @@ export const useSpan = <A, E, R>(
     let withheld: Cause.Cause<E> | undefined
     const traced = Effect.useSpan(name, given, (span) =>
       inSpan(
-        Effect.catchAllCause(body(span), (cause): Effect.Effect<never, E | ValuesWithheld> => {
+        Effect.catchAllCause(body(span), (cause): Effect.Effect<never, E | ValuesWithheld | string> => {
           span.attribute("error.type", errorType(cause))
-          if (!Option.exists(Cause.failureOption(cause), ParseResult.isParseError)) return Effect.failCause(cause)
-          withheld = cause
-          return new ValuesWithheld()
+          const told: Cause.Cause<E | ValuesWithheld | string> = quotesValues(cause)
+            ? Cause.fail(new ValuesWithheld())
+            : described.loggable(cause)
+          if (told !== cause) withheld = cause
+          return Effect.failCause(told)
         }),
         span
       ))
@@ -127,11 +129,7 @@ export const useSpan = <A, E, R>(
  * @category spans
  * @since 0.1.0
  */
-export const errorType = (cause: Cause.Cause<unknown>): string => {
-  if (Cause.isInterruptedOnly(cause)) return "interrupted"
-  const error = Cause.squash(cause)
-  return Predicate.hasProperty(error, "_tag") ? String(error._tag) : Predicate.isError(error) ? error.name : "_OTHER"
-}
+export const errorType = (cause: Cause.Cause<unknown>): string => described.typeOf(cause)
 
 /**
  * Records something that is over as a span that began so many milliseconds ago.
@@ -211,6 +209,12 @@ const stateOf = (span: Tracer.AnySpan): string | undefined => {
 class ValuesWithheld extends Data.TaggedError("ParseError") {
   override readonly message = "A value does not fit its schema"
 }
+
+const quotesValues = (cause: Cause.Cause<unknown>): boolean =>
+  Option.exists(
+    Cause.failureOption(cause),
+    (error) => described.property(error, ParseResult.ParseErrorTypeId) !== undefined
+  )
 
 const native = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 

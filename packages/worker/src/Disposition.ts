@@ -124,7 +124,14 @@ export const stop: Disposition = { _tag: "Stop", schedule: Schedule.stop }
  * @category refinements
  */
 export const isOutage = (cause: Cause.Cause<unknown>): boolean =>
-  Option.exists(Cause.failureOption(cause), isOutageError)
+  Option.exists(Cause.failureOption(cause), (error) => {
+    try {
+      return isOutageError(error)
+    } catch {
+      // A failure may be anything, such as a proxy that was revoked.
+      return false
+    }
+  })
 
 // internal
 

@@ -26,7 +26,7 @@ import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
 import type { MysqlError, TransactionAborted } from "@safesync/mysql/MysqlError"
 import * as Outbox from "@safesync/mysql/Outbox"
 import * as Redis from "@safesync/redis-streams/Redis"
-import { isTransient, type RedisError } from "@safesync/redis-streams/RedisError"
+import { isTransient, loggable, type RedisError } from "@safesync/redis-streams/RedisError"
 import * as RedisStreamsMetrics from "@safesync/redis-streams/RedisStreamsMetrics"
 import * as StreamEntry from "@safesync/redis-streams/StreamEntry"
 import * as TraceContext from "@safesync/redis-streams/TraceContext"
@@ -169,7 +169,7 @@ const partition = (n: number, of: number, limit: number, options: Options) =>
       Effect.catchTag("AdvisoryLockTimeout", () =>
         poll.next(undefined).pipe(Effect.as(true), Effect.orElseSucceed(() => false))),
       Effect.tapErrorCause((cause) =>
-        Effect.logWarning("The relay has given up its partition", cause)
+        Effect.logWarning("The relay has given up its partition", loggable(cause))
       )
     )
     yield* Effect.logDebug("The relay starts")

@@ -4,6 +4,7 @@
  * @internal
  */
 import * as Predicate from "effect/Predicate"
+import { messageOf, property } from "./described.js"
 
 export interface DriverError {
   readonly errno: number | undefined
@@ -12,9 +13,6 @@ export interface DriverError {
   readonly detail: string | undefined
   readonly cause: Error
 }
-
-const property = (u: unknown, name: string): unknown =>
-  Predicate.hasProperty(u, name) ? (u as Record<string, unknown>)[name] : undefined
 
 /**
  * Errors whose text holds names of tables, columns, constraints, accounts and options, numbers of rows, and no value of
@@ -35,7 +33,7 @@ export const read = (error: unknown): DriverError => {
   // Sockets and the resolver use negative numbers of the operating system: those are not the server's. What the server
   // says while it is not asked, such as 4031, comes with its number as the code.
   const errno = [number, symbol].find((_): _ is number => Predicate.isNumber(_) && _ > 0)
-  const message = Predicate.isError(error) ? error.message : String(error)
+  const message = messageOf(error)
   const code = Predicate.isString(symbol) ? symbol : errno === undefined ? "UNKNOWN" : String(errno)
   const harmless = errno === undefined
     ? isConnectionLost(error) || aboutBinding.test(message)

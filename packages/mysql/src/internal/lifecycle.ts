@@ -13,6 +13,7 @@ import * as Begin from "./begin.js"
 import * as Blockers from "./blockers.js"
 import * as CommitOracle from "./commitOracle.js"
 import type { ControlFailure } from "./control.js"
+import { loggable, messageOf } from "./described.js"
 import * as duration from "./duration.js"
 import * as Outcome from "./outcome.js"
 import * as ownStatements from "./ownStatements.js"
@@ -223,7 +224,7 @@ const ask = (
             Effect.annotateLogs(
               Effect.logWarning("What became of a lost COMMIT could not be found out"),
               "error",
-              String(Cause.squash(cause))
+              messageOf(Cause.squash(cause))
             ),
             "unknown"
           )
@@ -273,7 +274,8 @@ const runAfterCommit = (state: State): Effect.Effect<void> =>
   state.afterCommit.length === 0
     ? Effect.void
     : Effect.forEach(state.afterCommit, (_) =>
-      Effect.catchAllCause(_, (cause) => Effect.logError("An effect registered with afterCommit died", cause)), {
+      Effect.catchAllCause(_, (cause) =>
+        Effect.logError("An effect registered with afterCommit died", loggable(cause))), {
       discard: true
     })
 

@@ -14,6 +14,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Tracer from "effect/Tracer"
+import { property, typeOf } from "./described.js"
 
 type Attributes = Record<string, unknown>
 
@@ -95,20 +96,18 @@ class BodyFailed extends Error {
 /** What COMMIT fails with carries the error. */
 const errorOf = (cause: Cause.Cause<unknown>): unknown => {
   const error = Cause.squash(cause)
-  return Predicate.hasProperty(error, "error") ? error.error : error
+  return property(error, "error") ?? error
 }
 
 /** The tag, or the class; never a message, which may hold values. */
 const errorType = (cause: Cause.Cause<unknown>): string => {
   if (Cause.isInterruptedOnly(cause)) return "interrupted"
-  const error = errorOf(cause)
-  return Predicate.hasProperty(error, "_tag") ? String(error._tag) : Predicate.isError(error) ? error.name : "_OTHER"
+  return typeOf(errorOf(cause))
 }
 
 const errnoOf = (cause: Cause.Cause<unknown>): number | undefined => {
   const error = errorOf(cause)
-  return [error, Predicate.hasProperty(error, "cause") ? error.cause : undefined]
-    .map((_) => Predicate.hasProperty(_, "errno") ? _.errno : undefined).find(Predicate.isNumber)
+  return [error, property(error, "cause")].map((_) => property(_, "errno")).find(Predicate.isNumber)
 }
 
 /** https://opentelemetry.io/docs/specs/semconv/database/database-spans/ */

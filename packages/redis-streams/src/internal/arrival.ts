@@ -1,9 +1,11 @@
 /** An entry as it has come from the server, and what its bytes mean. */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import { isUtf8 } from "node:buffer"
 import { type Decoded, type Decoder, type Fields, forGroupHeader } from "../StreamEntry.js"
+import { describe } from "./described.js"
 import { withoutValues } from "./withoutValues.js"
 
 export interface Arrival {
@@ -67,8 +69,9 @@ export const decode = <A>(codec: Decoder<A>, { fields, isText }: Arrival): Effec
   isText
     ? Effect.suspend(() => codec.decode(fields)).pipe(
       Effect.mapError((error) => ({ reason: error.message, withoutValues: withoutValues(error) })),
+      // Its messages are the schema's too, and may throw.
       Effect.catchAllDefect((defect) =>
-        Effect.fail({ reason: String(defect), withoutValues: "its schema has thrown an error" })
+        Effect.fail({ reason: describe(Cause.die(defect)), withoutValues: "its schema has thrown an error" })
       )
     )
     : Effect.fail({ reason: "it is not UTF-8", withoutValues: "it is not UTF-8" })

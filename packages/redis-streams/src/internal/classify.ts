@@ -14,6 +14,7 @@ import {
   ServerTooOld,
   WrongType
 } from "../RedisError.js"
+import { bounded } from "./described.js"
 
 type Make = new(props: { readonly command: string; readonly detail: string; readonly cause: unknown }) => RedisError
 
@@ -59,7 +60,7 @@ const texts: ReadonlyArray<readonly [RegExp, Make]> = [
  */
 export const classify = (command: string, error: unknown): RedisError => {
   const cause = withoutArguments(error)
-  const detail = cause instanceof Error ? cause.message : String(cause)
+  const detail = bounded(cause instanceof Error ? cause.message : String(cause))
   if (!(cause instanceof Error) || cause.name !== "ReplyError") {
     return new RedisConnectionLost({ command, detail, cause, outcome: "unknown" })
   }

@@ -1,4 +1,5 @@
 /** What is added to an entry when it dies. */
+import { bounded } from "./described.js"
 
 /** The names of the fields that a dead entry has beside its own. */
 export const fields = {
@@ -39,6 +40,6 @@ export const deadLetterArgs = (
   fields.attempts,
   String(entry.attempts),
   fields.reason,
-  reason,
+  bounded(reason),
   ...(entry.born === undefined ? [] : [born, entry.born])
 ]

@@ -14,7 +14,7 @@
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import type * as FiberRefs from "effect/FiberRefs"
@@ -41,12 +41,14 @@ export const running = <B, E, R>(
         fiberRefs: refsOf(parent),
         runtimeFlags
       }),
-      restore(Effect.withFiberRuntime<B, E, R>((self) => {
+      // Its exit is its success: Effect prints a fiber's failure at the level Debug, and one that cannot be printed never ends.
+      Effect.exit(restore(Effect.withFiberRuntime<B, E, R>((self) => {
         refs = refsOf(self)
         return handler()
-      }))
+      })))
     )
-    const over = (exit: Exit.Exit<B, E>) => {
+    const over = (exited: Exit.Exit<Exit.Exit<B, E>>) => {
+      const exit = Exit.flatten(exited)
       const ending = end(leases, exit)
       // What it has set in a FiberRef is the caller's then. A transaction sets the context and sets it back.
       return exit._tag === "Success" && !isSame(refs!, refsOf(fiber))
@@ -59,7 +61,7 @@ export const running = <B, E, R>(
     }
     for (const lease of leases) lease.runsIn(fiber)
     return Effect.matchCauseEffect(restore(ended(fiber)), {
-      onFailure: () => Effect.flatMap(Fiber.interrupt(fiber), (exit) => end(leases, exit)),
+      onFailure: () => Effect.flatMap(Fiber.interrupt(fiber), (exited) => end(leases, Exit.flatten(exited))),
       onSuccess: over
     })
   })

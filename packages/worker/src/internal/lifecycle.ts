@@ -22,6 +22,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Worker } from "../Worker.js"
@@ -69,8 +70,14 @@ export const start = <X, T, E, R, E1, R1>(
     const daemon = <B, F, S>(effect: Effect.Effect<B, F, S>) => Effect.forkDaemon(Effect.interruptible(effect))
     const loops = yield* Effect.replicateEffect(daemon(loop), parts.loops)
     const aside = yield* daemon(parts.aside)
-    const reader = yield* daemon(Stream.runForEachChunk(source, parts.read))
-    const ended = Effect.zipRight(Fiber.join(reader), Effect.zipRight(parts.end, Fiber.awaitAll(loops)))
+    // Effect prints a fiber's failure at the level Debug, and one that cannot be printed never ends: this one is told by `await`.
+    const reader = yield* daemon(Effect.exit(
+      Effect.withUnhandledErrorLogLevel(Stream.runForEachChunk(source, parts.read), Option.none())
+    ))
+    const ended = Effect.zipRight(
+      Effect.flatten(Fiber.join(reader)),
+      Effect.zipRight(parts.end, Fiber.awaitAll(loops))
+    )
     const life = yield* daemon(
       Effect.logDebug("The worker reads").pipe(
         Effect.zipRight(Effect.exit(Effect.raceFirst(ended, Deferred.await(stopped)))),

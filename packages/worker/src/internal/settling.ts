@@ -76,7 +76,7 @@ export const settling = <A, E>(
       return intake.done(turn)
     })
 
-  const deadLettered = (turn: Turn<A>, type: string, reason: string, said: string) =>
+  const deadLettered = (turn: Turn<A>, type: string, reason: string | Cause.Cause<unknown>, said: string) =>
     Effect.suspend(() => {
       turn.failed = { type, disposition: names.DeadLetter }
       return settled(
@@ -101,7 +101,7 @@ export const settling = <A, E>(
       turn.failed = { type, disposition: "handler" }
       return Effect.zipRight(Settled.byHandler(delivery, type), finish(turn))
     }
-    const deadLetter = Effect.suspend(() => deadLettered(turn, type, Cause.pretty(cause), describe(cause) ?? type))
+    const deadLetter = Effect.suspend(() => deadLettered(turn, type, cause, describe(cause) ?? type))
     switch (disposition._tag) {
       case "Retry":
         return Effect.flatMap(
