@@ -27,7 +27,7 @@ export const floors = {
     ["RedisError", "RedisStreamsMetrics", "internal/labels", "internal/outage", "internal/described"],
     [
       "Redis",
-      ...["acks", "blocking", "capabilities", "classify", "cluster", "connection", "inFlight", "nodeWatch", "options", "scripts", "tls"]
+      ...["acks", "blocking", "capabilities", "classify", "cluster", "connection", "inFlight", "nodeWatch", "options", "scripts", "serverUrl"]
         .map((name) => `internal/${name}`)
     ],
     [

@@ -7,6 +7,10 @@ import * as Transaction from "@safesync/mysql/Transaction"
 import * as TransactionError from "@safesync/mysql/TransactionError"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { inspect } from "node:util"
+import * as lastingConnection from "../src/internal/lastingConnection.js"
+import * as sideConnection from "../src/internal/sideConnection.js"
 
 const throws = (): never => {
   throw new Error("a getter has thrown")
@@ -34,6 +38,30 @@ layer(MysqlServer.layer, { excludeTestServices: true })("What the server said", 
       expect(Buffer.byteLength(error.message)).toBeLessThanOrEqual(4096)
       expect(error.message).toContain("nowhere")
     }).pipe(Effect.provide(MysqlServer.database())))
+})
+
+describe("A connection beside the pool to where no driver connects", () => {
+  const urls = [
+    "nonsense",
+    "mysql://",
+    "mysql://user:ses%zzame@127.0.0.1/app",
+    "mysql://u:sesame@h?ssl=nonsense&charset=nope"
+  ]
+
+  it.scoped("fails with a typed error, and does not tell the password", () =>
+    Effect.forEach(urls, (url) =>
+      Effect.gen(function*() {
+        const config = { url: Redacted.make(url) }
+        const connection = yield* sideConnection.scoped(config)
+        const error = yield* Effect.flip(sideConnection.rows(connection, "SELECT 1"))
+        expect(error._tag).toBe("ConnectionLost")
+        expect(inspect(error, { depth: 9 })).not.toContain("sesame")
+        const asked = yield* Effect.async<unknown>((resume) =>
+          lastingConnection.make(config).ask("SELECT 1", [], (_, error) => resume(Effect.succeed(error)))
+        )
+        expect(inspect(asked, { depth: 9 })).not.toContain("sesame")
+        expect(MysqlError.fromDriver(asked)._tag).toBe("ConnectionLost")
+      })))
 })
 
 describe("An error of anything", () => {

@@ -13,7 +13,7 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { Redis as Client, type RedisOptions } from "ioredis"
@@ -26,7 +26,7 @@ import { InFlight } from "./internal/inFlight.js"
 import { limits } from "./internal/options.js"
 import * as outages from "./internal/outage.js"
 import type { Script } from "./internal/scripts.js"
-import * as tls from "./internal/tls.js"
+import * as serverUrl from "./internal/serverUrl.js"
 import { CommandFailed, ConnectFailed, type RedisError } from "./RedisError.js"
 
 /**
@@ -79,7 +79,8 @@ export interface Service {
 export class Redis extends Context.Tag("@safesync/redis-streams/Redis")<Redis, Service>() {}
 
 /**
- * - `url`: `redis://user:password@host:port/db`, or `rediss://…` for TLS.
+ * - `url`: `redis://user:password@host:port/db`, or `rediss://…` for TLS. What is not a letter or a digit in a user or password is
+ *   percent-encoded. `?family=4` or `6` names the version of IP.
  * - `tls`: for a `rediss://` URL, what Node's `tls.connect` takes: the authority that signed the server's certificate (`ca`),
  *   a certificate of the client's own (`cert`, `key`), the name to expect (`servername`). By default the authorities that Node
  *   trusts, and the URL's host.
@@ -129,14 +130,10 @@ export interface Timeouts {
  * @since 0.1.0
  */
 export const layer = (options: Options): Layer.Layer<Redis, RedisError> =>
-  layerFrom((required) => {
-    const url = Redacted.value(options.url)
-    if (!/^rediss?:\/\/./.test(url) || !URL.canParse(url)) {
-      // Without the URL: it may hold a password, and where it is malformed nobody can tell which part that is.
-      throw new Error("the URL must look like redis://host:port or rediss://host:port")
-    }
-    return new Client(url, { ...options.ioredis, ...required, ...tls.of(url, options.tls) })
-  }, options)
+  layerFrom(
+    (required) => new Client({ ...options.ioredis, ...serverUrl.parse(options.url, options.tls).options, ...required }),
+    options
+  )
 
 /**
  * Like `layer`, with options from the configuration.
@@ -249,6 +246,12 @@ const checked = (make: (required: RedisOptions) => Client) => (required: RedisOp
   if (ignored !== undefined) {
     client.disconnect()
     throw new Error(`the client was made without the required option ${ignored[0]}: ${ignored[1]}`)
+  }
+  const { db } = client.options
+  if (db !== undefined && !(Number.isSafeInteger(db) && db >= 0)) {
+    client.disconnect()
+    // The driver would end the process over it, when it is connected.
+    throw new Error("the database must be a whole number from 0")
   }
   return client
 }

@@ -3,16 +3,20 @@ import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as TcpProxy from "@safesync/testkit/TcpProxy"
+import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FastCheck from "effect/FastCheck"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { Redis as Client } from "ioredis"
 import * as Net from "node:net"
+import { inspect } from "node:util"
 import { connect, deliveries, expectNothingLeft, freshGroup, until } from "./fixture.js"
 
 /** What building the layer fails with, and how long that took. */
@@ -42,11 +46,113 @@ layer(RedisServer.layer, { excludeTestServices: true })("the layers of Redis", (
         }
       }))
 
+    it.scoped("a part of the URL that can never work, and the password is not told", () =>
+      Effect.gen(function*() {
+        const { host } = new URL(Redacted.value((yield* RedisServer.RedisServer).url))
+        const urls = [
+          ...["app", "-1", "1.5", "1e2", "%31", "0/1", "/", "0 1", "NaN", "12345678901234567890"].map((db) =>
+            `${host}/${db}`
+          ),
+          ...["db=app", "db=-1", "retryStrategy=x", "connectTimeout=abc", "lazyConnect=false", "family=5", "path=/nope"]
+            .map((query) => `${host}?${query}`),
+          ...[
+            `${host}#x`,
+            "127.0.0.1:99999",
+            "127.0.0.1:-1",
+            "127.0.0.1:NaN",
+            "127.0.0.1:0",
+            "",
+            "/0",
+            ":6379",
+            "[::zz]"
+          ],
+          ...["a b", "ho\u0000st"]
+        ].flatMap((rest) => [`redis://${rest}`, `redis://:sesame@${rest}`, `REDIS://user:s%40sesame@${rest}`])
+        const unescaped = [
+          "user:12?sesame",
+          "user:12/sesame",
+          "user:12#sesame",
+          "us%er:sesame",
+          "user:ses%zzame",
+          ":1/sesame"
+        ]
+          .map((login) => `redis://${login}@${host}`)
+        for (const url of [...urls, ...unescaped]) {
+          const { error } = yield* failure({ url: Redacted.make(url) })
+          assert.strictEqual(error._tag, "ConnectFailed", url)
+          assert.notInclude(`${error.message} ${inspect(error, { depth: 9 })}`, "sesame")
+          const cluster = yield* Effect.flip(Layer.build(Layer.fresh(Redis.layerCluster([Redacted.make(url)]))))
+          assert.strictEqual(cluster._tag, "ConnectFailed", url)
+          assert.notInclude(`${cluster.message} ${inspect(cluster, { depth: 9 })}`, "sesame")
+        }
+        const second = yield* Effect.flip(Layer.build(Redis.layerCluster([Redacted.make(`redis://${host}/2`)])))
+        assert.include(second.message, "one database")
+      }))
+
+    it.scoped("whatever follows the host, it is one of the errors or a connection", () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        const samples = FastCheck.sample(
+          FastCheck.tuple(
+            FastCheck.constantFrom("", "/", "?", "#", ":", "/0", "?db=", "?family=", "/0?", "%"),
+            // An @ would make another host of what follows.
+            FastCheck.oneof(
+              FastCheck.string({ maxLength: 8 }).filter((text) => !text.includes("@")),
+              FastCheck.integer().map(String)
+            )
+          ),
+          { numRuns: 300, seed: 17 }
+        )
+        yield* Effect.forEach(samples, ([separator, text]) =>
+          Effect.gen(function*() {
+            const settings = {
+              url: Redacted.make(Redacted.value(url) + separator + text),
+              connectTimeout: "500 millis"
+            } as const
+            const exit = yield* Effect.exit(Effect.scoped(Layer.build(Redis.layer(settings))))
+            assert.isFalse(Exit.isFailure(exit) && Cause.isDie(exit.cause), separator + text)
+          }), { concurrency: 8, discard: true })
+      }))
+
+    it.scoped("an option of the driver that ends the process", () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        for (const db of [Number.NaN, -1, 1.5, Infinity, "app"] as ReadonlyArray<number>) {
+          assert.strictEqual((yield* failure({ url, ioredis: { db } })).error._tag, "ConnectFailed")
+          const own = Redis.layerFrom((required) => new Client(Redacted.value(url), { ...required, db }))
+          assert.strictEqual((yield* Effect.flip(Layer.build(Layer.fresh(own))))._tag, "ConnectFailed")
+        }
+        const options: ReadonlyArray<NonNullable<Redis.Options["ioredis"]>> = [
+          { path: "/nope" },
+          { sentinels: [] },
+          { name: "m", sentinels: [{ host: "127.0.0.1", port: 99_999 }] },
+          { Connector: 5 as never }
+        ]
+        for (const ioredis of options) {
+          const { error } = yield* failure({ url, ioredis, connectTimeout: "1 second" })
+          assert.strictEqual(error._tag, "ConnectFailed")
+        }
+        const secure = Redacted.make(Redacted.value(url).replace("redis:", "rediss:"))
+        for (const tls of [{ ca: "garbage" }, { cert: "garbage", key: "x" }, { minVersion: "TLSv9" as never }]) {
+          const { error } = yield* failure({ url: secure, tls, connectTimeout: "300 millis" })
+          assert.strictEqual(error._tag, "ConnectFailed")
+        }
+      }))
+
+    it.scoped("the database and the family may stand behind the host", () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        for (const [rest, db] of [["", 0], ["/", 0], ["/0", 0], ["/3", 3], ["?db=3", 3], ["/3?family=4", 3]] as const) {
+          const redis = yield* connect({ url: Redacted.make(Redacted.value(url) + rest) })
+          assert.include(yield* redis.command("CLIENT", "INFO"), ` db=${db} `)
+        }
+      }))
+
     it.scoped("a time that can never work", () =>
       Effect.gen(function*() {
         const { url } = yield* RedisServer.RedisServer
         for (const name of ["connectTimeout", "commandTimeout"] as const) {
-          for (const time of [0, -1, Duration.infinity]) {
+          for (const time of [0, -1, Duration.infinity, Number.NaN, "soon" as never, {} as never]) {
             const { error } = yield* failure({ url, [name]: time })
             assert.strictEqual(error._tag, "ConnectFailed")
             assert.include(error.message, name)

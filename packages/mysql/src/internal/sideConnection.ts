@@ -9,11 +9,13 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Mysql from "mysql2"
+import { Socket } from "node:net"
 import * as MysqlError from "../MysqlError.js"
 import * as own from "./own.js"
 
 const connectMillis = 2_000
 
+/**
 /**
  * How long a connection is silent before the kernel asks whether the other side is still there; ten questions without an answer,
  * one a second, and the connection is closed. The system's own default is two hours.
@@ -22,10 +24,39 @@ export const keepAliveMillis = 10_000
 
 /**
  * A connection to where the client's pool connects to, as the same user, whose session is as `settings` says, whatever the server's
- * defaults are. `ready` is called once, when it can be used or with the reason why not.
+ * defaults are. `ready` is called once, when it can be used or with the reason why not. It does not throw: some callers are called by
+ * timers and sockets. A configuration that the driver refuses makes a connection that is lost.
  */
 export const open = (config: MysqlClientConfig, ready: (error: unknown) => void): Mysql.Connection => {
-  const connection = Mysql.createConnection({
+  const connection = created(config)
+  // A failure of the connection itself comes here too, since this is what waits for it.
+  own.send(connection, { sql: settings }, (error) => {
+    if (error !== null) destroy(connection)
+    ready(error)
+  })
+  return connection
+}
+
+const created = (config: MysqlClientConfig): Mysql.Connection => {
+  try {
+    return configured(config)
+  } catch {
+    // Without the driver's error, which holds the URL.
+    const error = Object.assign(new Error("The client's configuration is refused by the driver"), {
+      code: "ECONNREFUSED"
+    })
+    return Mysql.createConnection({
+      stream: () => {
+        const none = new Socket()
+        process.nextTick(() => none.destroy(error))
+        return none
+      }
+    })
+  }
+}
+
+const configured = (config: MysqlClientConfig): Mysql.Connection =>
+  Mysql.createConnection({
     keepAliveInitialDelay: keepAliveMillis,
     ...(config.url === undefined
       ? {
@@ -42,13 +73,6 @@ export const open = (config: MysqlClientConfig, ready: (error: unknown) => void)
     // Not `utf8mb4` itself, which the driver takes for a collation of its own.
     charset: "UTF8MB4_UNICODE_CI"
   })
-  // A failure of the connection itself comes here too, since this is what waits for it.
-  own.send(connection, { sql: settings }, (error) => {
-    if (error !== null) destroy(connection)
-    ready(error)
-  })
-  return connection
-}
 
 /**
  * All that could change what a statement of this package means, or undo it. Numbers in place of names: the server reads texts of this

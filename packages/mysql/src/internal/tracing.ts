@@ -125,7 +125,8 @@ const server = (client: MysqlClient): Attributes => {
   let known = servers.get(client)
   if (known === undefined) {
     const { database, host, port, url } = client.config
-    const parsed = url === undefined ? undefined : new URL(Redacted.value(url))
+    const text = url === undefined ? "" : Redacted.value(url)
+    const parsed = URL.canParse(text) ? new URL(text) : undefined
     known = {
       "db.system.name": "mysql",
       "db.namespace": parsed?.pathname.slice(1) || (database ?? ""),

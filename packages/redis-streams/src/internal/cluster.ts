@@ -3,13 +3,13 @@
  * would send a second time after a lost connection is switched off.
  */
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import { Cluster, type ClusterOptions, type RedisOptions } from "ioredis"
 import type { ConnectionOptions } from "node:tls"
 import type { RedisError } from "../RedisError.js"
 import { ClusterDown } from "../RedisError.js"
 import type { Connection } from "./connection.js"
-import * as tls from "./tls.js"
+import * as serverUrl from "./serverUrl.js"
 
 export type Address = { readonly host: string; readonly port: number }
 
@@ -18,28 +18,16 @@ export const parse = (urls: ReadonlyArray<Redacted.Redacted<string>>, options: C
   readonly nodes: ReadonlyArray<Address>
   readonly shared: RedisOptions
 } => {
-  const parsed = urls.map((url) => {
-    const text = Redacted.value(url)
-    if (!/^rediss?:\/\/./.test(text) || !URL.canParse(text)) {
-      throw new Error("the URL of each node must look like redis://host:port or rediss://host:port")
-    }
-    return new URL(text)
-  })
+  const parsed = urls.map((url, i) => serverUrl.parse(url, i === 0 ? options : undefined))
   const [first] = parsed
   if (first === undefined) {
     throw new Error("a cluster needs the URL of at least one node")
   }
-  return {
-    nodes: parsed.map(({ hostname, port }) => ({
-      host: hostname.replace(/^\[|\]$/g, ""),
-      port: Number(port || 6379)
-    })),
-    shared: {
-      ...(first.username === "" ? {} : { username: decodeURIComponent(first.username) }),
-      ...(first.password === "" ? {} : { password: decodeURIComponent(first.password) }),
-      ...tls.of(first.href, options)
-    }
+  if (parsed.some(({ options: { db = 0 } }) => db !== 0)) {
+    throw new Error("a cluster has one database, which is 0")
   }
+  const { db: _, host: _host, port: _port, ...shared } = first.options
+  return { nodes: parsed.map(({ host, port = 6379 }) => ({ host, port })), shared }
 }
 
 export const make = (

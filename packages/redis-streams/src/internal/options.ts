@@ -1,6 +1,7 @@
 /** Refusing what can never work, when it is constructed rather than when it is first used. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { Timeouts } from "../Redis.js"
 import { ConnectFailed, InvalidOptions } from "../RedisError.js"
 
@@ -15,10 +16,9 @@ export const positive = (
   option: string,
   value: Duration.DurationInput
 ): Effect.Effect<Duration.Duration, InvalidOptions> => {
-  const duration = Duration.decode(value)
-  const millis = Duration.toMillis(duration)
-  return millis >= 1 && Number.isFinite(millis)
-    ? Effect.succeed(duration)
+  const duration = Duration.decodeUnknown(value)
+  return Option.isSome(duration) && Duration.toMillis(duration.value) >= 1 && Duration.isFinite(duration.value)
+    ? Effect.succeed(duration.value)
     : invalid(option, "must be at least one millisecond, and finite")
 }
 
@@ -28,21 +28,28 @@ export const millis = (option: string, value: Duration.DurationInput): Effect.Ef
 
 /** In whole milliseconds, zero included. */
 export const age = (option: string, value: Duration.DurationInput): Effect.Effect<number, InvalidOptions> => {
-  const millis = Math.ceil(Duration.toMillis(value))
-  return Number.isFinite(millis) ? Effect.succeed(millis) : invalid(option, "must be finite")
+  const duration = Duration.decodeUnknown(value)
+  return Option.isSome(duration) && Duration.isFinite(duration.value)
+    ? Effect.succeed(Math.ceil(Duration.toMillis(duration.value)))
+    : invalid(option, "must be a finite time")
 }
 
 export const count = (option: string, value: number): Effect.Effect<number, InvalidOptions> =>
   Number.isSafeInteger(value) && value >= 1 ? Effect.succeed(value) : invalid(option, "must be a whole number from 1")
 
-/** The times of a connection in milliseconds. */
+/** The times of a connection in milliseconds, of which timers hold 24 days. */
 export const limits = (
   timeouts: Timeouts
 ): Effect.Effect<{ readonly connectTimeout: number; readonly commandTimeout: number }, ConnectFailed> =>
   Effect.mapError(
     Effect.all({
-      connectTimeout: millis("connectTimeout", timeouts.connectTimeout ?? Duration.seconds(5)),
-      commandTimeout: millis("commandTimeout", timeouts.commandTimeout ?? Duration.seconds(10))
+      connectTimeout: timer("connectTimeout", timeouts.connectTimeout ?? Duration.seconds(5)),
+      commandTimeout: timer("commandTimeout", timeouts.commandTimeout ?? Duration.seconds(10))
     }),
     (cause) => new ConnectFailed({ command: "connect", detail: cause.message, cause })
   )
+
+// internal
+
+const timer = (option: string, value: Duration.DurationInput): Effect.Effect<number, InvalidOptions> =>
+  Effect.map(millis(option, value), (millis) => Math.min(millis, 2 ** 30))
