@@ -32,10 +32,10 @@ const schemas: Readonly<Record<string, Schema.Schema<string, string>>> = {
   "says so": decoding(() => undefined),
   "throws what cannot be printed": decoding(throws(unspeakable)),
   "has a message that throws": Schema.String.pipe(
-    Schema.filter((text) => text === "good", { message: throws(unspeakable) })
+    Schema.filter((text): boolean => text === "good", { message: throws(unspeakable) })
   ),
   "has a message of 2 MB": Schema.String.pipe(
-    Schema.filter((text) => text === "good", { message: () => "€".repeat(700_000) })
+    Schema.filter((text): boolean => text === "good", { message: () => "€".repeat(700_000) })
   )
 }
 

@@ -3,6 +3,10 @@
  * stream. Who holds a delivery is told by consumer *and* delivery count ("fence"): the count grows whenever an entry is
  * delivered or claimed, and stays when its idle time is only set (`JUSTID`). What was not begun gives its count back.
  *
+ * **A script that fails has changed nothing.** A user may lack the right to any command (ACL), and what a script has written before
+ * such a refusal stays. So each tries the commands that come late before it writes, in a way that does nothing: no entry has the
+ * id 0-0.
+ *
  * XNACK (Redis 8.8) leaves an entry without an owner; XPENDING then tells an idle time of -1. It does not ask who held the
  * entry, so `hold` does.
  */
@@ -48,6 +52,9 @@ end`
 const born = `
 local born = KEYS[2] and redis.call('GET', KEYS[2]) or ''`
 
+/** `key` and `group` are the script's. */
+const mayAck = `redis.call('XACK', key, group, '0-0')`
+
 /**
  * The next page of what is pending for one consumer, delivered to it again.
  *
@@ -60,6 +67,7 @@ export const takeOwn = script(
 local key, group, consumer, count = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[4])
 local inFlight = {}
 for i = 5, #ARGV do inFlight[ARGV[i]] = true end
+${mayAck}
 local last, entries, deleted = '', {}, {}
 for _, p in ipairs(redis.call('XPENDING', key, group, ARGV[3], '+', count + #ARGV - 4, consumer)) do
   if #entries == count then break end
@@ -87,6 +95,7 @@ export const takeStale = script(
   "takeStale",
   `${capped}${born}
 local key, group = KEYS[1], ARGV[1]
+redis.call('XPENDING', key, group, '-', '+', 1)
 local reply = redis.call('XAUTOCLAIM', key, group, ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5])
 local entries = {}
 for _, e in ipairs(reply[2]) do
@@ -114,6 +123,7 @@ else
   window = count * 10
   pending = redis.call('XPENDING', key, group, ARGV[4], '+', window)
 end
+${mayAck}
 local cursor, entries, deleted = '0-0', {}, {}
 if #pending == window then cursor = pending[#pending][1] end
 for _, p in ipairs(pending) do
@@ -219,6 +229,10 @@ export const hold = script(
   `${isHeld}${isReused}
 local key, group = KEYS[1], ARGV[1]
 local owner = ARGV[3] == '' and ARGV[2] or ARGV[3]
+${mayAck}
+if ARGV[3] == '' and not redis.acl_check_cmd('XNACK', key, group, 'FAIL', 'IDS', '1', '0-0') then
+  return redis.error_reply('NOPERM XNACK may not be run by this user')
+end
 local taken, gone, deleted, reused, released = {}, {}, {}, {}, {}
 for i = 5, #ARGV, 3 do
   local id = ARGV[i]
@@ -256,6 +270,7 @@ export const deadLetter = script(
 local key, group, id = KEYS[1], ARGV[1], ARGV[3]
 local p = redis.call('XPENDING', key, group, id, id, 1)[1]
 if not p or not isHeld(p, ARGV[2], ARGV[4]) then return 'lost' end
+${mayAck}
 local entry = redis.call('XRANGE', key, id, id)[1]
 if entry then
   local fields = entry[2]
@@ -277,6 +292,8 @@ export const sendOnce = script(
   `
 local known = redis.call('GET', KEYS[2])
 if known then return { known, 1 } end
+-- With XX, only where the key exists, which it does not.
+redis.call('SET', KEYS[2], '', 'XX', 'PX', ARGV[1])
 local id = redis.call('XADD', KEYS[1], unpack(ARGV, 2))
 redis.call('SET', KEYS[2], id, 'PX', ARGV[1])
 return { id, 0 }`

@@ -1,4 +1,7 @@
-/** The atomic steps that keep streams and groups in order: dead letters, trimming, consumers that are gone. */
+/**
+ * The atomic steps that keep streams and groups in order: dead letters, trimming, consumers that are gone. As in `scripts.ts`, one
+ * that fails has changed nothing: commands that come late are tried before, on ids and names that nothing has.
+ */
 import * as deadEntry from "./deadEntry.js"
 import { script } from "./scripts.js"
 
@@ -53,6 +56,7 @@ end
 fields[#fields + 1] = ARGV[3]
 fields[#fields + 1] = ARGV[6]
 if ARGV[8] == 'dry' then return fields end
+redis.call('XDEL', KEYS[1], '0-0')
 local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
 redis.call('XDEL', KEYS[1], ARGV[1])
 return id`
@@ -231,6 +235,7 @@ local key, group, consumer, heir = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local pending = redis.call('XPENDING', key, group, '-', '+', ARGV[4], consumer)
 if #pending > 0 then
   if heir == '' then return 0 end
+  redis.call('XGROUP', 'DELCONSUMER', key, group, 'safesync.none')
   for _, p in ipairs(pending) do
     redis.call('XCLAIM', key, group, heir, 0, p[1], 'IDLE', p[3], 'JUSTID')
   end
