@@ -208,7 +208,8 @@ export class NoPermission extends Schema.TaggedError<NoPermission>()("NoPermissi
 }
 
 /**
- * The server refused the command for a reason that has no tag of its own. `code` is the first word of its answer.
+ * The server refused the command for a reason that has no tag of its own. `code` is the first word of its answer, or `UNSENT` where
+ * the driver could not write the command down, such as one of more than 512 MB: nothing was sent then.
  *
  * @category errors
  * @since 0.1.0

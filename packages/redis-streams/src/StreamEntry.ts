@@ -21,7 +21,7 @@ export type Fields = ReadonlyArray<string>
 
 /**
  * Small strings that travel beside the value: a trace context, a key, a message id. None is called `data`: that is the field of
- * the value.
+ * the value. At most 3,900 of them.
  *
  * @category models
  * @since 0.1.0
@@ -95,7 +95,8 @@ export interface StreamEntry<in out A> extends Encoder<A>, Decoder<A> {}
 
 /**
  * The codec of the default wire format: `schema` as JSON in the field `data`, headers in the other fields. A header of that name is
- * a `ParseError`: whoever reads the entry would take it for the value.
+ * a `ParseError`: whoever reads the entry would take it for the value. So are more than 3,900 headers: a script of the server's passes
+ * on no entry of 4,000 fields, so that one could neither be sent by a script nor be moved to a dead-letter stream.
  *
  * @category constructors
  * @since 0.1.0
@@ -119,6 +120,8 @@ export const make = <A, I>(schema: Schema.Schema<A, I>): StreamEntry<A> => {
     encode: (value, headers) =>
       headers !== undefined && Object.hasOwn(headers, "data") ?
         dataIsTaken :
+        headers !== undefined && Object.keys(headers).length > mostHeaders ?
+        tooManyHeaders :
         ParseResult.map(asParseError(encode(value)), (data) => {
           const fields = ["data", data]
           for (const name in headers) {
@@ -146,9 +149,17 @@ export const make = <A, I>(schema: Schema.Schema<A, I>): StreamEntry<A> => {
 
 // internal
 
-const dataIsTaken = Effect.fail(
-  ParseResult.parseError(new ParseResult.Type(Schema.Never.ast, "data", "no header can be called data"))
-)
+const refused = (why: string) =>
+  Effect.fail(ParseResult.parseError(new ParseResult.Type(Schema.Never.ast, "headers", why)))
+
+const dataIsTaken = refused("no header can be called data")
+
+/**
+ * `unpack` in a script gives at most 7,999 values, so that XADD in one adds no 4,000 fields. The value, the key, the message id and
+ * all that is added to a dead entry have their place among the rest.
+ */
+const mostHeaders = 3_900
+const tooManyHeaders = refused(`an entry can have at most ${mostHeaders} headers`)
 
 const parse = (text: string): { readonly value: unknown } | undefined => {
   try {

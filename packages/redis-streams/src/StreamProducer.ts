@@ -83,7 +83,8 @@ export const make = <A, I>(settings: {
 /**
  * Sends one value and answers with its entry's id. `RedisConnectionLost` with the outcome `"unknown"` and
  * `RedisTimeout` mean that the entry may be there although its id never came back; it is never sent twice here. `OutOfMemory` and
- * `ParseError` (the value does not fit the schema, or a header is called `data`) mean that nothing was written.
+ * `ParseError` (the value does not fit the schema, a header is called `data`, or there are more than 3,900) mean that nothing was
+ * written.
  *
  * @example
  * import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
@@ -243,7 +244,7 @@ export const sendIdempotent = <A>(
 /**
  * Sends many values in order and answers with their ids in order. They go out in pipelined batches, a bounded number
  * at a time, so `values` may be a long generator. It fails with the first failure; what was sent before it stays sent, and
- * so may the rest of its batch of 256: how far it got is not told.
+ * so may the rest of its batch, of at most 256 values and some 4 MB: how far it got is not told.
  *
  * @category operations
  * @since 0.1.0
@@ -259,9 +260,11 @@ export const sendAll = <A>(
       const ids: Array<string> = []
       let trim = yield* trimming(redis, self.trim)
       let batch: Array<Redis.Command> = []
+      let length = 0
       const flush = Effect.suspend(() => {
         const commands = batch
         batch = []
+        length = 0
         return Effect.flatMap(redis.commands(commands), (replies) => {
           Metrics.messagesSent.unsafeUpdate(replies.length, labels)
           for (const id of replies) {
@@ -271,8 +274,10 @@ export const sendAll = <A>(
         })
       })
       for (const value of values) {
-        batch.push(["XADD", self.stream, ...trim.options, "*", ...yield* encode(self, value, undefined)])
-        if (batch.length === batchSize) {
+        const fields = yield* encode(self, value, undefined)
+        batch.push(["XADD", self.stream, ...trim.options, "*", ...fields])
+        for (const { length: more } of fields) length += more
+        if (batch.length === batchSize || length >= batchLength) {
           yield* flush
           trim = yield* trimming(redis, self.trim)
         }
@@ -299,3 +304,6 @@ export const trimAcked = <A>(self: StreamProducer<A>): Effect.Effect<number, Red
 
 /** How many entries are on their way at a time: enough to hide the round trip, little enough to hold in memory. */
 const batchSize = 256
+
+/** How long they may be together. */
+const batchLength = 4_000_000

@@ -79,6 +79,27 @@ layer(RedisServer.layer, { excludeTestServices: true })("Redis", (it) => {
       assert.strictEqual(answer, "PONG")
     }))
 
+  it.scoped("a command that the driver cannot write down is a typed failure, and the connection stays as it was", () =>
+    Effect.gen(function*() {
+      const { url } = yield* RedisServer.RedisServer
+      const redis = yield* connect({ url, commandTimeout: "500 millis" })
+      const id = yield* redis.command("CLIENT", "ID")
+      const half = "x".repeat(2 ** 28)
+      const errors = [
+        yield* Effect.flip(redis.command("XADD", "test:never", "*", half, half)),
+        yield* Effect.flip(redis.commands([["PING"], ["XADD", "test:never", "*", half, half], ["PING"]]))
+      ]
+      for (const error of errors) assert.include({ ...error }, { _tag: "CommandFailed", code: "UNSENT" })
+      // Were it still waited for, the connection would be given up as silent beside this read.
+      yield* Effect.scoped(
+        Effect.flatMap(
+          redis.reserve("key", "test"),
+          (reader) => reader.read("XREAD", ["BLOCK", "700", "STREAMS", "test:nothing", "$"], 700, () => {})
+        )
+      )
+      assert.strictEqual(yield* redis.command("CLIENT", "ID"), id)
+    }))
+
   it.scoped("a read that blocks is given up when the server falls silent beyond its block time", () =>
     Effect.gen(function*() {
       const { proxy, redis } = yield* throughProxy({ commandTimeout: "200 millis" })

@@ -1,10 +1,13 @@
 /** What is on the wire, in both directions, as COTI SafeSync for Python writes and reads it: `json.dumps` in the field `data`. */
 import { assert, describe, layer } from "@effect/vitest"
+import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
+import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as StreamEntry from "@safesync/redis-streams/StreamEntry"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import { isUtf8 } from "node:buffer"
 import { deliveries, expectNothingLeft, freshGroup, freshStream, Order, order, RedisLive } from "./fixture.js"
 import { recording } from "./recording.js"
@@ -176,6 +179,30 @@ layer(RedisLive, { excludeTestServices: true })("StreamEntry", (it) => {
         const error = yield* Effect.flip(StreamProducer.send(producer, order(7), { headers }))
         assert.strictEqual(error._tag, "ParseError")
         assert.strictEqual(yield* redis.command("XLEN", stream), 0)
+      }))
+
+    it.scoped("more headers than a script can pass on are refused; the most that are taken also die and are replayed", () =>
+      Effect.gen(function*() {
+        const { group, producer, stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        const headers = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`h${i}`, "x"]))
+        const ways = [
+          (headers: StreamEntry.Headers) => StreamProducer.send(producer, order(7), { headers }),
+          (headers: StreamEntry.Headers) =>
+            StreamProducer.send({ ...producer, trim: { maxLength: 10 } }, order(7), { headers }),
+          (headers: StreamEntry.Headers) =>
+            Effect.asVoid(StreamProducer.sendOnce(producer, order(7), { key: "a", remember: "1 minute", headers }))
+        ]
+        for (const way of ways) {
+          assert.strictEqual((yield* Effect.flip(Effect.asVoid(way(headers(3_901)))))._tag, "ParseError")
+          assert.strictEqual(yield* redis.command("XLEN", stream), 0)
+        }
+        for (const way of ways) yield* Effect.asVoid(way(headers(3_900)))
+        for (const delivery of yield* deliveries(group, 3)) yield* Delivery.deadLetter(delivery, "given up")
+        for (const letter of yield* Stream.runCollect(DeadLetter.stream(group))) yield* DeadLetter.replay(group, letter)
+        const [again] = yield* deliveries(group, 3)
+        assert.strictEqual(again!.headers["h3899"], "x")
+        yield* redis.command("DEL", `{${stream}}:sent:a`)
       }))
   })
 })

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import { freshGroup, Order, order, orders, RedisLive, until } from "./fixture.js"
 import { recording } from "./recording.js"
 
@@ -68,6 +69,17 @@ layer(RedisLive, { excludeTestServices: true })("StreamProducer", (it) => {
         const sent = yield* numbersOf(stream)
         assert.deepStrictEqual(sent, orders(256).map(({ number }) => number))
         assert.strictEqual(Metrics.messagesSent.unsafeValue(Metrics.labels(stream)).count, sent.length)
+      }))
+
+    it.scoped("a batch of long values is sent before it is full, and is no matter of the count alone", () =>
+      Effect.gen(function*() {
+        const { stream } = yield* freshGroup()
+        const redis = yield* Redis.Redis
+        const Long = Schema.String.pipe(Schema.maxLength(3_000_000))
+        const producer = yield* StreamProducer.make({ stream, schema: Long })
+        const values = [2, 3, 1, 4].map((megabytes) => "x".repeat(megabytes * 1_000_000))
+        assert.strictEqual((yield* Effect.flip(StreamProducer.sendAll(producer, values)))._tag, "ParseError")
+        assert.strictEqual(yield* redis.command("XLEN", stream), 2)
       }))
 
     it.scoped("fails with what the server refuses in the midst of a batch, and what was sent before it stays sent", () =>

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Redis, RedisOptions } from "ioredis"
 import { Cluster, Command } from "ioredis"
-import { ConnectFailed, RedisConnectionLost, type RedisError, RedisTimeout } from "../RedisError.js"
+import { CommandFailed, ConnectFailed, RedisConnectionLost, type RedisError, RedisTimeout } from "../RedisError.js"
 import { classify } from "./classify.js"
 import { watchNode } from "./nodeWatch.js"
 
@@ -92,7 +92,13 @@ export class Connection {
         this.destroy()
       }
     })
-    this.client.sendCommand(command)
+    try {
+      this.client.sendCommand(command)
+    } catch (cause) {
+      // The driver cannot write the command down, such as one that is longer than a string can be: it sends nothing then.
+      this.inFlight--
+      callback(new CommandFailed({ command: name, detail: String(cause), cause, code: "UNSENT" }), undefined)
+    }
   }
 
   /** Asks one of `servers`. */
