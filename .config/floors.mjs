@@ -21,7 +21,7 @@ export const floors = {
       ...["getLock", "heldLock", "lockConnections", "lockName", "lockTimes", "lockingRead", "permits", "where"]
         .map((name) => `internal/${name}`)
     ],
-    ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/outboxTable", "internal/purge", "internal/relayWakeups"]
+    ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/outboxPartition", "internal/outboxReads", "internal/outboxTable", "internal/purge", "internal/relayWakeups"]
   ],
   "redis-streams": [
     ["RedisError", "RedisStreamsMetrics", "internal/labels", "internal/outage", "internal/described"],
@@ -42,11 +42,11 @@ export const floors = {
   worker: [
     [
       ...["Disposition", "LeaseExpired", "WorkerMetrics", "WorkerStatus"],
-      ...["batches", "held", "intake", "observed", "options", "retryDelay", "settled", "slots", "solitude", "state"].map((name) => `internal/${name}`)
+      ...["batches", "held", "intake", "observed", "options", "retryDelay", "settled", "slots", "solitude", "state", "outage"].map((name) => `internal/${name}`)
     ],
     [
       ...["OutboxRelay", "Worker", "WorkerOptions"],
-      ...["batching", "handling", "lifecycle", "settling", "transacted"].map((name) => `internal/${name}`)
+      ...["batching", "handling", "lifecycle", "outboxBatch", "relayMemory", "settling", "transacted"].map((name) => `internal/${name}`)
     ]
   ]
 }

@@ -203,11 +203,23 @@ export const withLock = (name: string, options: Options & HeartbeatOptions) =>
 <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | AdvisoryLockError | AdvisoryLockLost, R | MysqlClient.MysqlClient> =>
+  withHeld(name, options, () => effect)
+
+/**
+ * `withLock` for an effect that works over the connection that holds the lock.
+ *
+ * @internal
+ */
+export const withHeld = <A, E, R>(
+  name: string,
+  options: Options & HeartbeatOptions,
+  use: (lock: AdvisoryLock) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | AdvisoryLockError | AdvisoryLockLost, R | MysqlClient.MysqlClient> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(
       hold(name, options, restore),
       (held) =>
-        Effect.flatMap(Effect.exit(restore(Effect.raceFirst(effect, held.lost))), (exit) =>
+        Effect.flatMap(Effect.exit(restore(Effect.raceFirst(use(held), held.lost))), (exit) =>
           exit._tag === "Success"
             ? Effect.as(letGo(held, exit), exit.value)
             : Effect.zipRight(Effect.ignore(letGo(held, exit)), exit))

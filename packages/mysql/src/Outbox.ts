@@ -23,7 +23,11 @@ import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
+import * as AdvisoryLock from "./AdvisoryLock.js"
 import * as bytes from "./internal/bytes.js"
+import * as duration from "./internal/duration.js"
+import * as outboxPartition from "./internal/outboxPartition.js"
+import * as outboxReads from "./internal/outboxReads.js"
 import * as outboxTable from "./internal/outboxTable.js"
 import * as outside from "./internal/outside.js"
 import * as relayWakeups from "./internal/relayWakeups.js"
@@ -66,13 +70,16 @@ export interface Message<A, I, R> {
   /** The stream that it is to be published to, at most 512 bytes. */
   readonly stream: string
   readonly schema: Schema.Schema<A, I, R>
-  /** Stored as the JSON of its encoded form. */
+  /** Stored as the JSON of its encoded form, of at most 500 MB; the server's `max_allowed_packet` is mostly less. */
   readonly value: NoInfer<A>
   /** Messages of one stream with the same key are published in order; at most 255 bytes. Without one there is no order. */
   readonly key?: string | undefined
   /** What an inbox recognises the message by, at most 255 bytes. Default: a random UUID. */
   readonly messageId?: string | undefined
-  /** Further fields of the entry, such as a trace context; none may be called `data`, and `key` and `message-id` are the relay's. */
+  /**
+   * Further fields of the entry, such as a trace context; none may be called `data`, and `key` and `message-id` are the relay's. At
+   * most 3,900, and 16 MB as JSON.
+   */
   readonly headers?: Readonly<Record<string, string>> | undefined
 }
 
@@ -81,8 +88,8 @@ export interface Message<A, I, R> {
  *
  * Fails with `ParseError` where the value does not fit the schema, and with what a statement fails with: waiting for the key's
  * lock it may be `LockWaitTimeout` or `Deadlock`. A key, stream or id that is too long is a defect, since shortening it would silently
- * change what it means; so is an empty stream or id, and a header called `data`. A stream that does not exist is made by the relay's
- * first entry.
+ * change what it means; so is an empty stream or id, a header called `data`, and what no relay can send: too many headers, or too long
+ * a message. A stream that does not exist is made by the relay's first entry.
  *
  * @example
  * import * as SqlClient from "@effect/sql/SqlClient"
@@ -121,12 +128,14 @@ export const append = <A, I, R>(
             "No header of a message can be called data: whoever reads the entry would take it for the value"
           )
         }
+        const count = Object.keys(headers).length
+        if (count > mostHeaders) throw new Error(`A message may have at most ${mostHeaders} headers, not ${count}`)
         const values = [
           bytes.name("The id of a message", messageId, 255),
           bytes.name("The name of a stream", message.stream, 512),
           message.key === undefined ? null : bytes.atMost("The key of a message", message.key, 255),
-          Buffer.from(JSON.stringify(headers), "utf8"),
-          Buffer.from(data, "utf8")
+          bytes.atMost("The JSON of a message's headers", JSON.stringify(headers), longestHeaders),
+          bytes.atMost("The JSON of a message", data, longestData)
         ]
         const hashed = Buffer.from(message.key === undefined ? messageId : `${message.stream}\0${message.key}`, "utf8")
         return Effect.flatMap(
@@ -161,9 +170,9 @@ export interface Stored {
 }
 
 /**
- * The committed messages of these slots, by slot, then in order; for relays. Inside a transaction it is a defect: that one's
- * snapshot could be older than what others have removed meanwhile. Fails with `ConnectionLost` or, without the tables of `migration`,
- * `StatementFailed`.
+ * The committed messages of these slots, by slot, then in order; for relays. Fewer than there are where they are long: some 4 MB in
+ * all, and at least one. Inside a transaction it is a defect: that one's snapshot could be older than what others have removed
+ * meanwhile. Fails with `ConnectionLost`, or `StatementFailed` without the tables of `migration` and where a row does not hold a message.
  *
  * @since 0.1.0
  * @category relaying
@@ -181,16 +190,14 @@ export const read = (options: {
   MysqlError.MysqlError | MysqlError.TransactionAborted,
   Client.SqlClient
 > =>
-  Effect.suspend(() => {
-    const except = (options.except ?? []).map((stream) => Buffer.from(stream, "utf8"))
-    return outside.select({
-      name: "Outbox.read",
-      operation: "SELECT",
-      table,
-      sql: outboxTable.select(except.length),
-      values: [options.fromSlot, options.toSlot, ...except, options.limit]
-    }, outboxTable.stored)
-  })
+  Effect.flatMap(
+    outboxReads.found(
+      (sql, values, _, one) => outside.select({ name: "Outbox.read", operation: "SELECT", table, sql, values }, one),
+      { ...options, without: { streams: options.except ?? [], messages: [] } }
+    ),
+    ({ damaged: [damaged], messages }): Effect.Effect<ReadonlyArray<Stored>, MysqlError.MysqlError> =>
+      damaged === undefined ? Effect.succeed(messages) : Effect.fail(damaged.error)
+  )
 
 /**
  * Removes messages that have been published, by their `id`, for relays; in one statement and one transaction of its own, so that
@@ -224,6 +231,98 @@ export const remove = (
       values: numbers
     }))
   })
+
+/**
+ * A message of the outbox whose row cannot be read, such as one that was changed by hand.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Damaged extends Pick<Stored, "id" | "slot" | "messageId" | "stream" | "key"> {
+  readonly error: MysqlError.StatementFailed
+}
+
+/**
+ * What a relay finds in its partition.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Found {
+  /** In order: at most as many as were asked for, and of some 4 MB in all, but at least one. */
+  readonly messages: ReadonlyArray<Stored>
+  /** Those among them that are none. What follows one in its key must wait for it. */
+  readonly damaged: ReadonlyArray<Damaged>
+  /** Whether there may be more behind them. */
+  readonly more: boolean
+}
+
+/**
+ * A part of the outbox that one relay has for itself. It works over the connection that holds the part's lock: where that connection
+ * is gone, the lock is gone too, and nothing is removed any more.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Partition {
+  readonly fromSlot: number
+  /** Inclusive. */
+  readonly toSlot: number
+  /**
+   * The committed messages of these slots, by slot, then in order. It has 5 seconds, or the heartbeat's time where that is longer, and
+   * one more for each MB: then it is `StatementTimeout`.
+   */
+  readonly read: (options: {
+    /** Where to begin. Default: the first slot of the partition. */
+    readonly fromSlot?: number | undefined
+    /** How many messages at most. */
+    readonly limit: number
+    /** What is left out: all messages of these streams, and these messages, each with those that share its stream and key. */
+    readonly without: {
+      readonly streams: ReadonlyArray<string>
+      readonly messages: ReadonlyArray<Pick<Stored, "id" | "stream" | "key">>
+    }
+  }) => Effect.Effect<Found, MysqlError.MysqlError | MysqlError.TransactionAborted>
+  /**
+   * Removes messages, in one statement and one transaction of its own; within the same time, after which the connection is given up.
+   * Where another session locks the rows or the table it is `LockWaitTimeout` after 2 seconds.
+   */
+  readonly remove: (
+    messages: ReadonlyArray<Pick<Stored, "id" | "messageId">>
+  ) => Effect.Effect<void, MysqlError.MysqlError | MysqlError.TransactionAborted>
+}
+
+/**
+ * Runs an effect that has the partition `number`, counted from 0, of `of` for itself, by an advisory lock. All relays must divide the
+ * outbox into the same number of partitions.
+ *
+ * Fails with `AdvisoryLockTimeout` at once where another relay has it, and with `AdvisoryLockLost` when its connection is lost. A
+ * connection that has died without a word is noticed by its `heartbeat` (see `AdvisoryLock.HeartbeatOptions`) or by the bound of the
+ * statement that runs; the server then gives the lock to another relay at once where it can be told to, else after three times as long.
+ *
+ * @since 0.1.0
+ * @category relaying
+ */
+export const withPartition = <A, E, R>(
+  options: { readonly number: number; readonly of: number } & AdvisoryLock.HeartbeatOptions,
+  use: (partition: Partition) => Effect.Effect<A, E, R>
+): Effect.Effect<
+  A,
+  E | AdvisoryLock.AdvisoryLockError | AdvisoryLock.AdvisoryLockLost,
+  R | MysqlClient.MysqlClient
+> => {
+  const { heartbeat = "5 seconds", number, of } = options
+  const slot = (number: number) => Math.ceil(number * slots / of)
+  return AdvisoryLock.withHeld(`outbox/${number} of ${of}`, { timeout: 0, heartbeat }, (lock) =>
+    Effect.flatMap(
+      outboxPartition.make(
+        lock,
+        { fromSlot: slot(number), toSlot: slot(number + 1) - 1 },
+        duration.toMillis(heartbeat)
+      ),
+      use
+    ))
+}
 
 /**
  * How many messages wait to be published, and for how many seconds the oldest has been waiting; sets the gauges of
@@ -296,3 +395,14 @@ export const report = (
 export const committed = (
   client: MysqlClient.MysqlClient
 ): Effect.Effect<Queue.Dequeue<void>, never, Scope.Scope> => relayWakeups.listen(client)
+
+// internal
+
+/** A script of Redis passes on no entry of 4,000 fields; what the relay and a dead letter add has its place among the rest. */
+const mostHeaders = 3_900
+
+/** Of MEDIUMBLOB. */
+const longestHeaders = 2 ** 24 - 1
+
+/** A value of Redis has at most 512 MB, and so has the whole command in the driver. */
+const longestData = 500_000_000

@@ -1,5 +1,6 @@
 import { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
 import { expect, layer } from "@effect/vitest"
 import * as MysqlMetrics from "@safesync/mysql/MysqlMetrics"
 import * as Outbox from "@safesync/mysql/Outbox"
@@ -167,6 +168,161 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Outbox", (it) => {
         expect(String(defect(exit))).toMatch(/No header of a message can be called data|must not be empty/)
       }
       expect(yield* orders).toEqual([])
+    })))
+
+  it.effect("what no relay can send is refused as a defect, and the most that one can is not", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      const headers = (count: number, value: string) =>
+        Object.fromEntries(Array.from({ length: count }, (_, n) => [`h${n}`, value]))
+      const many = yield* Effect.exit(Transaction.run(append(1, { headers: headers(3_901, "") })))
+      expect(String(defect(many))).toContain("A message may have at most 3900 headers, not 3901")
+      const long = yield* Effect.exit(Transaction.run(append(1, { headers: headers(17, "x".repeat(1_000_000)) })))
+      expect(String(defect(long))).toMatch(/The JSON of a message's headers may have at most 16777215 bytes/)
+      expect(yield* all).toEqual([])
+      yield* Transaction.run(append(1, { headers: headers(3_900, "x") }))
+      expect(Object.keys((yield* all)[0]!.headers).length).toBe(3_900)
+    })))
+
+  it.effect("reads by bytes as well as by count, in order, and the longest message alone", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      const lengths = [10, 3_000_000, 20_000, 3_000_000, 900_000, 900_000, 900_000, 900_000, 900_000, 9_000_000, 10, 10]
+      yield* Transaction.run(
+        Effect.forEach(lengths, (length, n) =>
+          Outbox.append({
+            stream: "s",
+            schema: Schema.String,
+            key: "k",
+            messageId: `m${n}`,
+            value: "x".repeat(length)
+          }))
+      )
+      const read = (withPartition: boolean) =>
+        Effect.gen(function*() {
+          const found: Array<ReadonlyArray<string>> = []
+          const without: Array<Outbox.Stored> = []
+          yield* Effect.iterate(true, {
+            while: (more) => more,
+            body: () =>
+              Effect.gen(function*() {
+                const messages = withPartition
+                  ? (yield* Outbox.withPartition(
+                    { number: 0, of: 1 },
+                    ({ read }) => read({ limit: 256, without: { streams: [], messages: [] } })
+                  )).messages
+                  : yield* Outbox.read({ fromSlot: 0, toSlot: Outbox.slots - 1, limit: 256 })
+                for (const { data, messageId } of messages) {
+                  expect(data.length - 2).toBe(lengths[Number(messageId.slice(1))])
+                }
+                found.push(messages.map(({ messageId }) => messageId))
+                without.push(...messages)
+                yield* Outbox.remove(messages.map(({ id }) => id))
+                return messages.length > 0
+              })
+          })
+          return found
+        })
+      const sql = yield* SqlClient
+      yield* sql`CREATE TABLE kept AS SELECT * FROM safesync_outbox`
+      const expected = [["m0", "m1", "m2"], ["m3", "m4"], ["m5", "m6", "m7", "m8"], ["m9"], ["m10", "m11"], []]
+      expect(yield* read(false)).toEqual(expected)
+      yield* sql`INSERT INTO safesync_outbox SELECT * FROM kept`
+      expect(yield* read(true)).toEqual(expected)
+    })))
+
+  it.effect("a partition's reads ask for as many long messages as they get, and for more again when they are short", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      const value = (length: number) =>
+        Outbox.append({ stream: "s", schema: Schema.String, key: "k", value: "x".repeat(length) })
+      yield* Transaction.run(Effect.forEach(
+        [...Array(8).fill(3_000_000), ...Array(30).fill(1)] as ReadonlyArray<number>,
+        value
+      ))
+      const counts = yield* Outbox.withPartition({ number: 0, of: 1 }, ({ read, remove }) =>
+        Effect.gen(function*() {
+          const counts: Array<number> = []
+          for (let more = true; more;) {
+            const found = yield* read({ limit: 16, without: { streams: [], messages: [] } })
+            yield* remove(found.messages)
+            counts.push(found.messages.length)
+            more = found.more
+          }
+          return counts
+        }))
+      expect(counts).toEqual([1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 16, 1])
+    })))
+
+  it.effect("a row that does not hold a message is a typed failure, and a partition tells which it is", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      yield* Transaction.run(append(1, { key: "a" }))
+      yield* Transaction.run(append(2, { key: "b", messageId: "m-2" }))
+      const sql = yield* SqlClient
+      yield* sql`UPDATE safesync_outbox SET headers = '{"tra' WHERE message_id = 'm-2'`
+      const exit = yield* Effect.exit(all)
+      expect(tag(exit)).toBe("StatementFailed")
+      expect(String(exit)).toContain("The row 2 of safesync_outbox does not hold a message")
+      const found = yield* Outbox.withPartition(
+        { number: 0, of: 1 },
+        ({ read }) => read({ limit: 9, without: { streams: [], messages: [] } })
+      )
+      expect(found.messages.map(({ key }) => key)).toEqual(["a"])
+      expect(found.damaged).toEqual([expect.objectContaining({ messageId: "m-2", key: "b", stream: "shipped" })])
+    })))
+
+  it.effect("a partition's reads leave out streams, keys and messages without a key", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      for (
+        const [key, stream] of [["a", "s"], ["b", "s"], ["a", "t"], [undefined, "s"], [undefined, "s"], ["a", "u"]]
+      ) {
+        for (const order of [1, 2]) {
+          yield* Transaction.run(append(order, { stream: stream!, ...(key === undefined ? {} : { key }) }))
+        }
+      }
+      const found = yield* Outbox.withPartition({ number: 0, of: 1 }, ({ read }) =>
+        read({
+          limit: 99,
+          without: {
+            streams: ["u"],
+            messages: [{ id: "1", stream: "s", key: "a" }, { id: "7", stream: "s", key: undefined }]
+          }
+        }))
+      expect(found.messages.map(({ id }) => Number(id)).sort((a, b) => a - b)).toEqual([3, 4, 5, 6, 8, 9, 10])
+    })))
+
+  it.effect("what a partition cannot remove, since others lock it, is a typed failure, and the partition stays", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      yield* Transaction.run(append(1))
+      const [row] = yield* all
+      const sql = yield* SqlClient
+      const unlocked = (connection: Connection) =>
+        Effect.orDie(connection.executeUnprepared("UNLOCK TABLES", [], undefined))
+      const tableLock = Effect.gen(function*() {
+        const connection = yield* sql.reserve
+        yield* Effect.acquireRelease(
+          connection.executeUnprepared("LOCK TABLES safesync_outbox READ", [], undefined),
+          () => unlocked(connection)
+        )
+        return { release: unlocked(connection) }
+      })
+      const locks = [holding(sql`SELECT id FROM safesync_outbox FOR UPDATE`), tableLock]
+      for (const lock of locks) {
+        yield* Outbox.withPartition({ number: 0, of: 1 }, (partition) =>
+          Effect.scoped(Effect.gen(function*() {
+            const { release } = yield* lock
+            expect(tag(yield* Effect.exit(partition.remove([row!])))).toBe("LockWaitTimeout")
+            yield* release
+            expect((yield* partition.read({ limit: 1, without: { streams: [], messages: [] } })).messages).toEqual([
+              row
+            ])
+          })))
+      }
+      yield* Outbox.withPartition({ number: 0, of: 1 }, ({ remove }) => remove([row!]))
+      expect(yield* all).toEqual([])
     })))
 
   it.effect("a migration that was not run to its end is said at once", () =>

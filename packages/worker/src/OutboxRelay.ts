@@ -21,22 +21,22 @@
  * @since 0.1.0
  */
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
-import { SqlClient } from "@effect/sql/SqlClient"
-import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
+import type * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
 import type { MysqlError, TransactionAborted } from "@safesync/mysql/MysqlError"
 import * as Outbox from "@safesync/mysql/Outbox"
 import * as Redis from "@safesync/redis-streams/Redis"
-import { isTransient, loggable, type RedisError } from "@safesync/redis-streams/RedisError"
+import type { RedisError } from "@safesync/redis-streams/RedisError"
 import * as RedisStreamsMetrics from "@safesync/redis-streams/RedisStreamsMetrics"
-import * as StreamEntry from "@safesync/redis-streams/StreamEntry"
-import * as TraceContext from "@safesync/redis-streams/TraceContext"
 import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as required from "./internal/options.js"
+import { Batch, isFull } from "./internal/outboxBatch.js"
+import { type Held, laneOf, type RelayMemory, relayMemory } from "./internal/relayMemory.js"
 import * as WorkerMetrics from "./WorkerMetrics.js"
 
 /**
@@ -115,62 +115,41 @@ export const run = (
 
 // internal
 
-const partition = (n: number, of: number, limit: number, options: Options) =>
+type Failure = RedisError | MysqlError | TransactionAborted
+
+const partition = (number: number, of: number, limit: number, options: Options) =>
   Effect.scoped(Effect.gen(function*() {
     const client = yield* MysqlClient.MysqlClient
+    const redis = yield* Redis.Redis
     const poll = yield* Schedule.driver(options.poll)
     const committed = yield* Outbox.committed(client)
-    const first = Math.ceil(n * Outbox.slots / of)
-    const last = Math.ceil((n + 1) * Outbox.slots / of) - 1
+    const memory = relayMemory(client, `${options.name ?? ""} ${number} of ${of}`)
     /** `false`: the schedule has ended. */
     const next = Effect.match(Effect.raceFirst(Queue.take(committed), poll.next(undefined)), {
       onFailure: () => false,
       onSuccess: () => true
     })
-
-    /**
-     * From this slot to the last one, a batch at a time. After a full batch it goes on behind the slot where that one ended: what is
-     * left there has its turn when the pass begins again, so that a key that never rests does not keep back those behind it.
-     * `true`: nothing was left.
-     */
-    const pass = (fromSlot: number, refused: Map<string, RedisError>): Effect.Effect<boolean, Failure, Redis.Redis> =>
-      Effect.flatMap(
-        Effect.provideService(
-          Outbox.read({ fromSlot, toSlot: last, limit, except: [...refused.keys()] }),
-          SqlClient,
-          client
-        ),
-        (messages) =>
-          Effect.flatMap(
-            // A relay that is stopped in good order publishes nothing twice.
-            messages.length === 0 ? Effect.void : withGrace(publishAndRemove(client, messages, refused, options)),
-            () => {
-              if (messages.length < limit) return Effect.succeed(fromSlot === first)
-              const behind = messages[limit - 1]!.slot + 1
-              return behind <= last ? pass(behind, refused) : Effect.succeed(false)
-            }
-          )
-      )
-    const whole = Effect.suspend(() => {
-      const refused = new Map<string, RedisError>()
-      return Effect.flatMap(pass(first, refused), (all) => {
-        for (const error of refused.values()) return Effect.fail(error)
-        return Effect.succeed(all)
-      })
-    })
-    const work: Effect.Effect<void, Failure, Redis.Redis> = Effect.flatMap(
-      whole,
-      (all) => all ? Effect.flatMap(next, (more) => more ? work : Effect.void) : work
-    )
-    const held = Effect.logInfo("The relay has its partition").pipe(
-      Effect.zipRight(work),
-      Effect.as(false),
-      AdvisoryLock.withLock(`outbox/${n} of ${of}`, { timeout: 0, heartbeat: options.heartbeat }),
-      Effect.catchTag("AdvisoryLockTimeout", () =>
-        poll.next(undefined).pipe(Effect.as(true), Effect.orElseSucceed(() => false))),
+    let has = false
+    const held = Outbox.withPartition(
+      { number, of, heartbeat: options.heartbeat },
+      (partition) => {
+        has = true
+        return Effect.zipRight(
+          memory.outage.isOn || memory.told.size > 0 ? Effect.void : Effect.logInfo("The relay has its partition"),
+          Effect.as(new Relay(partition, redis, memory, limit, options.bare === true).work(next), false)
+        )
+      }
+    ).pipe(
+      Effect.catchTag(
+        "AdvisoryLockTimeout",
+        () => poll.next(undefined).pipe(Effect.as(true), Effect.orElseSucceed(() => false))
+      ),
       Effect.tapErrorCause((cause) =>
-        Effect.logWarning("The relay has given up its partition", loggable(cause))
-      )
+        Option.exists(Cause.failureOption(cause), (error) => memory.isTold(error))
+          ? Effect.void
+          : memory.outage.failed(cause)
+      ),
+      Effect.onInterrupt(() => has ? Effect.logInfo("The relay has given up its partition") : Effect.void)
     )
     yield* Effect.logDebug("The relay starts")
     yield* Effect.iterate(true, {
@@ -180,59 +159,134 @@ const partition = (n: number, of: number, limit: number, options: Options) =>
     yield* Effect.logDebug("The relay has ended")
   }))
 
-type Failure = RedisError | MysqlError | TransactionAborted
+class Relay {
+  constructor(
+    private readonly partition: Outbox.Partition,
+    private readonly redis: Redis.Service,
+    private readonly memory: RelayMemory,
+    private readonly limit: number,
+    private readonly bare: boolean
+  ) {}
 
-/** One step for each stream: it adds all of its messages in order, or stops at the first that cannot be added. */
-const publishAndRemove = (
-  client: MysqlClient.MysqlClient,
-  messages: ReadonlyArray<Outbox.Stored>,
-  refused: Map<string, RedisError>,
-  { bare = false }: Options
-): Effect.Effect<void, Failure, Redis.Redis> =>
-  Effect.flatMap(Redis.Redis, (redis) => {
-    const published: Array<string> = []
-    const publish = (stream: string, messages: ReadonlyArray<Outbox.Stored>) => {
-      const labels = RedisStreamsMetrics.labels(stream)
-      // There before the first of them: while Redis cannot be reached the counter shows that nothing is published.
-      WorkerMetrics.outboxPublished.unsafeUpdate(0, labels)
-      return Effect.matchEffect(
-        TraceContext.useSpan(
-          `send ${stream}`,
-          () => ({
-            kind: "producer",
-            attributes: TraceContext.attributes(stream, "send", { count: messages.length })
-          }),
-          () => redis.command("EVAL", addAll, "1", stream, ...messages.flatMap((_) => fields(_, bare)))
-        ),
-        {
-          onSuccess: () => {
-            published.push(...messages.map(({ id }) => id))
-            WorkerMetrics.outboxPublished.unsafeUpdate(messages.length, labels)
-            return Effect.void
-          },
-          onFailure: (error) => {
-            refused.set(stream, error)
-            return Effect.annotateLogs(
-              Effect.logWarning("Messages of the outbox could not be published", Cause.fail(error)),
-              { stream, messages: messages.length }
-            )
-          }
-        }
-      )
-    }
-    const streams = new Set(messages.map(({ stream }) => stream))
-    return Effect.forEach(streams, (stream) => publish(stream, messages.filter((_) => _.stream === stream)), {
-      concurrency: "unbounded",
-      discard: true
-    }).pipe(
-      Effect.zipRight(Effect.suspend(() => Effect.provideService(Outbox.remove(published), SqlClient, client))),
-      // Redis is away: so it is for every other stream.
-      Effect.zipRight(Effect.suspend(() => {
-        for (const error of refused.values()) if (isTransient(error)) return Effect.fail(error)
-        return Effect.void
-      }))
+  /** Goes through the outbox again and again, until there is no `next` time. */
+  work(next: Effect.Effect<boolean>): Effect.Effect<void, Failure> {
+    return Effect.flatMap(
+      this.whole,
+      (left): Effect.Effect<void, Failure> =>
+        left === "more" ? this.work(next) : Effect.flatMap(next, (more) =>
+          more
+            ? this.work(next)
+            : left === undefined
+            ? Effect.void
+            : Effect.fail(left))
+    )
+  }
+
+  /** Once through the outbox. Answers whether there may be more, or why something is left that can wait. */
+  private readonly whole: Effect.Effect<"more" | Failure | undefined, Failure> = Effect.suspend(() => {
+    const { memory } = this
+    const now = performance.now()
+    const waiting = [...memory.held.values()].filter(({ until }) => until > now)
+    const refused = new Map<string, RedisError | MysqlError>()
+    for (const { error, stream } of waiting) if (isFull(memory, stream)) refused.set(stream, error)
+    return Effect.matchEffect(
+      Effect.zipRight(this.remove, Effect.suspend(() => this.pass(this.partition.fromSlot, waiting, refused))),
+      {
+        // While it holds its lock, another relay would publish again what this one cannot remove.
+        onFailure: (error) =>
+          error instanceof NotRemoved
+            ? Effect.as(memory.outage.failed(Cause.fail(error.cause)), error.cause)
+            : Effect.fail(error),
+        onSuccess: (all) =>
+          Effect.zipRight(
+            memory.outage.succeeded(),
+            Effect.suspend((): Effect.Effect<"more" | Failure | undefined, Failure> => {
+              for (const error of refused.values()) return Effect.fail(memory.telling(error))
+              if (!all) return Effect.succeed("more")
+              // They are not there any more, or they were published.
+              for (const [lane, { until }] of memory.held) if (until <= now) memory.held.delete(lane)
+              for (const { error } of memory.held.values()) return Effect.succeed(error)
+              return Effect.succeed(undefined)
+            })
+          )
+      }
     )
   })
+
+  /**
+   * From this slot to the last one, a batch at a time. After a full batch it goes on behind the slot where that one ended: what is
+   * left there has its turn when the pass begins again, so that a key that never rests does not keep back those behind it.
+   * `true`: nothing was left.
+   */
+  private pass(
+    fromSlot: number,
+    waiting: ReadonlyArray<Held>,
+    refused: Map<string, RedisError | MysqlError>
+  ): Effect.Effect<boolean, Failure | NotRemoved> {
+    const { partition } = this
+    const without = { streams: [...refused.keys()], messages: waiting }
+    return Effect.flatMap(partition.read({ fromSlot, limit: this.limit, without }), (found) => {
+      const last = Math.max(...[found.messages, found.damaged].map((_) => _.at(-1)?.slot ?? -1))
+      return Effect.flatMap(
+        // A relay that is stopped in good order publishes nothing twice.
+        last < 0 ? Effect.void : withGrace(this.publish(found, refused)),
+        () => {
+          if (!found.more) return Effect.succeed(fromSlot === partition.fromSlot)
+          const behind = Math.max(last, fromSlot) + 1
+          return behind <= partition.toSlot ? this.pass(behind, waiting, refused) : Effect.succeed(false)
+        }
+      )
+    })
+  }
+
+  private publish(
+    { damaged, messages }: Outbox.Found,
+    refused: Map<string, RedisError | MysqlError>
+  ): Effect.Effect<void, Failure | NotRemoved> {
+    // There before the first of them: while Redis cannot be reached the counter shows that nothing is published.
+    for (const { stream } of messages) WorkerMetrics.outboxPublished.unsafeUpdate(0, RedisStreamsMetrics.labels(stream))
+    const batch = new Batch(this.redis, this.memory, refused, this.bare)
+    const isBehind = (message: Outbox.Stored) =>
+      damaged.some((_) => laneOf(_) === laneOf(message) && BigInt(_.id) < BigInt(message.id))
+    return batch.publish(damaged.length === 0 ? messages : messages.filter((message) => !isBehind(message))).pipe(
+      Effect.zipRight(
+        // Had what comes before it not been sent, it would be held up too.
+        Effect.forEach(
+          damaged,
+          (message) =>
+            batch.failure !== undefined || refused.has(message.stream)
+              ? Effect.void
+              : batch.hold(message, message.error),
+          { discard: true }
+        )
+      ),
+      Effect.zipRight(this.remove),
+      Effect.zipRight(Effect.suspend(() => batch.failure === undefined ? Effect.void : Effect.fail(batch.failure)))
+    )
+  }
+
+  /** What has been published is removed before anything else is. */
+  private readonly remove: Effect.Effect<void, Failure | NotRemoved> = Effect.suspend(() => {
+    const { memory } = this
+    const messages = memory.published
+    return Effect.matchEffect(this.partition.remove(messages), {
+      onFailure: (error): Effect.Effect<never, Failure | NotRemoved> =>
+        error._tag === "ConnectionLost" || error._tag === "TransactionAborted" || error._tag === "ReadOnlyServer"
+          ? Effect.fail(error)
+          : Effect.fail(new NotRemoved(error)),
+      onSuccess: () =>
+        Effect.sync(() => {
+          memory.published = []
+        })
+    })
+  })
+}
+
+/** The connection, and the lock with it, is still there. */
+class NotRemoved {
+  readonly _tag = "NotRemoved"
+  constructor(readonly cause: MysqlError) {}
+}
 
 const grace = "400 millis"
 
@@ -249,21 +303,3 @@ const withGrace = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E,
           ))
     )
   )
-
-/** KEYS stream; ARGV for each entry the number of its fields and values, then those. */
-const addAll = `
-local at = 1
-while at <= #ARGV do
-  local count = tonumber(ARGV[at])
-  redis.call('XADD', KEYS[1], '*', unpack(ARGV, at + 1, at + count))
-  at = at + count + 1
-end`
-
-const fields = ({ data, headers, key, messageId }: Outbox.Stored, bare: boolean): Array<string> => {
-  const pairs = bare ? [] : Object.entries({
-    ...headers,
-    ...(key === undefined ? {} : { key }),
-    [StreamEntry.messageIdHeader]: messageId
-  })
-  return [String(2 + 2 * pairs.length), "data", data, ...pairs.flat()]
-}

@@ -48,6 +48,21 @@ export const outboxPublished: Metric.Metric.Counter<number> = Metric.counter(
 )
 
 /**
+ * Messages of the outbox that Redis has refused, or whose rows hold no message: each holds up its key, is tried again every minute,
+ * and counts each time. Label `stream`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const outboxRefused: Metric.Metric.Counter<number> = Metric.counter(
+  "coti_safesync_worker_outbox_refused_total",
+  {
+    description: "Messages of the outbox that cannot be published",
+    incremental: true
+  }
+)
+
+/**
  * What became of a delivery.
  *
  * @since 0.1.0

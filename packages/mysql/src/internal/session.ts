@@ -15,6 +15,7 @@ import * as Stream from "effect/Stream"
 import type { Begin } from "./begin.js"
 import * as cancelling from "./cancelling.js"
 import { Control, type ControlFailure } from "./control.js"
+import * as driver from "./driverError.js"
 import * as inlined from "./inlined.js"
 import { Link } from "./link.js"
 import * as literals from "./literals.js"
@@ -121,6 +122,35 @@ export class Session extends Link implements Connection {
   /** How many rows a statement of this package's own matched, and the id that it generated. */
   write(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<OkPacket, Failure> {
     return this.submit(asIs, { sql, values: params, isOwn: true }) as Effect.Effect<OkPacket, Failure>
+  }
+
+  /** `ask` for a statement that is sent as text: its number of values is seldom the same. */
+  askAsText(sql: string, params: ReadonlyArray<unknown>): ReturnType<Session["ask"]> {
+    return rows(this.submit(asIs, { sql, values: [], packet: own.text(sql, params), isOwn: true }), undefined)
+  }
+
+  /**
+   * `write` for a statement that is its own COMMIT, on a connection that holds a lock; sent as text. It is never killed, since a server
+   * that waits for space for its binary log ends with a session that is killed in its COMMIT: its connection is closed when the answer
+   * does not come within the bound, or when its fiber is interrupted.
+   */
+  commit(sql: string, params: ReadonlyArray<unknown>, boundMillis: number): Effect.Effect<OkPacket, Failure> {
+    return Effect.async<unknown, Failure>((resume) => {
+      const bound = setTimeout(
+        () => this.lose(new Error(`No answer to ${sql} within ${boundMillis} ms`), driver.noAnswer()),
+        boundMillis
+      )
+      const statement: Statement = { sql, values: [], packet: own.text(sql, params), isOwn: true }
+      const job = new Submission(this, statement, asIs, (result) => {
+        clearTimeout(bound)
+        resume(result)
+      })
+      this.turns.take(job)
+      return Effect.sync(() => {
+        clearTimeout(bound)
+        if (job.state !== "settled") this.lose(new Error(`The answer to ${sql} is not waited for`))
+      })
+    }) as Effect.Effect<OkPacket, Failure>
   }
 
   /**

@@ -1,0 +1,41 @@
+/**
+ * What fails again and again for as long as a server is away is told when it begins and when it is over, with how often it has failed.
+ *
+ * @internal
+ */
+import { loggable } from "@safesync/redis-streams/RedisError"
+import type * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+
+export class Outage {
+  private failures = 0
+  private since = 0
+
+  constructor(private readonly words: { readonly begins: string; readonly ends: string }) {}
+
+  /** Whether the last attempt has failed. */
+  get isOn(): boolean {
+    return this.failures > 0
+  }
+
+  failed(cause: Cause.Cause<unknown>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.failures++ > 0) return Effect.void
+      this.since = performance.now()
+      return Effect.logWarning(this.words.begins, loggable(cause))
+    })
+  }
+
+  succeeded(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { failures } = this
+      if (failures === 0) return Effect.void
+      this.failures = 0
+      const took = Duration.format(Duration.millis(Math.round(performance.now() - this.since)))
+      return Effect.logInfo(
+        `${this.words.ends}, after ${failures} ${failures === 1 ? "failure" : "failures"} in ${took}`
+      )
+    })
+  }
+}
