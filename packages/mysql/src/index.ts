@@ -24,7 +24,7 @@ export * as AdvisoryLock from "./AdvisoryLock.js"
  * A transaction in which `Inbox.once` has run needs none, its row of the inbox serves.
  *
  * @example
- * import type * as SqlClient from "@effect/sql/SqlClient"
+ * import * as SqlClient from "@effect/sql/SqlClient"
  * import * as Effect from "effect/Effect"
  * import * as Schedule from "effect/Schedule"
  * import * as Transaction from "@safesync/mysql/Transaction"
