@@ -17,7 +17,7 @@ import { regained } from "./internal/lostGroup.js"
 import * as options from "./internal/options.js"
 import * as scripts from "./internal/scripts.js"
 import * as Redis from "./Redis.js"
-import { type InvalidOptions, isTransient, type RedisError } from "./RedisError.js"
+import { type InvalidOptions, isOutage, isTransient, type RedisError } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
 
 /**
@@ -77,7 +77,7 @@ export const stream = <A>(
     let seen = false
 
     const reconnected = (error: RedisError) =>
-      settings.reconnect === undefined || !isTransient(error)
+      settings.reconnect === undefined || !(seen ? isOutage(error) : isTransient(error))
         ? Effect.fail(error)
         : Effect.mapError(reconnect.next(error), () => error)
 

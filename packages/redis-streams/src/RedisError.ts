@@ -39,7 +39,8 @@ export class InvalidOptions extends Schema.TaggedError<InvalidOptions>()("Invali
 }
 
 /**
- * No connection could be opened: wrong address, nobody listening, TLS refused, or no answer within the time to connect.
+ * No connection could be opened: wrong address, nobody listening, TLS refused, no answer within the time to connect, or the server
+ * has as many clients as it takes (`maxclients`).
  *
  * @category errors
  * @since 0.1.0
@@ -51,7 +52,8 @@ export class ConnectFailed extends Schema.TaggedError<ConnectFailed>()("ConnectF
 }
 
 /**
- * The server refused the login: wrong or missing password, unknown user.
+ * The server refused the login: wrong or missing password, unknown user. At the start of a layer or a stream it is a failure at once.
+ * A stream that has read before takes it, as `NoPermission`, for an outage that its `reconnect` covers: credentials rotate.
  *
  * @category errors
  * @since 0.1.0
@@ -196,7 +198,7 @@ export class ClusterDown extends Schema.TaggedError<ClusterDown>()("ClusterDown"
 }
 
 /**
- * The user may not run this command or touch this key (ACL).
+ * The user may not run this command or touch this key (ACL). When it is a failure at once, and when an outage, is said at `LoginRefused`.
  *
  * @category errors
  * @since 0.1.0
@@ -291,6 +293,23 @@ export type RedisError =
  * @since 0.1.0
  */
 export const isTransient = (error: unknown): boolean => transient.has(described.property(error, "_tag"))
+
+/**
+ * Whether the failure is that of no command in particular: it is transient, or the server refuses the login or a right, which
+ * it did not before. Credentials rotate, so what has worked once waits for them as for a server that is away.
+ *
+ * @internal
+ */
+export const isOutage = (error: unknown): boolean => isTransient(error) || isRefusal(error)
+
+/**
+ * Whether the server refuses the login or a right.
+ *
+ * @internal
+ */
+export const isRefusal = (error: unknown): boolean => refusals.has(described.property(error, "_tag"))
+
+const refusals: ReadonlySet<unknown> = new Set<RedisError["_tag"]>(["LoginRefused", "NoPermission"])
 
 /**
  * The cause as a logger can be given it: itself, or its description where a logger could not print it.

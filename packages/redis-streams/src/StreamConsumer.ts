@@ -25,7 +25,7 @@ import { pulse } from "./internal/pulse.js"
 import * as reads from "./internal/reads.js"
 import * as Reclaim from "./Reclaim.js"
 import * as Redis from "./Redis.js"
-import { type InvalidOptions, isTransient, MalformedEntry, type RedisError } from "./RedisError.js"
+import { type InvalidOptions, isRefusal, isTransient, MalformedEntry, type RedisError } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
 
 /**
@@ -37,7 +37,8 @@ import * as Metrics from "./RedisStreamsMetrics.js"
  *   dead-letter stream in one step with its ack, and logged. `"fail"`: the stream fails with `MalformedEntry`, after the
  *   good entries that were fetched with it; the entry stays pending.
  * - `reconnect`: when and how often to go on after a failure of the connection or the server (`RedisError.isTransient`).
- *   Its input is the error. Without it the stream fails with that error. It is for the reading alone: what `Delivery.use` fails with
+ *   Its input is the error. Once the server has let the stream wait for new entries, a refused login or right (`LoginRefused`,
+ *   `NoPermission`) is such a failure too, since credentials rotate; before that it fails the stream at once. Without it the stream fails with that error. It is for the reading alone: what `Delivery.use` fails with
  *   meanwhile is for whoever calls it.
  * - `reclaim`: also takes over what has been idle for the group's `minIdle`, whoever's it was, as a `Reclaim.stream` of the same
  *   consumer with this `every` does, which ends when `every` ends. Where the server can (`XREADGROUP … CLAIM`, Redis 8.4) each read
@@ -221,6 +222,10 @@ const reading = <A>(
     let own: string | undefined = "-"
     let lost = false
     let seen = false
+    /** Whether the server has let it wait for new entries: before that, it is at its start. */
+    let admitted = false
+    /** Whether the server has refused it since, and has not let it wait again. */
+    let refused = false
 
     const connect = Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Scope.fork(scope, ExecutionStrategy.sequential), (own) =>
@@ -249,7 +254,18 @@ const reading = <A>(
     )
 
     const takeNew = Effect.suspend(() =>
-      reads.readNew(fetched, connection!.blocking, batchSize, block, alive)
+      Effect.mapBoth(reads.readNew(fetched, connection!.blocking, batchSize, block, alive), {
+        onFailure: (error) => {
+          if (!isRefusal(error)) {
+            admitted = true
+          }
+          return error
+        },
+        onSuccess: () => {
+          admitted = true
+          refused = false
+        }
+      })
     )
 
     const next: Effect.Effect<Chunk.Chunk<Delivery<A>>, RedisError> = Effect.suspend(() => {
@@ -263,11 +279,18 @@ const reading = <A>(
     })
 
     const reconnected = (error: RedisError) => {
-      if (settings.reconnect === undefined || !isTransient(error)) {
+      if (settings.reconnect === undefined || !(isTransient(error) || admitted && isRefusal(error))) {
         return Effect.fail(error)
       }
+      if (isRefusal(error)) {
+        refused = true
+      }
       outage.failed({ error: error._tag })
-      return Effect.zipRight(disconnect, Effect.mapError(schedule.next(error), () => error))
+      return Effect.zipRight(
+        disconnect,
+        Effect.mapError(schedule.next(error), () =>
+          error)
+      )
     }
 
     const recover = (error: RedisError) =>
@@ -278,7 +301,7 @@ const reading = <A>(
 
     const recovered = Effect.suspend(() => {
       seen = true
-      if (!lost) {
+      if (!lost || refused) {
         return Effect.void
       }
       lost = false

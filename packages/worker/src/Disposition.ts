@@ -5,6 +5,7 @@
  */
 import * as MysqlError from "@safesync/mysql/MysqlError"
 import * as TransactionError from "@safesync/mysql/TransactionError"
+import * as RedisError from "@safesync/redis-streams/RedisError"
 import * as Cause from "effect/Cause"
 import type { EffectTypeId } from "effect/Effect"
 import * as Option from "effect/Option"
@@ -114,31 +115,62 @@ export const discard: Disposition = { _tag: "Discard", schedule: Schedule.stop }
 export const stop: Disposition = { _tag: "Stop", schedule: Schedule.stop }
 
 /**
- * Whether the failure is that of no message in particular: the database cannot be reached (`BeginFailed`, `ConnectionLost`, a
- * `TransactionAborted` by a lost connection) or written to (`ReadOnlyServer`), COMMIT was refused for one of these (`CommitFailed`), or
- * it is not known what became of it (`CommitOutcomeUnknown`, which the inbox finds out when the message comes again). Every other
- * message fails as well then, so none should be given up for it; nor does `runBatch` look for one of them in halves of its batch. A
+ * Whether the failure is that of no message in particular, so that none should be given up for it:
+ *
+ * - The database cannot be reached (`BeginFailed`, `ConnectionLost`, a `TransactionAborted` by a lost connection) or written to
+ *   (`ReadOnlyServer`), COMMIT was refused for one of these (`CommitFailed`), or it is not known what became of it
+ *   (`CommitOutcomeUnknown`, which the inbox finds out when the message comes again).
+ * - Redis, where the handler uses it, cannot be reached or cannot serve: what `RedisError.isTransient` tells, of this package's errors.
+ * - Either server refuses the login or a right: a wrong password (`BeginFailed`, `LoginRefused`), a statement that the account may not
+ *   run (a `StatementFailed` with errno 1044, 1142, 1143, 1227 or 1370), a command that the user may not run (`NoPermission`).
+ *   Credentials rotate. At the start of a layer or of a stream of deliveries they are typed failures at once; later they are outages.
+ *
+ * For all but a missing right every other message fails as well, so `runBatch` does not look for one of them in halves of its batch. A
  * statement beyond the server's `max_allowed_packet` looks like one, since the server hangs up on it.
  *
  * @since 0.1.0
  * @category refinements
  */
-export const isOutage = (cause: Cause.Cause<unknown>): boolean =>
+export const isOutage = (cause: Cause.Cause<unknown>): boolean => ofFailure(cause, (_) => isAway(_) || isRefusal(_))
+
+/**
+ * Whether every other message fails as well. A right may be missing for what one kind of message does.
+ *
+ * @internal
+ */
+export const isOfAll = (cause: Cause.Cause<unknown>): boolean => ofFailure(cause, isAway)
+
+// internal
+
+const ofFailure = (cause: Cause.Cause<unknown>, is: (error: unknown) => boolean): boolean =>
   Option.exists(Cause.failureOption(cause), (error) => {
     try {
-      return isOutageError(error)
+      return is(error)
     } catch {
       // A failure may be anything, such as a proxy that was revoked.
       return false
     }
   })
 
-// internal
+/** https://dev.mysql.com/doc/mysql-errors/en/server-error-reference.html: a database, table, column, privilege, routine is denied. */
+const deniedErrnos: ReadonlySet<number | undefined> = new Set([1044, 1142, 1143, 1227, 1370])
 
-const isOutageError = (error: unknown): boolean =>
+const isRefusal = (error: unknown): boolean =>
+  error instanceof MysqlError.StatementFailed && deniedErrnos.has(error.errno) ||
+  error instanceof RedisError.LoginRefused ||
+  error instanceof RedisError.NoPermission
+
+/** By class: a handler's own errors may have the same tags. */
+const ofRedis = [
+  ...[RedisError.ConnectFailed, RedisError.RedisConnectionLost, RedisError.RedisTimeout, RedisError.ReadOnlyReplica],
+  ...[RedisError.Loading, RedisError.ClusterDown, RedisError.OutOfMemory]
+]
+
+const isAway = (error: unknown): boolean =>
+  ofRedis.some((Away) => error instanceof Away) ||
   error instanceof TransactionError.BeginFailed ||
   error instanceof TransactionError.CommitOutcomeUnknown ||
   error instanceof MysqlError.ConnectionLost ||
   error instanceof MysqlError.ReadOnlyServer ||
-  error instanceof TransactionError.CommitFailed && isOutageError(error.cause) ||
+  error instanceof TransactionError.CommitFailed && isAway(error.cause) ||
   error instanceof MysqlError.TransactionAborted && error.reason === "connection-lost"

@@ -33,10 +33,13 @@ export const blocking = (own: Connection, peer: Connection, name: string): Effec
           let replied = false
           let onReply = () => {}
           let first: { readonly error: RedisError | undefined; readonly reply: unknown } | undefined
-          const over = (error: RedisError | undefined, reply: unknown, value: unknown) => {
+          const over = (failed: RedisError | undefined, reply: unknown, value: unknown) => {
             replied = true
+            // An operator has ended the wait, which has brought nothing.
+            const unblocked = failed?._tag === "CommandFailed" && failed.code === "UNBLOCKED"
+            const error = unblocked ? undefined : failed
             if (error === undefined) {
-              arrive(reply, value)
+              arrive(unblocked ? null : reply, value)
             }
             resume(error === undefined ? Effect.void : Effect.fail(error))
             onReply()

@@ -3,6 +3,7 @@ import {
   BusyGroup,
   ClusterDown,
   CommandFailed,
+  ConnectFailed,
   Loading,
   LoginRefused,
   NoGroup,
@@ -21,8 +22,6 @@ type Make = new(props: { readonly command: string; readonly detail: string; read
 /** The one table: the first word of the server's error reply, and what it means. */
 const table: Readonly<Record<string, Make>> = {
   NOGROUP: NoGroup,
-  // A blocked read ends with this when its stream is deleted or replaced, or when the server becomes a replica.
-  UNBLOCKED: NoGroup,
   BUSYGROUP: BusyGroup,
   WRONGTYPE: WrongType,
   OOM: OutOfMemory,
@@ -39,12 +38,19 @@ const table: Readonly<Record<string, Make>> = {
   ASK: ClusterDown,
   NOPERM: NoPermission,
   NOAUTH: LoginRefused,
-  WRONGPASS: LoginRefused
+  WRONGPASS: LoginRefused,
+  // Protected mode: the server takes connections of its own host alone.
+  DENIED: ConnectFailed
 }
 
 /** Replies that say only `ERR`, or whose first word does not tell enough: what their text means. */
 const texts: ReadonlyArray<readonly [RegExp, Make]> = [
   [/^ERR unknown (sub)?command/i, ServerTooOld],
+  // At `maxclients` the server answers a new connection so, whatever it was asked, and closes it.
+  [/^ERR max number of clients/i, ConnectFailed],
+  // A blocked read ends when its stream is deleted or replaced, and when the server becomes a replica. When an operator ends it by
+  // CLIENT UNBLOCK … ERROR, it has no tag.
+  [/^UNBLOCKED .*stream key/i, NoGroup],
   [/^UNBLOCKED .*(master|replica|instance state)/i, ReadOnlyReplica],
   [/^ERR invalid password/i, LoginRefused],
   [/^ERR (The )?XGROUP subcommand requires the key to exist/i, NoGroup],

@@ -195,7 +195,7 @@ const handle = <A, E, R>(
     cause: Cause.Cause<Failure<E>>,
     last: () => void
   ): Effect.Effect<void, never, R> => {
-    if (part.length === 1 || Disposition.isOutage(cause)) {
+    if (part.length === 1 || Disposition.isOfAll(cause)) {
       return Effect.forEach(part, (turn) => settle.failed(turn, cause), { discard: true })
     }
     const middle = part.length >> 1

@@ -68,7 +68,7 @@ export const make = <A, B, E, R>(
         if (error instanceof transacted.HandlerFailed) return settle.failed(turn, error.failure)
         if (error._tag === "ProcessDied") return settle.died(turn, error.times)
         // Its handler has not run, and those behind it must not overtake it.
-        if (!state.isCommitted(delivery) && key !== undefined && RedisError.isTransient(error)) {
+        if (!state.isCommitted(delivery) && key !== undefined && RedisError.isOutage(error)) {
           if (!turn.alone) return Effect.zipRight(Effect.sleep(untilRedisIsBack), Effect.suspend(() => handle(turn)))
           state.running.delete(delivery)
           return intake.retry(turn, Duration.toMillis(untilRedisIsBack), handedBack(delivery), 0)
