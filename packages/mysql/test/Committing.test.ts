@@ -64,7 +64,7 @@ layer(
     inDatabase(Effect.gen(function*() {
       yield* accounts
       const { asked, gone, held, kills, over, still } = yield* heldUp
-      const fiber = yield* Effect.fork(Effect.exit(Transaction.run(add(1, 10), { controlTimeout: "300 millis" })))
+      const fiber = yield* Effect.fork(Effect.exit(Transaction.run(add(1, 10), { controlTimeout: "2 seconds" })))
       yield* held
       expect(tag(yield* Fiber.join(fiber))).toBe("CommitOutcomeUnknown")
       yield* asked
@@ -78,7 +78,7 @@ layer(
       yield* Effect.all([accounts, Inbox.migration, CommitOracle.migration])
       const { asked, held, kills, over, still } = yield* heldUp
       const fiber = yield* Effect.fork(Effect.exit(
-        Inbox.once("m", "g")(add(1, 10)).pipe(Transaction.run({ commitOracle, controlTimeout: "300 millis" }))
+        Inbox.once("m", "g")(add(1, 10)).pipe(Transaction.run({ commitOracle, controlTimeout: "2 seconds" }))
       ))
       yield* Effect.zipRight(held, asked)
       expect([yield* still, yield* kills]).toEqual([1, 0])
