@@ -233,6 +233,8 @@ export interface Outage {
 }
 
 /**
+ * An outage for the scope, with the words for its beginning and its end.
+ *
  * @internal
  */
 export const outage: (begins: string, ends: string) => Effect.Effect<Outage, never, Scope.Scope> = outages.make

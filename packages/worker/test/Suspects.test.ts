@@ -376,7 +376,17 @@ layer(Servers, { excludeTestServices: true })("Suspects", (it) => {
     bench(Effect.gen(function*() {
       const { group, stream } = yield* suspects(2)
       const redis = yield* Redis.Redis
-      yield* redis.command("ACL", "SETUSER", "bare", "reset", "on", ">secret", "+@all", `~${stream}`, `~{${stream}}:born`)
+      yield* redis.command(
+        "ACL",
+        "SETUSER",
+        "bare",
+        "reset",
+        "on",
+        ">secret",
+        "+@all",
+        `~${stream}`,
+        `~{${stream}}:born`
+      )
       const url = new URL(Redacted.value((yield* RedisServer.RedisServer).url))
       url.username = "bare"
       url.password = "secret"
