@@ -93,8 +93,15 @@ const calls: ReadonlyArray<Call> = [
   { script: scripts.deadLetter, keys: [stream, dead], args: [group, "a", "2-0", "1", ...added] },
   { script: scripts.deadLetter, keys: [stream, dead], args: [group, "a", "3-0", "1", ...added] },
   { script: scripts.sendOnce, keys: [stream, key], args: ["60000", "*", "data", "x"] },
-  { script: upkeep.replay, keys: [dead, stream], args: ["1-0", "6", "message-id", "1-0", "for-group", group, ""] },
-  { script: upkeep.purge, keys: [dead], args: ["dead.group", group, "0", "-", "10"] },
+  { script: scripts.ack, keys: [stream], args: ["XACK", group, "a", "2-0", "1"] },
+  {
+    script: upkeep.replay,
+    keys: [dead, stream],
+    args: ["1-0", "message-id", "for-group", "1-0", stream, group, "message-born", ""]
+  },
+  { script: upkeep.removeLetter, keys: [dead], args: ["1-0", stream, group, "1-0"] },
+  { script: upkeep.purge, keys: [dead], args: [stream, group, "0", "-", "10"] },
+  { script: upkeep.giveIdentity, keys: [stream, key], args: ["nonce"] },
   { script: upkeep.trimAcked, keys: [stream], args: ["", "10"] },
   { script: upkeep.trimKept, keys: [stream], args: ["MAXLEN", "1", "=", ""] },
   { script: upkeep.trimKept, keys: [stream], args: ["MAXLEN", "1", "=", "MINID"] },
@@ -106,8 +113,10 @@ const calls: ReadonlyArray<Call> = [
 
 /** The commands that a script sends, subcommands as ACL names them. */
 const commandsOf = ({ lua }: scripts.Script): ReadonlyArray<string> => {
-  const found = [...lua.matchAll(/redis\.(?:call|acl_check_cmd)\('([A-Z]+)'(?:, '([A-Z]+)')?/g)]
-  return [...new Set(found.map(([, name, sub]) => /^(XGROUP|XINFO)$/.test(name!) ? `${name}|${sub}` : name!))]
+  const found = [...lua.matchAll(/redis\.(?:call|pcall|acl_check_cmd)\('([A-Z]+)'(?:, '([A-Z]+)')?/g)]
+  const names = found.map(([, name, sub]) => /^(XGROUP|XINFO)$/.test(name!) ? `${name}|${sub}` : name!)
+  // The script of the acks is given this name.
+  return [...new Set(lua.includes("redis.call(ARGV[1]") ? [...names, "XACK"] : names)]
 }
 
 layer(own, { excludeTestServices: true })("A script whose user may not run one of its commands", (it) => {

@@ -178,8 +178,10 @@ export const ack = script(
   "ack",
   `
 local key, group, consumer, n = KEYS[1], ARGV[2], ARGV[3], (#ARGV - 3) / 2
+local function isRefused(reply) return reply.err and not string.find(reply.err, 'NOGROUP', 1, true) end
 if n <= ${pageSize} then
   local mine = redis.pcall('XPENDING', key, group, ARGV[4], ARGV[3 + n], n, consumer)
+  if isRefused(mine) then return mine end
   local has = #mine
   for i = 1, has do
     local p = mine[i]
@@ -195,7 +197,9 @@ local function ack()
 end
 for i = 4, 3 + n do
   local id = ARGV[i]
-  local p = redis.pcall('XPENDING', key, group, id, id, 1)[1]
+  local found = redis.pcall('XPENDING', key, group, id, id, 1)
+  if isRefused(found) then return found end
+  local p = found[1]
   if p and isReused(p, consumer, ARGV[n + i]) then
     reused[#reused + 1] = id
   else
