@@ -14,6 +14,8 @@ import * as bytes from "./internal/bytes.js"
 import * as outside from "./internal/outside.js"
 import * as own from "./internal/own.js"
 import * as purged from "./internal/purge.js"
+import type { Session } from "./internal/session.js"
+import type { OkPacket } from "./internal/statements.js"
 import type * as MysqlError from "./MysqlError.js"
 import * as MysqlMetrics from "./MysqlMetrics.js"
 import { Transaction } from "./Transaction.js"
@@ -97,7 +99,7 @@ export const once = (messageId: string, group: string) =>
  * `once` for many messages: remembers them all, and answers with the ids of those that this group has not processed before,
  * each once. Their effects belong in the same transaction. Waits as `once` does, and fails as it does.
  *
- * One statement where all are new, two where some are known. Known ids are locked until the transaction ends, as new ones
+ * One statement for each 500 ids where all are new, two where some are known. Known ids are locked until the transaction ends, as new ones
  * are. Ids are inserted in one order everywhere, so that batches which overlap do not wait crosswise. Where several
  * transactions wait for the same id and the one that has it is rolled back, InnoDB may still choose a victim among those that
  * waited: a `Deadlock`.
@@ -132,39 +134,21 @@ export const onceMany = (messageIds: Iterable<string>, group: string): Effect.Ef
     if (rows.length === 0) return Effect.succeed([])
     // Of this call alone, so that its rows can be told from those that were there, an earlier call's of the same transaction too.
     const marker = randomBytes(16)
-    const remembered = session.writeFirst(
-      insertMany(rows.length),
-      rows.flatMap((row) => [boundedGroup, row.bytes, marker]),
-      asText
+    const pages = Array.from(
+      { length: Math.ceil(rows.length / pageSize) },
+      (_, page) => rows.slice(page * pageSize, (page + 1) * pageSize)
     )
-    const sql = selectMarkers(rows.length)
-    const fresh = Effect.flatMap(remembered, ({ insertId }) =>
-      Number(insertId) !== known ? Effect.succeed(rows) : Effect.flatMap(
-        Effect.flatMap(
-          session.ask(sql, [
-            boundedGroup,
-            ...rows.map((row) =>
-              row.bytes
-            )
-          ]),
-          (found) => own.read(sql, found, (row) => [row.hex(0), row.hex(1)] as const)
-        ),
-        (found) => {
-          const markers = new Map(found)
-          // All of them are there by now: an answer without one of them tells nothing of it.
-          if (!rows.every((row) => markers.has(own.hex(row.bytes)))) return Effect.fail(own.unreadable(sql))
-          const mine = own.hex(marker)
-          const fresh = rows.filter((row) => markers.get(own.hex(row.bytes)) === mine)
-          afterCommit.push(countDuplicates(rows.length - fresh.length))
-          return Effect.succeed(fresh)
+    return Effect.map(
+      Effect.forEach(pages, (page) => remember(session, boundedGroup, page, marker)),
+      (pages) => {
+        const fresh = pages.flat()
+        if (fresh.length < rows.length) afterCommit.push(countDuplicates(rows.length - fresh.length))
+        if (commitOracle !== undefined && fresh.length > 0) {
+          commitOracle.inbox ??= { group: boundedGroup, messageId: fresh[0]!.bytes, marker }
         }
-      ))
-    return Effect.map(fresh, (rows) => {
-      if (commitOracle !== undefined && rows.length > 0) {
-        commitOracle.inbox ??= { group: boundedGroup, messageId: rows[0]!.bytes, marker }
+        return fresh.map(({ id }) => id)
       }
-      return rows.map(({ id }) => id)
-    })
+    )
   })
 
 /**
@@ -199,21 +183,53 @@ const known = 1
 const insertInto = `INSERT INTO ${table} (consumer_group, message_id, commit_marker) VALUES `
 const unlessKnown = ` ON DUPLICATE KEY UPDATE processed_at = IF(LAST_INSERT_ID(${known}), processed_at, processed_at)`
 
-const insertMany = (count: number): string => insertInto + Array(count).fill("(?, ?, ?)").join(", ") + unlessKnown
-
-const insert = insertMany(1)
+const insert = `${insertInto}(?, ?, ?)${unlessKnown}`
 
 /** Not before: a transaction that is rolled back gets its message again, and would count it again. */
 const countDuplicates = (count: number): Effect.Effect<void> =>
   Effect.sync(() => MysqlMetrics.inboxDuplicates.unsafeUpdate(count, []))
-
-/** All of them are there and ours by now, so no gap is locked; and a locking read takes no snapshot. */
-const selectMarkers = (count: number): string =>
-  `SELECT message_id, commit_marker FROM ${table} FORCE INDEX (PRIMARY) WHERE consumer_group = ? ` +
-  `AND message_id IN (${Array(count).fill("?").join(", ")}) LIMIT ${count} FOR UPDATE`
 
 const asText = (values: ReadonlyArray<unknown>): string => {
   const rows: Array<string> = []
   for (let i = 0; i < values.length; i += 3) rows.push(`(${values.slice(i, i + 3).map(own.literal).join(", ")})`)
   return insertInto + rows.join(", ") + unlessKnown
 }
+
+/** Ids a statement: with the longest ids and group it has half a megabyte then. */
+const pageSize = 500
+
+interface Id {
+  readonly id: string
+  readonly bytes: Uint8Array
+}
+
+const selectMarkers = `SELECT message_id, commit_marker FROM ${table} FORCE INDEX (PRIMARY) WHERE consumer_group = `
+
+/** Writes a page of ids, and answers with those that were not there before. */
+const remember = (
+  session: Session,
+  group: Uint8Array,
+  page: ReadonlyArray<Id>,
+  marker: Uint8Array
+): Effect.Effect<ReadonlyArray<Id>, MysqlError.MysqlError | MysqlError.TransactionAborted> =>
+  Effect.flatMap(
+    session.unprepared(insert, asText(page.flatMap(({ bytes }) => [group, bytes, marker]))),
+    (written) => {
+      if (Number((written as OkPacket).insertId) !== known) return Effect.succeed(page)
+      const ids = page.map(({ bytes }) => own.literal(bytes)).join(", ")
+      // All of them are there and ours by now, so no gap is locked; and a locking read takes no snapshot.
+      const text = `${selectMarkers}${own.literal(group)} AND message_id IN (${ids}) LIMIT ${page.length} FOR UPDATE`
+      const found = Effect.flatMap(
+        session.unprepared(`${selectMarkers}? …`, text),
+        (rows) => own.read(selectMarkers, rows as ReadonlyArray<own.Cells>, (row) => [row.hex(0), row.hex(1)] as const)
+      )
+      return Effect.flatMap(found, (found) => {
+        const markers = new Map(found)
+        const mine = own.hex(marker)
+        // An answer without one of them tells nothing of it.
+        return page.every(({ bytes }) => markers.has(own.hex(bytes)))
+          ? Effect.succeed(page.filter(({ bytes }) => markers.get(own.hex(bytes)) === mine))
+          : Effect.fail(own.unreadable(selectMarkers))
+      })
+    }
+  )

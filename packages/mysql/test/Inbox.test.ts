@@ -58,6 +58,36 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Inbox", (it) => {
       expect(yield* Transaction.run(Inbox.onceMany([], "g"))).toEqual([])
     })))
 
+  it.effect("L23: onceMany takes more ids than a prepared statement has places, new and known", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      const ids = Array.from({ length: 66_000 }, (_, i) => `m${i}`)
+      expect(yield* Transaction.run(Inbox.onceMany(ids, "g"))).toHaveLength(66_000)
+      expect(yield* Transaction.run(Inbox.onceMany([...ids, "n"], "g"))).toEqual(["n"])
+    })))
+
+  it.effect("batches of many sizes leave no prepared statement each, new and known", () =>
+    inDatabase(
+      Effect.gen(function*() {
+        yield* prepared
+        const sql = yield* SqlClient
+        const count = Effect.map(
+          sql<{ n: number }>`SELECT COUNT(*) AS n FROM performance_schema.prepared_statements_instances
+            WHERE OWNER_THREAD_ID = PS_CURRENT_THREAD_ID()`.unprepared,
+          ([row]) => row!.n
+        )
+        const batch = (size: number) => Array.from({ length: size }, (_, i) => `m${i}`)
+        const [before, after] = yield* Transaction.run(Effect.gen(function*() {
+          // Behind the first statement, with which BEGIN travels.
+          const before = yield* count
+          for (let size = 1; size <= 40; size++) yield* Inbox.onceMany(batch(size), "g")
+          return [before, yield* count] as const
+        }))
+        expect(after - before).toBeLessThan(5)
+      }),
+      { maxConnections: 1 }
+    ))
+
   it.effect("L23: within one transaction too a message is new once, and what a savepoint undoes is forgotten", () =>
     inDatabase(Effect.gen(function*() {
       yield* Effect.zipRight(prepared, CommitOracle.migration)

@@ -166,6 +166,14 @@ export class Session extends Link implements Connection {
     return this.submit(asIs, statement) as Effect.Effect<OkPacket, Failure>
   }
 
+  /**
+   * A statement of this package's own that is sent as `text`, its values in it: one whose number of values differs from call to call
+   * would be prepared anew for each number, and takes 65,535 at most. `sql` is what errors show.
+   */
+  unprepared(sql: string, text: string): Effect.Effect<unknown, Failure> {
+    return this.submit(asIs, { sql, values: [], packet: text, isOwn: true })
+  }
+
   /** The answers to statements on the caller's tables that are sent in one packet, rows of theirs as `Cells`. */
   together(...statements: readonly [literals.Statement, ...Array<literals.Statement>]): Effect.Effect<any, Failure> {
     const packet = statements.map(({ sql, values }) => literals.inText(this.raw, sql, values)).join("; ")
