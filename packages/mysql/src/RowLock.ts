@@ -15,6 +15,7 @@ import * as Schema from "effect/Schema"
 import * as lockingRead from "./internal/lockingRead.js"
 import * as where from "./internal/where.js"
 import type * as MysqlError from "./MysqlError.js"
+import { TooManyRows } from "./Rows.js"
 import type { Transaction } from "./Transaction.js"
 
 /**
@@ -68,18 +69,28 @@ export class MalformedRow extends Schema.TaggedError<MalformedRow>("@safesync/my
 export type RowLockError = MysqlError.MysqlError | MysqlError.TransactionAborted
 
 /**
+ * What a lock fails with in addition where it was asked to be `unique`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Several<U extends boolean> = true extends U ? TooManyRows : never
+
+/**
  * Which row is locked, and what to do when somebody else has it.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Options<W extends where.ColumnsOf<W>> {
+export interface Options<W extends where.ColumnsOf<W>, U extends boolean = boolean> {
   /** The table, `schema.table` where it is of another schema. A name with a dot in it stands in backticks: `` `a.b` ``. */
   readonly table: string
   /** The columns that identify the row; null means IS NULL. */
   readonly where: where.NonEmpty<W>
   /** Default: `"wait"`. */
   readonly wait?: Wait | undefined
+  /** Fails with `Rows.TooManyRows` where more than one row matches; all of them are locked by then. Default: false. */
+  readonly unique?: U | undefined
 }
 
 /**
@@ -108,7 +119,7 @@ export interface Undecoded {
 
 /**
  * Locks a row exclusively and returns it as it is under the lock, or none where there is none. More than one matching
- * row are all locked and the first is returned. What it fails with: `RowLockError`.
+ * row are all locked and the first is returned, or with `unique` none: `TooManyRows`. What it fails with: `RowLockError`.
  *
  * @example
  * import * as Effect from "effect/Effect"
@@ -128,12 +139,12 @@ export interface Undecoded {
  * @category locks
  */
 export const forUpdate: {
-  <W extends where.ColumnsOf<W>, A, I, R>(
-    options: Options<W> & Decoded<A, I, R>
-  ): Effect.Effect<Option.Option<A>, RowLockError | MalformedRow, Transaction | R>
-  <W extends where.ColumnsOf<W>>(
-    options: Options<W> & Undecoded
-  ): Effect.Effect<Option.Option<Row>, RowLockError, Transaction>
+  <W extends where.ColumnsOf<W>, A, I, R, U extends boolean = false>(
+    options: Options<W, U> & Decoded<A, I, R>
+  ): Effect.Effect<Option.Option<A>, RowLockError | MalformedRow | Several<U>, Transaction | R>
+  <W extends where.ColumnsOf<W>, U extends boolean = false>(
+    options: Options<W, U> & Undecoded
+  ): Effect.Effect<Option.Option<Row>, RowLockError | Several<U>, Transaction>
 } = <W extends where.ColumnsOf<W>>(options: Options<W> & MaybeDecoded): Locked<Option.Option<any>> =>
   one("UPDATE", options)
 
@@ -160,12 +171,12 @@ export const forUpdate: {
  * @category locks
  */
 export const forShare: {
-  <W extends where.ColumnsOf<W>, A, I, R>(
-    options: Options<W> & Decoded<A, I, R>
-  ): Effect.Effect<Option.Option<A>, RowLockError | MalformedRow, Transaction | R>
-  <W extends where.ColumnsOf<W>>(
-    options: Options<W> & Undecoded
-  ): Effect.Effect<Option.Option<Row>, RowLockError, Transaction>
+  <W extends where.ColumnsOf<W>, A, I, R, U extends boolean = false>(
+    options: Options<W, U> & Decoded<A, I, R>
+  ): Effect.Effect<Option.Option<A>, RowLockError | MalformedRow | Several<U>, Transaction | R>
+  <W extends where.ColumnsOf<W>, U extends boolean = false>(
+    options: Options<W, U> & Undecoded
+  ): Effect.Effect<Option.Option<Row>, RowLockError | Several<U>, Transaction>
 } = <W extends where.ColumnsOf<W>>(options: Options<W> & MaybeDecoded): Locked<Option.Option<any>> =>
   one("SHARE", options)
 
@@ -249,9 +260,12 @@ const one = <W extends where.ColumnsOf<W>>(
   strength: lockingRead.Strength,
   options: Options<W> & MaybeDecoded
 ): Locked<Option.Option<unknown>> =>
-  Effect.map(
+  Effect.flatMap(
     lock(strength, options, where.equal(options.where as where.Columns)),
-    (rows) => Option.fromNullable(rows[0])
+    (rows) =>
+      options.unique === true && rows.length > 1
+        ? Effect.fail(new TooManyRows({ found: rows.length }))
+        : Effect.succeed(Option.fromNullable(rows[0]))
   )
 
 const lock = (

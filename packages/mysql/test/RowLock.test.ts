@@ -36,6 +36,20 @@ layer(MysqlServer.layer, { excludeTestServices: true })("RowLock", (it) => {
       }))
     })))
 
+  it.effect("L9: a row that is to be the only one is refused where there are several", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* accounts
+      for (const lock of [RowLock.forUpdate, RowLock.forShare]) {
+        const exit = yield* Effect.exit(
+          Transaction.run(lock({ table: "account", where: { balance: 0 }, unique: true }))
+        )
+        expect(failure(exit)).toMatchObject({ _tag: "TooManyRows", found: 3 })
+        const one = yield* Transaction.run(lock({ table: "account", where: { id: 2 }, unique: true }))
+        expect(Option.map(one, (row) => row["id"])).toEqual(Option.some(2))
+        expect(Option.isSome(yield* Transaction.run(lock({ table: "account", where: { balance: 0 } })))).toBe(true)
+      }
+    })))
+
   it.effect("L9, L11: nowait, skip locked, and a wait bounded below one second", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts

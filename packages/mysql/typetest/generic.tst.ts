@@ -8,6 +8,7 @@ import type { MysqlError } from "@safesync/mysql/MysqlError"
 import * as Occ from "@safesync/mysql/Occ"
 import * as Outbox from "@safesync/mysql/Outbox"
 import * as RowLock from "@safesync/mysql/RowLock"
+import type * as Rows from "@safesync/mysql/Rows"
 import * as Transaction from "@safesync/mysql/Transaction"
 import type { TransactionError } from "@safesync/mysql/TransactionError"
 import * as Effect from "effect/Effect"
@@ -126,6 +127,9 @@ describe("a condition whose columns are not known by name", () => {
     const part = <T extends Line>(row: Pick<T, "no">) => RowLock.forUpdate({ table: "t", where: { no: row.no } })
     const options = <W extends Values>(options: RowLock.Options<W>) => RowLock.forUpdate(options)
     const record = (where: Values) => RowLock.forUpdate({ table: "t", where })
+    expect(RowLock.forUpdate({ table: "t", where: id, unique: true })).type.toBe<
+      Effect.Effect<Option.Option<RowLock.Row>, RowLock.RowLockError | Rows.TooManyRows, Transaction.Transaction>
+    >()
     expect(RowLock.forUpdate).type.toBeCallableWith({ table: "t", where: id })
     expect(RowLock.forShare).type.toBeCallableWith({ table: "t", where: new Line({ invoice: "1", no: 1 }) })
     compiles(column, computed, part, options, record)
