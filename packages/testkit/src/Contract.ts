@@ -16,7 +16,7 @@ import type { Redis } from "@safesync/redis-streams/Redis"
 import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { isDeepStrictEqual } from "node:util"
+import { inspect, isDeepStrictEqual } from "node:util"
 import * as crashPoints from "./internal/contract/crashPoints.js"
 import type { MysqlServer } from "./MysqlServer.js"
 import type { RedisServer } from "./RedisServer.js"
@@ -77,7 +77,7 @@ export class ContractBroken extends Schema.TaggedError<ContractBroken>("@safesyn
   override get message(): string {
     const [first] = this.violations
     return `After ${this.violations.length} of ${this.crashes} crashes the handler's effects were not there exactly once. ` +
-      `After the crash ${first?.crash}: ${JSON.stringify(first?.found)} where ${JSON.stringify(this.expected)} was ` +
+      `After the crash ${first?.crash}: ${shown(first?.found)} where ${shown(this.expected)} was ` +
       "expected. Hint: what is not written with the transaction's own connection is not undone with it"
   }
 }
@@ -161,3 +161,8 @@ export const exactlyOnce = <A, I, B, E, E1, E2>(
       ? { crashes }
       : yield* new ContractBroken({ crashes: crashes.length, expected, violations })
   })
+
+// internal
+
+/** JSON has no bigint and no Map. */
+const shown = (value: unknown): string => inspect(value, { depth: 6, breakLength: Infinity })

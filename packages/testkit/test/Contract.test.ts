@@ -58,6 +58,27 @@ layer(Layer.merge(MysqlServer.layer, RedisServer.layer), { excludeTestServices: 
     120_000
   )
 
+  it.effect(
+    "what is observed is compared as it was, whatever becomes of it, and may hold what JSON cannot",
+    () =>
+      Effect.gen(function*() {
+        const seen: Array<unknown> = []
+        const observe = Effect.map(accounts, (rows) => {
+          seen.length = 0
+          seen.push(...rows, 2n ** 60n, new Map([["at", new Date(0)]]))
+          return seen
+        })
+        expect((yield* Contract.exactlyOnce({ ...honest, observe })).crashes.length).toBeGreaterThan(6)
+        const broken = yield* Effect.flip(Contract.exactlyOnce({
+          ...honest,
+          handler: (payment) => Effect.zipRight(outside(credit(payment)), credit({ account: 2, pence: 1 })),
+          observe
+        }))
+        expect(broken.message).toContain("1152921504606846976n")
+      }),
+    120_000
+  )
+
   it.effect("L23: one that writes on another connection is found out", () =>
     Effect.gen(function*() {
       const broken = yield* Effect.flip(Contract.exactlyOnce({

@@ -20,6 +20,7 @@ import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { randomBytes } from "node:crypto"
+import { inspect } from "node:util"
 import type { Options, Services } from "../../Contract.js"
 import * as MysqlServer from "../../MysqlServer.js"
 import * as RedisServer from "../../RedisServer.js"
@@ -64,7 +65,8 @@ export const run = <A, I, B, E, E1, E2>(
     )))
 
     yield* Effect.provide(Effect.zipRight(Effect.orDie(Inbox.migration), options.prepare), direct)
-    const before = yield* Effect.provide(options.observe, direct)
+    const observed = Effect.map(Effect.provide(options.observe, direct), copy)
+    const before = yield* observed
     const stream = `contract-${randomBytes(6).toString("hex")}`
     const group = yield* Effect.orDie(
       ConsumerGroup.make({ stream, group: "contract", schema: options.schema, startId: "0", minIdle: "200 millis" })
@@ -104,10 +106,10 @@ export const run = <A, I, B, E, E1, E2>(
     yield* Effect.asVoid(worker.interruptAsFork(worker.id()))
     yield* worker.await
     const deadLetters = Number(yield* Effect.orDie(onRedis.command("XLEN", group.deadLetterStream)))
-    const found = yield* Effect.provide(options.observe, direct)
+    const effects = yield* observed
     return {
-      before: plain(before),
-      found: { effects: plain(found), deadLetters, settled: Option.isSome(over) && (yield* settled) },
+      before,
+      found: { effects, deadLetters, settled: Option.isSome(over) && (yield* settled) },
       steps
     }
     // Lost connections are what it is about.
@@ -118,8 +120,17 @@ export const run = <A, I, B, E, E1, E2>(
 /** Longer than any connection takes to come back. */
 const patience = "30 seconds"
 
-/** Rows of mysql2 have a prototype of their own. */
-const plain = (value: unknown): unknown => value === undefined ? null : JSON.parse(JSON.stringify(value))
+/**
+ * What was observed, as it is at this moment: the caller may give the same array each time. Rows of mysql2 lose the prototype that is
+ * their own. A value that cannot be copied, such as a function, is compared by what Node shows of it.
+ */
+const copy = (value: unknown): unknown => {
+  try {
+    return structuredClone(value)
+  } catch {
+    return inspect(value, { depth: null, maxArrayLength: null, maxStringLength: null, sorted: true })
+  }
+}
 
 interface Proxies {
   readonly mysql: TcpProxy.TcpProxy
