@@ -79,7 +79,7 @@ beforeAll(async () => {
     )
   for (const { files, name } of tarballs) packed[name] = files.map(({ path }) => path)
   const ours = await versionsIn("package.json")
-  const theirs = ["@effect/platform-node", "@types/node", "typescript"] // beside ours, what the README tells to install
+  const theirs = ["@effect/platform-node", "@types/node", "tsx", "typescript"] // beside ours, what the README tells to install
   await file("package.json", {
     private: true,
     dependencies: {
@@ -225,5 +225,48 @@ it.scopedLive(
         expect(yield* Fiber.join(exit)).toEqual([0, null])
       }
     }).pipe(Effect.provide(services)),
+  60_000
+)
+
+it.scopedLive(
+  "the invariants of the packed testkit load a strategy that is written in TypeScript",
+  () =>
+    Effect.gen(function*() {
+      const { url } = yield* MysqlServer.MysqlServer
+      yield* Effect.promise(async () => {
+        await file(
+          "strategies/byHand.ts",
+          `import { SqlClient } from "@effect/sql"
+import type * as Invariants from "@safesync/testkit/Invariants"
+import { Effect } from "effect"
+
+enum Step { one = 1 }
+const byHand: Invariants.Increment = ({ id, table }) =>
+  Effect.flatMap(SqlClient.SqlClient, (sql) => sql\`UPDATE \${sql(table)} SET value = value + \${Step.one} WHERE id = \${id}\`)
+export default byHand
+`
+        )
+        await file(
+          "module/invariants.js",
+          `import { Invariants, MysqlServer } from "@safesync/testkit"
+import { Effect, Layer } from "effect"
+
+const verdict = await Effect.runPromise(Effect.provide(
+  Invariants.increments({ module: new URL("../strategies/byHand.ts", import.meta.url) }, { operations: 3 }),
+  Layer.merge(MysqlServer.layer, Invariants.layer({ processes: 2 }))
+))
+console.log(JSON.stringify(verdict.problems), verdict.found)
+process.exit()
+`
+        )
+      })
+      const said = yield* Effect.promise(() =>
+        promisify(execFile)("node", ["module/invariants.js"], {
+          cwd: project,
+          env: { ...process.env, [MysqlServer.urlVariable]: Redacted.value(url) }
+        })
+      )
+      expect(said.stdout.trim()).toBe("[] 6")
+    }).pipe(Effect.provide(MysqlServer.layer)),
   60_000
 )

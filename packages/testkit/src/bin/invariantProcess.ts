@@ -12,7 +12,7 @@ import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { createRequire } from "node:module"
-import { fileURLToPath } from "node:url"
+import { fileURLToPath, pathToFileURL } from "node:url"
 import * as Messages from "../internal/invariants/messages.js"
 import * as strategies from "../internal/invariants/strategies.js"
 import type { HotRow, Increment, Insert, NewRow } from "../Invariants.js"
@@ -42,21 +42,23 @@ const load = async (strategy: Messages.Strategy, builtIn: Readonly<Record<string
   }
   if (/\.[cm]?tsx?$/.test(strategy.module) && process.execArgv.length === 0) await registerLoader(strategy.module)
   const module = await import(strategy.module) as Record<string, unknown>
-  const found = module[strategy.export]
-  if (typeof found === "function") return found
+  // All that a CommonJS module exports is the default of what is imported.
+  const exported = [module, module["default"] as Record<string, unknown> | undefined]
+  const found = exported.map((_) => _?.[strategy.export]).find((_) => typeof _ === "function")
+  if (found !== undefined) return found
   throw new Error(`${fileURLToPath(strategy.module)} exports no function ${strategy.export}`)
 }
 
-/** Where there is none, node may know TypeScript by itself. */
+/** Where there is none, node may know TypeScript by itself. Its main module is the loader, and registers itself when it is loaded. */
 const registerLoader = async (module: string): Promise<void> => {
-  const api = (() => {
+  const loader = (() => {
     try {
-      return createRequire(module).resolve("tsx/esm/api")
+      return createRequire(module).resolve("tsx")
     } catch {
       return undefined
     }
   })()
-  if (api !== undefined) (await import(api) as { register: () => void }).register()
+  if (loader !== undefined) await import(pathToFileURL(loader).href)
 }
 
 const hotRow: HotRow = { table: "hot_row", id: 1, think, rendezvous }
