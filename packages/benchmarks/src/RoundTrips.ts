@@ -57,8 +57,16 @@ export const count = (
         const after = [yield* mysql.counters, yield* redis.counters] as const
         return [0, 1].map((at) => after[at]!.roundTrips - before[at]!.roundTrips) as [number, number]
       })
+    // On a busy machine a request may be sent before the answer to the one before it has come: both are one round trip then. So a
+    // count is too low now and then, and never too high.
+    const most = (name: string, count: number) =>
+      Effect.map(
+        Effect.forEach(["a", "b", "c"], (which) => counted(`${name}-${which}`, count)),
+        (counts) =>
+          [Math.max(...counts.map(([mysql]) => mysql)), Math.max(...counts.map(([, redis]) => redis))] as const
+      )
     const batch = batchOf(contender)
     yield* counted("warm", batch)
-    const [once, twice] = [yield* counted("once", batch), yield* counted("twice", 2 * batch)]
+    const [once, twice] = [yield* most("once", batch), yield* most("twice", 2 * batch)]
     return { mysql: (twice[0] - once[0]) / batch, redis: (twice[1] - once[1]) / batch }
   }))

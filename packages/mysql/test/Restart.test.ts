@@ -103,4 +103,21 @@ layer(MysqlServer.layerOwn(), { excludeTestServices: true, timeout: "3 minutes" 
         expect(yield* balances).toEqual([0, 0, 0])
       })))
   }
+
+  it.effect("L4: a statement of a session that is as old as its server is ended as any other", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* restart
+      const sql = yield* anotherClient({ maxConnections: 1 })
+      const sleeping = Effect.map(
+        sql<{ n: number }>`SELECT COUNT(*) AS n FROM information_schema.processlist WHERE INFO LIKE 'SELECT SLEEP(30%'`,
+        ([row]) => Number(row!.n)
+      )
+      const client = yield* anotherClient({ maxConnections: 1 })
+      const fiber = yield* Effect.fork(
+        Transaction.run(client`SELECT SLEEP(30)`).pipe(Effect.provideService(MysqlClient.MysqlClient, client))
+      )
+      yield* Effect.repeat(sleeping, { until: (n) => n === 1 })
+      yield* Fiber.interrupt(fiber)
+      expect(yield* sleeping).toBe(0)
+    })))
 })

@@ -17,12 +17,18 @@ export interface Canceller {
   /**
    * Calls back when the server has acted: `true` when it has taken the request (or no longer has that connection, or has found
    * that it commits), `false` when it could not be asked. `since`: a moment, by `performance.now()`, at which the connection was
-   * there; a server that was started later may have given its id to somebody else. `sentCommit`: the last packet of the session
+   * there; a server that was started later may have given its id to somebody else. `port`: our end of the connection, by which the
+   * server knows the session where nothing stands in between and its start was no more than a second before. `sentCommit`: the last packet of the session
    * held COMMIT, which may be on its way: it is ended only while it waits for its client.
    */
   readonly kill: (
     what: "QUERY" | "CONNECTION",
-    session: { readonly connectionId: number; readonly since: number; readonly sentCommit: boolean },
+    session: {
+      readonly connectionId: number
+      readonly since: number
+      readonly port?: number | undefined
+      readonly sentCommit: boolean
+    },
     done: (acted: boolean) => void
   ) => void
 }
@@ -36,12 +42,14 @@ export const of = (client: MysqlClient): Canceller => {
 }
 
 const make = (connection: lastingConnection.LastingConnection): Canceller => ({
-  kill(what, { connectionId, sentCommit, since }, done) {
+  kill(what, { connectionId, port, sentCommit, since }, done) {
     const commits = sentCommit ? "COMMAND <> 'Sleep'" : `STATE IN (${committing})`
     const sql = "SET @safesync_kill = IF(EXISTS(SELECT 1 FROM information_schema.PROCESSLIST " +
       `WHERE ID = ${connectionId} AND ${commits}), 'DO 0', 'KILL ${what} ${connectionId}'); ` +
       "PREPARE safesync_kill FROM @safesync_kill; EXECUTE safesync_kill"
-    connection.askThatOf(since, sql, (_, error) =>
+    const proof = port === undefined ? undefined : "SELECT ID FROM information_schema.PROCESSLIST " +
+      `WHERE ID = ${connectionId} AND SUBSTRING_INDEX(HOST, ':', -1) = '${port}'`
+    connection.askThatOf(since, proof, sql, (_, error) =>
       // 1094: the server no longer knows that connection.
       done(error === null || (error as { errno?: unknown }).errno === 1094))
   }

@@ -21,10 +21,12 @@ export interface LastingConnection {
   ) => void
   /**
    * `ask`, of the server that was there at `since`, a moment by `performance.now()`. Calls back with no rows and no error when
-   * the server behind the connection was started later.
+   * the server behind the connection was started later. `proof` is a question that only that server answers with a row; it is asked
+   * where the times do not tell.
    */
   readonly askThatOf: (
     since: number,
+    proof: string | undefined,
     sql: string,
     done: (rows: Rows | undefined, error: unknown) => void
   ) => void
@@ -93,14 +95,26 @@ export const make = (
   }
 
   /** Whether the server is the one that was there; an error when it could not be asked. */
-  const wasThere = (used: Side, since: number, then: (error: unknown, same: boolean) => void): void => {
+  const wasThere = (
+    used: Side,
+    since: number,
+    proof: string | undefined,
+    then: (error: unknown, same: boolean) => void
+  ): void => {
     const same = used.start.wasThere(since)
-    if (same !== undefined) return then(null, same)
+    if (typeof same === "boolean") return then(null, same)
+    if (proof !== undefined) {
+      return query(used, proof, [], (error, rows) => {
+        if (error === null && rows.length === 0) return wasThere(used, since, undefined, then)
+        then(error, error === null)
+      })
+    }
+    if (same === "unclear") return then(null, false)
     query(used, uptime, [], (error, rows) => {
       if (error !== null) return then(error, false)
       used.start.observe(rows)
-      if (used.start.wasThere(since) !== undefined) wasThere(used, since, then)
-      else setTimeout(wasThere, askAgainMillis, used, since, then).unref()
+      if (used.start.wasThere(since) !== undefined) wasThere(used, since, undefined, then)
+      else setTimeout(wasThere, askAgainMillis, used, since, undefined, then).unref()
     })
   }
 
@@ -123,9 +137,9 @@ export const make = (
         done(error === null ? rows : undefined, error)
       })
     },
-    askThatOf(since, sql, done) {
+    askThatOf(since, proof, sql, done) {
       const used = take()
-      wasThere(used, since, (error, same) => {
+      wasThere(used, since, proof, (error, same) => {
         if (error === null && same) {
           return query(used, sql, [], (error, rows) => {
             giveBack()

@@ -48,12 +48,16 @@ export class Link {
   beginFailure: MysqlError.MysqlError | undefined = undefined
   readonly connectionId: number
   readonly reservedAt = performance.now()
+  /** Our end of it. A socket that is closed does not tell. */
+  private readonly port: number | undefined
 
   constructor(
     readonly raw: PoolConnection,
     readonly canceller: Canceller.Canceller
   ) {
     this.connectionId = raw.threadId
+    // @ts-expect-error: the socket is not in mysql2's types
+    this.port = raw.stream?.localPort
     this.savepoints.onSet(this.writes.mark)
     // The server may close an idle connection between two statements.
     raw.on("error", this.fell)
@@ -82,8 +86,8 @@ export class Link {
 
   /** Has the server end the statement that runs, or the session, unless that one commits. Calls back with whether it has acted. */
   kill(what: "QUERY" | "CONNECTION", done: (acted: boolean) => void): void {
-    const { connectionId, reservedAt, sentCommit } = this
-    this.canceller.kill(what, { connectionId, since: reservedAt, sentCommit }, done)
+    const { connectionId, port, reservedAt, sentCommit } = this
+    this.canceller.kill(what, { connectionId, since: reservedAt, port, sentCommit }, done)
   }
 
   doom(reason: Reason, cause?: unknown): void {

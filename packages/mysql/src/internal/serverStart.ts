@@ -18,13 +18,13 @@ export class ServerStart {
   }
 
   /**
-   * Whether the server is the one that was there at that moment; undefined: that is not known yet. Of a moment in the second of the
-   * start it never will be: then it is taken for another one.
+   * Whether the server is the one that was there at that moment; undefined: that is not known yet; unclear: of a moment in the second of
+   * the start it never will be.
    */
-  wasThere(moment: number): boolean | undefined {
+  wasThere(moment: number): boolean | "unclear" | undefined {
     if (this.latest + 1_000 <= moment) return true
-    const known = this.latest - this.earliest <= 2 * askAgainMillis
-    return this.earliest > moment || known ? false : undefined
+    if (this.earliest > moment) return false
+    return this.latest - this.earliest <= 2 * askAgainMillis ? "unclear" : undefined
   }
 }
 
