@@ -31,6 +31,7 @@ import * as begun from "./internal/begun.js"
 import * as born from "./internal/born.js"
 import * as deadEntry from "./internal/deadEntry.js"
 import { describe } from "./internal/described.js"
+import * as Detached from "./internal/detached.js"
 import { handedBackTo } from "./internal/handBack.js"
 import { type Lease, parked } from "./internal/lease.js"
 import * as options from "./internal/options.js"
@@ -336,6 +337,13 @@ export const isSettled = (self: Delivery<unknown>): boolean => (self as Lease<un
  * @internal
  */
 export const isLost = (self: Delivery<unknown>): boolean => (self as Lease<unknown>).state === "lost"
+
+/**
+ * One without a server, of which is told how it is settled: `TestDelivery` of the testkit.
+ *
+ * @internal
+ */
+export const detached: <A>(entry: Detached.Options<A>, told: Detached.Told) => Delivery<A> = Detached.make
 
 // internal
 

@@ -38,7 +38,7 @@ export type Services = MysqlClient | SqlClient | Redis
 export interface Options<A, I, B, E, E1, E2> {
   readonly schema: Schema.Schema<A, I>
   /** What is handled, in order. Few are enough: each statement of each of them is a point to crash at. */
-  readonly messages: Arr.NonEmptyReadonlyArray<A>
+  readonly messages: Arr.NonEmptyReadonlyArray<NoInfer<A>>
   /** The handler as `Worker.run` takes it, with what else it needs provided. */
   readonly handler: (value: A, delivery: Delivery<A>) => Effect.Effect<B, E, Services | Transaction>
   /** Makes the tables in a database that is empty, and puts back what is elsewhere. Runs before each crash. */

@@ -92,3 +92,13 @@ export * as ServerUnavailable from "./ServerUnavailable.js"
  * @since 0.1.0
  */
 export * as TcpProxy from "./TcpProxy.js"
+
+/**
+ * A delivery for the unit test of a handler: it needs no Redis, and can be asked what has become of it.
+ *
+ * It goes wherever a delivery goes: to a handler that takes one, to `Delivery.use` and the rest of `Delivery`, and in a
+ * `Stream.make` to a `Worker`.
+ *
+ * @since 0.1.0
+ */
+export * as TestDelivery from "./TestDelivery.js"

@@ -26,7 +26,7 @@ import * as Schedule from "effect/Schedule"
 import { randomUUID } from "node:crypto"
 import { isTransient, type RedisError } from "../RedisError.js"
 import type { Lease } from "./lease.js"
-import { script } from "./scripts.js"
+import { type Script, script } from "./scripts.js"
 import { beside } from "./slot.js"
 
 /** The message is not begun: so many processes have died of it while they did nothing else. */
@@ -132,7 +132,7 @@ const paid = (key: string, nonce: string): void => {
  * KEYS the entry's set; ARGV nonce, greatest number of deaths, milliseconds to keep it, then nonces that are known to have ended.
  * Answers how many have not ended, this one not included; it is there now if these are fewer than the greatest number.
  */
-const begin = script(
+export const begin: Script = script(
   "begin",
   `
 for i = 4, #ARGV do redis.call('SREM', KEYS[1], ARGV[i]) end
