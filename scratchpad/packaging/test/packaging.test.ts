@@ -140,6 +140,13 @@ describe("the packed packages", () => {
     await run(project, "npx", "tsc", "--project", ".")
   }, 120_000)
 
+  it("compile with the tsconfig of the README", async () => {
+    const readme = await readFile(join(repository, "README.md"), "utf8")
+    const config = JSON.parse(/```json\n([^]*?)```/.exec(readme)![1]!)
+    await file("readme.json", { ...config, include: ["module/*.ts", "commonjs/*.ts"] })
+    await run(project, "npx", "tsc", "--project", "readme.json")
+  }, 60_000)
+
   it("load as ES modules and as CommonJS, every entry point, and nothing else", async () => {
     const entries = (await Promise.all(names.map(async (name) => [`@safesync/${name}`, ...await modules(name)]))).flat()
     const hidden = ["@safesync/mysql/internal/session", "@safesync/testkit/bin/withServers"]
