@@ -221,7 +221,7 @@ export const remove = (
   ids: ReadonlyArray<string>
 ): Effect.Effect<void, MysqlError.MysqlError | MysqlError.TransactionAborted, Client.SqlClient> =>
   Effect.suspend(() => {
-    // What is no number is the id of no row.
+    // An id that is no number is that of no row.
     const numbers = ids.filter((id) => /^\d+$/.test(id)).map(BigInt)
     return numbers.length === 0 ? Effect.void : Effect.asVoid(outside.write({
       name: "Outbox.remove",
@@ -243,7 +243,7 @@ export interface Damaged extends Pick<Stored, "id" | "slot" | "messageId" | "str
 }
 
 /**
- * What a relay finds in its partition.
+ * The messages that a relay finds in its partition.
  *
  * @since 0.1.0
  * @category models
@@ -277,7 +277,7 @@ export interface Partition {
     readonly fromSlot?: number | undefined
     /** How many messages at most. */
     readonly limit: number
-    /** What is left out: all messages of these streams, and these messages, each with those that share its stream and key. */
+    /** These are left out: all messages of these streams, and these messages, each with those that share its stream and key. */
     readonly without: {
       readonly streams: ReadonlyArray<string>
       readonly messages: ReadonlyArray<Pick<Stored, "id" | "stream" | "key">>

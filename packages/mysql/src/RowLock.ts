@@ -69,7 +69,7 @@ export class MalformedRow extends Schema.TaggedError<MalformedRow>("@safesync/my
 export type RowLockError = MysqlError.MysqlError | MysqlError.TransactionAborted
 
 /**
- * What a lock fails with in addition where it was asked to be `unique`.
+ * The failure that a lock has in addition where it was asked to be `unique`.
  *
  * @since 0.1.0
  * @category models

@@ -53,7 +53,7 @@ export interface Delivery<out A> extends Pipeable.Pipeable {
   /** The id by which an inbox knows the message: `id`, or for an entry that was sent again the id that it had before. */
   readonly messageId: string
   /**
-   * What belongs to `messageId` where that is the id of an entry, and its stream had an identity before it was added
+   * The part that belongs to `messageId` where that is the id of an entry, and its stream had an identity before it was added
    * (`StreamIdentity`): the ids of another stream of the same name are others by it. An inbox that several streams write to knows a
    * message by both.
    */

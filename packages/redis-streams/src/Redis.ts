@@ -223,7 +223,7 @@ export const layerCluster = (
   )
 
 /**
- * What sees to it that an outage is one line in the log when it begins, and one when it is over.
+ * Sees to it that an outage is one line in the log when it begins, and one when it is over.
  *
  * @internal
  */

@@ -106,7 +106,7 @@ export * as StreamConsumer from "./StreamConsumer.js"
 export * as StreamEntry from "./StreamEntry.js"
 
 /**
- * What tells a stream from another one that has its name: on another server, in another database, or made anew under that name.
+ * The identity that tells a stream from another one of its name: on another server, in another database, or made anew under that name.
  *
  * The ids of entries are unique in their stream alone. Two streams of one name give out the same ids, and an inbox that both of them
  * write to takes the message of the one for that of the other: it is acked and never handled. So a stream may be given an identity, in

@@ -14,7 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 
 /**
- * What becomes of a delivery.
+ * The settlement of a delivery.
  *
  * @since 0.1.0
  * @category models
@@ -37,12 +37,12 @@ export type Settlement = Data.TaggedEnum<{
  * @category models
  */
 export interface TestDelivery<out A> extends Delivery.Delivery<A> {
-  /** What has become of it; none as long as it would be pending. */
+  /** Its settlement; none as long as it would be pending. */
   readonly settlement: Effect.Effect<Option.Option<Settlement>>
 }
 
 /**
- * What a delivery holds.
+ * The content of a delivery.
  *
  * @since 0.1.0
  * @category models

@@ -12,7 +12,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 
 /**
- * What `onFailure` answers: `retry`, `deadLetter`, `discard` or `stop`.
+ * The answer of `onFailure`: `retry`, `deadLetter`, `discard` or `stop`.
  *
  * @since 0.1.0
  * @category models

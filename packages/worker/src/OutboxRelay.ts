@@ -265,7 +265,7 @@ class Relay {
     )
   }
 
-  /** What has been published is removed before anything else is. */
+  /** Messages that have been published are removed before others are published. */
   private readonly remove: Effect.Effect<void, Failure | NotRemoved> = Effect.suspend(() => {
     const { memory } = this
     const messages = memory.published

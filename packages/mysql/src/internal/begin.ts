@@ -37,7 +37,7 @@ export const of = (options: Options, boundMillis: number): Begin => {
   return { sql: parts.join("; "), steps: parts.length, boundMillis }
 }
 
-/** Whatever `completion_type` says, no transaction follows and the connection stays. */
+/** No transaction follows and the connection stays, whatever `completion_type` says. */
 export const commit = "COMMIT AND NO CHAIN NO RELEASE"
 export const rollback = "ROLLBACK AND NO CHAIN NO RELEASE"
 

@@ -52,7 +52,7 @@ export const place = (client: MysqlClient, name: string): Place => {
             : Effect.fail(new MysqlError.ConnectionLost(driver.read(error)))
         ))
       unwatch = Pool.of(client)?.watch.beside(opened as unknown as Watched)
-      // Whoever runs a statement on it is told what is wrong with it.
+      // The statement that runs on it is told what is wrong with it.
       opened.on("error", () => {})
     }),
     leave: Effect.sync(() => {

@@ -104,7 +104,7 @@ export const selectBacklog = "SELECT /*+ SET_VAR(time_zone = '+00:00') */ COUNT(
 
 type Content = Pick<Stored, "headers" | "data"> | MysqlError.StatementFailed
 
-/** What `select` says of a message. */
+/** The columns of a message that `select` answers. */
 export interface Row {
   readonly head: Omit<Stored, "headers" | "data">
   readonly bytes: number
@@ -124,7 +124,7 @@ export const row = (row: own.Reader): Row => ({
   content: row.bytes(7) === undefined ? undefined : content(row, 6)
 })
 
-/** What `selectContent` says of one. */
+/** Those that `selectContent` answers. */
 export const longContent = (row: own.Reader): readonly [id: string, content: Content] => [row.text(0), content(row, 1)]
 
 // internal

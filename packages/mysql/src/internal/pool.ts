@@ -18,7 +18,7 @@ import * as lastingConnection from "./lastingConnection.js"
 import * as sideConnection from "./sideConnection.js"
 import * as silence from "./silence.js"
 
-/** What there is of mysql2's pool. The way to it is not public, nor are its connections. */
+/** The parts of mysql2's pool that are used here. The way to it is not public, nor are its connections. */
 export interface Pool {
   readonly getConnection: (
     done: (error: NodeJS.ErrnoException | null, connection: PoolConnection) => void

@@ -37,7 +37,7 @@ export const around = <A, E, R>(
                 ? Effect.as(session.leave(opened, "RELEASE", controlMillis), exit.value)
                 : Effect.zipRight(
                   Effect.suspend(() => session.interruptRunning(Cause.isInterrupted(exit.cause))),
-                  // What could not be undone has doomed the transaction: the body's own cause is what matters here.
+                  // A part that could not be undone has doomed the transaction: the body's own cause is what matters here.
                   Effect.zipRight(Effect.ignoreLogged(session.leave(opened, "ROLLBACK TO", controlMillis)), exit)
                 )
           )

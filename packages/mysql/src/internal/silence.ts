@@ -25,14 +25,14 @@ const lookMillis = 5_000
 /** So many answers in a row, and the connection is lost. */
 const enough = 2
 
-/** What there is of a connection of mysql2. */
+/** The parts of a connection of mysql2 that are used here. */
 export interface Watched {
   readonly threadId: number | null
   readonly stream: Duplex & {
     readonly bytesRead?: number
     readonly setKeepAlive?: (enable: boolean, delayMillis: number) => unknown
   }
-  /** What it waits for an answer to. */
+  /** The command that it waits for an answer to. */
   readonly _command?: unknown
   /** The consumer of a stream does not want any more just now. */
   readonly _paused?: boolean

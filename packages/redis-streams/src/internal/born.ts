@@ -1,5 +1,5 @@
 /**
- * What tells the entries of a stream from those of another one that has the same name, on another server or in another database:
+ * The identity that tells the entries of a stream from those of another one that has the same name, on another server or in another database:
  * the id that the stream had given out last when its identity was made, and a nonce. Two streams may stand at the same id, as all do
  * that nothing was sent to yet; the nonce is never the same.
  *
@@ -24,7 +24,7 @@ export const parse = (reply: unknown): string | undefined => {
   return born === "" ? undefined : born
 }
 
-/** What belongs to the id of an entry: nothing for those that were there before. */
+/** The identity that belongs to the id of an entry: nothing for those that were there before. */
 export const ofEntry = (id: string, born: string | undefined): string | undefined =>
   born !== undefined && isAbove(id, born.slice(0, born.indexOf(":"))) ? born : undefined
 

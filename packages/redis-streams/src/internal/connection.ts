@@ -149,7 +149,7 @@ export class Connection {
     })
   }
 
-  /** What is sent meanwhile is held back until all is written: it leaves in one packet instead of one each. */
+  /** Commands that are sent meanwhile are held back until all is written: they leave in one packet instead of one each. */
   together(send: () => void): void {
     const { socket } = this
     socket?.cork()

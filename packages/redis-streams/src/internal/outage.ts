@@ -60,7 +60,7 @@ export class Outage {
   }
 }
 
-/** What it logs has the annotations of the fiber that makes it. */
+/** Its log lines have the annotations of the fiber that makes it. */
 export const make = (begins: string, ends: string): Effect.Effect<Outage, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.map(Effect.runtime<never>(), (runtime) => new Outage(Runtime.runFork(runtime), begins, ends)),

@@ -22,7 +22,7 @@ export interface Script {
 export const pageSize = 500
 
 /**
- * What `takeOwn` and `takeStale` answer: where to go on, what was taken, which entries are deleted, and the stream's identity,
+ * The answer of `takeOwn` and `takeStale`: where to go on, what was taken, which entries are deleted, and the stream's identity,
  * empty if it has none.
  */
 export type Page = readonly [
@@ -146,7 +146,7 @@ return { cursor, entries, deleted, born }`
 )
 
 /**
- * What `hold` answers: ids that somebody else holds, that are not pending any more, whose entry is deleted, and those of the first
+ * The answer of `hold`: ids that somebody else holds, that are not pending any more, whose entry is deleted, and those of the first
  * that are another entry's now.
  */
 export type NotHeld = readonly [

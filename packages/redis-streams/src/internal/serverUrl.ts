@@ -1,5 +1,5 @@
 /**
- * What a URL says, told before the driver sees it: the driver takes a database that is no number and ends the process over it later,
+ * The parts of a URL, told before the driver sees it: the driver takes a database that is no number and ends the process over it later,
  * outside of every Effect. Nothing of a URL is repeated: it may hold a password, and where it is malformed nothing tells which part that is.
  */
 import * as Redacted from "effect/Redacted"

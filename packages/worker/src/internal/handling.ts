@@ -63,7 +63,7 @@ export const make = <A, B, E, R>(
         return intake.done(turn)
       },
       onFailure: (error) => {
-        // What is left to do for it may take as long as Redis is away, and others need not wait for that.
+        // The rest that is to do for it may take as long as Redis is away, and others need not wait for that.
         if (turn.alone) intake.slots.ended(turn)
         if (error instanceof transacted.HandlerFailed) return settle.failed(turn, error.failure)
         if (error._tag === "ProcessDied") return settle.died(turn, error.times)

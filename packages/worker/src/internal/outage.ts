@@ -1,5 +1,5 @@
 /**
- * What fails again and again for as long as a server is away is told when it begins and when it is over, with how often it has failed.
+ * A failure that comes again and again for as long as a server is away is told when it begins and when it is over, with how often it came.
  *
  * @internal
  */

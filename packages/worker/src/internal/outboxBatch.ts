@@ -26,7 +26,7 @@ import * as WorkerMetrics from "../WorkerMetrics.js"
 import { laneOf, type Of, type RelayMemory } from "./relayMemory.js"
 
 export class Batch {
-  /** What keeps the relay from going on. */
+  /** The failure that keeps the relay from going on. */
   failure: RedisError | undefined = undefined
   /** Long messages and those that follow one in its key. They are sent one by one, since Redis may close the connection at each. */
   private readonly long: Array<Stored> = []

@@ -1,5 +1,5 @@
 /**
- * What a relay knows beyond its end by a failure, until it is run again on the same client: what it has published and could not remove,
+ * The knowledge that a relay has beyond its end by a failure, until it is run again on the same client: what it has published and could not remove,
  * what holds up its key, and what it has told already.
  *
  * @internal
@@ -40,7 +40,7 @@ export class RelayMemory {
   }
 }
 
-/** What must stay in order: the messages of one key; one without a key is alone. */
+/** The lane of a message: those of one key stay in order; one without a key is alone. */
 export const laneOf = ({ id, key, stream }: Of): string => key === undefined ? id : `${stream}\0${key}`
 
 export const relayMemory = (client: MysqlClient, relay: string): RelayMemory => {

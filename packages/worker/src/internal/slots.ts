@@ -24,7 +24,7 @@ export class Slots<in out T extends Placed> implements Party {
   private taken = 0
   private over = false
   private stopped = false
-  /** What was begun, and has not ended. */
+  /** Those that were begun and have not ended. */
   private readonly running = new Set<T>()
   /** How many of those that are ready wait until they are alone. */
   suspects = 0

@@ -121,7 +121,7 @@ export const run = <A, I, B, E, E1, E2>(
 const patience = "30 seconds"
 
 /**
- * What was observed, as it is at this moment: the caller may give the same array each time. Rows of mysql2 lose the prototype that is
+ * The observed value, as it is at this moment: the caller may give the same array each time. Rows of mysql2 lose the prototype that is
  * their own. A value that cannot be copied, such as a function, is compared by what Node shows of it.
  */
 const copy = (value: unknown): unknown => {
