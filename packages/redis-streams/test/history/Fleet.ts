@@ -137,6 +137,14 @@ export const make = Effect.gen(function*() {
     return true
   }
 
+  /** `isDone` for a handler that has succeeded without a question to the server before it. */
+  const isAcked = (held: Held, result: Either.Either<unknown, string | Failure>) => {
+    const anew = model.hasBegunAnew(held)
+    isDone(held, true, anew ? "LeaseLost" : "done", result)
+    if (anew) held.process.held.delete(held)
+    return !anew
+  }
+
   const begin = (held: Held) =>
     Effect.gen(function*() {
       const begun = yield* Deferred.make<void>()
@@ -153,7 +161,23 @@ export const make = Effect.gen(function*() {
       }
     })
 
-  return { group, producer, stream, redis, model, start, open, close, take, taking, restore, allHeld, isDone, begin }
+  return {
+    group,
+    producer,
+    stream,
+    redis,
+    model,
+    start,
+    open,
+    close,
+    take,
+    taking,
+    restore,
+    allHeld,
+    isAcked,
+    isDone,
+    begin
+  }
 })
 
 export type Fleet = Effect.Effect.Success<typeof make>

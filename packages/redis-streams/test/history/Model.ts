@@ -186,6 +186,16 @@ export class Model {
       (entry.attempts === fence || entry.attempts === fence - 1)
   }
 
+  /**
+   * Whether the server has the id for an entry whose count has begun anew: in a group that was created again it looks as if the stream
+   * had been made anew, and is not acked by who had it before.
+   */
+  hasBegunAnew({ delivery, fence, process }: Held): boolean {
+    const entry = this.isLost ? undefined : this.pending.get(delivery.id)
+    return entry !== undefined &&
+      (entry.attempts < fence || entry.owner !== process.name && entry.attempts === fence)
+  }
+
   /** Whether this process has the entry in another delivery. */
   isReplaced(held: Held): boolean {
     const other = this.inFlight(held.process, held.delivery.id)

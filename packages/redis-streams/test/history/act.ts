@@ -19,8 +19,23 @@ import type { Step } from "./Step.js"
 
 export const act = (fleet: Fleet, step: Step): Effect.Effect<unknown, unknown, Redis.Redis | RedisServer.RedisServer> =>
   Effect.gen(function*() {
-    const { allHeld, begin, close, group, isDone, model, open, producer, redis, restore, start, stream, take, taking } =
-      fleet
+    const {
+      allHeld,
+      begin,
+      close,
+      group,
+      isAcked,
+      isDone,
+      model,
+      open,
+      producer,
+      redis,
+      restore,
+      start,
+      stream,
+      take,
+      taking
+    } = fleet
     const { processes } = model
     switch (step.step) {
       case "send": {
@@ -121,9 +136,10 @@ export const act = (fleet: Fleet, step: Step): Effect.Effect<unknown, unknown, R
             ? Delivery.deadLetter(delivery, "buried")
             : Delivery.retryAfter(delivery, 0)
         )
-        if (!isDone(held, free, step.step === "fail" ? "refused" : "done", result)) {
-          return
-        }
+        const isOver = free && step.step === "succeed"
+          ? isAcked(held, result)
+          : isDone(held, free, step.step === "fail" ? "refused" : "done", result)
+        if (!isOver) return
         if (step.step === "fail") {
           if (!free) model.asked(held)
           held.state = "released"
@@ -157,13 +173,14 @@ export const act = (fleet: Fleet, step: Step): Effect.Effect<unknown, unknown, R
         const { delivery: { id }, handler, process } = held
         yield* step.success ? Deferred.succeed(handler!.end, undefined) : Deferred.fail(handler!.end, "refused")
         const result = yield* Effect.either(Fiber.join(handler!.fiber))
-        isDone(held, true, step.success ? "done" : "refused", result)
         if (step.success) {
+          if (!isAcked(held, result)) return
           // Whoever else has been given it in the meantime.
           model.pending.delete(id)
           model.done.add(id)
           process.held.delete(held)
         } else {
+          isDone(held, true, "refused", result)
           held.state = "released"
         }
         return
