@@ -139,7 +139,8 @@ export const make = Effect.gen(function*() {
 
   /** `isDone` for a handler that has succeeded without a question to the server before it. */
   const isAcked = (held: Held, result: Either.Either<unknown, string | Failure>) => {
-    const anew = model.hasBegunAnew(held)
+    // The server may have dropped a deleted entry by now.
+    const anew = model.hasBegunAnew(held) && !(model.deleted.has(held.delivery.id) && result._tag === "Right")
     isDone(held, true, anew ? "LeaseLost" : "done", result)
     if (anew) held.process.held.delete(held)
     return !anew
