@@ -1,6 +1,6 @@
 import { expect, it } from "@effect/vitest"
 import { once } from "node:events"
-import { type AddressInfo, createServer } from "node:net"
+import { createServer } from "node:net"
 import { setTimeout } from "node:timers/promises"
 import type { Report } from "../Report.js"
 import { ended, start } from "./process.js"
@@ -19,12 +19,15 @@ const page = async (port: number, over: () => boolean): Promise<string> => {
   return ""
 }
 
-/** A port that is free, and the one after it too. */
+/**
+ * A port that is free, and the one after it too. Below those that Linux gives to outgoing connections, of which other tests open
+ * thousands before the demo listens.
+ */
 const freePair = async (): Promise<number> => {
+  const port = 10_000 + Math.floor(Math.random() * 20_000)
   const servers = [createServer(), createServer()] as const
   try {
-    const { port } = (await once(servers[0].listen(0, "127.0.0.1"), "listening"), servers[0].address() as AddressInfo)
-    await once(servers[1].listen(port + 1, "127.0.0.1"), "listening")
+    for (const [n, server] of servers.entries()) await once(server.listen(port + n, "127.0.0.1"), "listening")
     return port
   } catch {
     return freePair()
@@ -42,7 +45,7 @@ it("--metrics: each worker offers its metrics", { timeout: 180_000 }, async () =
   const end = ended(child).finally(() => over = true)
   const pages = await Promise.all([port, port + 1].map((port) => page(port, () => over)))
   const { code, stderr, stdout } = await end
-  expect([code, stderr]).toEqual([0, expect.stringContaining(`http://127.0.0.1:${port}/metrics`)])
+  expect([code, stderr], stdout).toEqual([0, expect.stringContaining(`http://127.0.0.1:${port}/metrics`)])
   for (const text of pages) {
     expect(text).toContain("coti_safesync_queue_messages_read_total{stream=")
     expect(text).toContain("coti_safesync_queue_lag{stream=")
