@@ -183,17 +183,15 @@ const known = 1
 const insertInto = `INSERT INTO ${table} (consumer_group, message_id, commit_marker) VALUES `
 const unlessKnown = ` ON DUPLICATE KEY UPDATE processed_at = IF(LAST_INSERT_ID(${known}), processed_at, processed_at)`
 
-const insert = `${insertInto}(?, ?, ?)${unlessKnown}`
-
 /** Not before: a transaction that is rolled back gets its message again, and would count it again. */
 const countDuplicates = (count: number): Effect.Effect<void> =>
   Effect.sync(() => MysqlMetrics.inboxDuplicates.unsafeUpdate(count, []))
 
-const asText = (values: ReadonlyArray<unknown>): string => {
-  const rows: Array<string> = []
-  for (let i = 0; i < values.length; i += 3) rows.push(`(${values.slice(i, i + 3).map(own.literal).join(", ")})`)
-  return insertInto + rows.join(", ") + unlessKnown
-}
+const insertOf = (rows: string): string => insertInto + rows + unlessKnown
+
+const insert = insertOf("(?, ?, ?)")
+
+const asText = (row: ReadonlyArray<unknown>): string => insertOf(`(${row.map(own.literal).join(", ")})`)
 
 /** Ids a statement: with the longest ids and group it has half a megabyte then. */
 const pageSize = 500
@@ -212,9 +210,10 @@ const remember = (
   page: ReadonlyArray<Id>,
   marker: Uint8Array
 ): Effect.Effect<ReadonlyArray<Id>, MysqlError.MysqlError | MysqlError.TransactionAborted> =>
-  Effect.flatMap(
-    session.unprepared(insert, asText(page.flatMap(({ bytes }) => [group, bytes, marker]))),
-    (written) => {
+  Effect.suspend(() => {
+    const [before, behind] = [`(${own.literal(group)}, `, `, ${own.literal(marker)})`]
+    const rows = page.map(({ bytes }) => before + own.literal(bytes) + behind)
+    return Effect.flatMap(session.unprepared(insert, insertOf(rows.join(", "))), (written) => {
       if (Number((written as OkPacket).insertId) !== known) return Effect.succeed(page)
       const ids = page.map(({ bytes }) => own.literal(bytes)).join(", ")
       // All of them are there and ours by now, so no gap is locked; and a locking read takes no snapshot.
@@ -231,5 +230,5 @@ const remember = (
           ? Effect.succeed(page.filter(({ bytes }) => markers.get(own.hex(bytes)) === mine))
           : Effect.fail(own.unreadable(selectMarkers))
       })
-    }
-  )
+    })
+  })
