@@ -1,4 +1,4 @@
-// Whatever an application has set on its pool and its sessions, this package's own statements write and read what they mean.
+// This package's own statements write and read what they mean, whatever an application has set on its pool and its sessions.
 import * as Mysql2 from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"

@@ -26,7 +26,7 @@ const tables = Effect.all([accounts, Inbox.migration, Outbox.migration, CommitOr
 
 const seconds = (took: Duration.Duration) => Duration.toSeconds(took)
 
-/** What is run outside of a transaction. */
+/** Statements that run outside of a transaction. */
 const operations: Record<string, Effect.Effect<unknown, unknown, SqlClient | MysqlClient>> = {
   "Outbox.read": Outbox.read({ fromSlot: 0, toSlot: 1_023, limit: 10 }),
   "Outbox.remove": Outbox.remove(["1"]),
@@ -154,7 +154,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("A statement outside of 
     ).pipe(Effect.provide(TestContext.TestContext)))
 })
 
-/** What becomes of an effect within 25 seconds, from the time on at which its statement is on the server. */
+/** The exit of an effect within 25 seconds, from the time on at which its statement is on the server. */
 const within = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.timeoutTo(Effect.exit(effect), {
     duration: "25 seconds",

@@ -1,5 +1,5 @@
 /**
- * What an application may have set on its pool, and what a server may give its sessions; and everything that this package does, as
+ * Options that an application may have set on its pool, and that a server may give its sessions; and everything that this package does, as
  * one scenario whose outcome is the same under all of it.
  */
 import { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
@@ -318,7 +318,7 @@ export const scenario = (
       yield* Effect.exit(Transaction.run(Inbox.onceMany(["r"], "s"), { accessMode: "read-only" }))
     )
 
-    // Who waits for whom
+    // The sessions that wait, which are none here
     told["waits"] = (yield* LockDiagnosis.waits({ connectionId: 0 })).length
     told["last deadlock"] = Array.isArray(yield* LockDiagnosis.lastDeadlock())
     yield* Effect.promise(() => root.query("UPDATE safesync_commit SET written_at = NOW() - INTERVAL 2 DAY"))

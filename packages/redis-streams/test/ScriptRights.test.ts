@@ -19,7 +19,7 @@ const own = Layer.provideMerge(
   RedisServer.layerOwn()
 )
 
-/** What a script is called with, once the server is as it is meant for. */
+/** The arguments of a script, once the server is as it is meant for. */
 interface Call {
   readonly script: scripts.Script
   readonly keys: ReadonlyArray<string>

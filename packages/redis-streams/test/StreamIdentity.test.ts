@@ -104,7 +104,7 @@ for (const [name, without] of ways) {
         assert.deepStrictEqual(told([yield* waiting]), expected.slice(3, 4))
         const read = yield* Effect.scoped(deliveries(group, 3, "r"))
         assert.deepStrictEqual(told(read), expected.slice(4))
-        // What was not begun is taken again: by its own consumer, and by others.
+        // The deliveries that were not begun are taken again: by its own consumer, and by others.
         const redis = yield* Redis.Redis
         const ids = (yield* pendingOf(group)).map(({ id }) => id)
         yield* redis.command("XCLAIM", group.stream, group.group, "own", "0", ...ids)

@@ -34,7 +34,7 @@ class Endless extends Error {
   }
 }
 
-/** What a handler may fail with, or die of, and a word that its dead letter holds. */
+/** Failures and defects that a handler may have, and a word that its dead letter holds. */
 const nasty: Readonly<Record<string, readonly [make: () => unknown, told: string]>> = {
   "a BigInt in an object": [() => ({ _tag: "LimitExceeded", limit: 10_000n }), "LimitExceeded"],
   "a BigInt": [() => 10n, "10"],
@@ -235,7 +235,7 @@ layer(Servers, { excludeTestServices: true })("To describe a failure never fails
               const exit = yield* Effect.exit(run(failWith(mode, value)))
               expect(Exit.isFailure(exit) && Cause.squash(exit.cause) === value, `${mode} ${name}`).toBe(true)
             }
-            // What runs after COMMIT does not undo it, whatever it dies of.
+            // An effect that runs after COMMIT does not undo it, whatever it dies of.
             yield* Effect.as(Transaction.afterCommit(Effect.failCause(Cause.die(value))), "committed").pipe(
               Transaction.run()
             )

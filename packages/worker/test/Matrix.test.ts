@@ -1,4 +1,4 @@
-// Whatever an application has set on its pool and its sessions: what a relay publishes and a worker handles is applied once.
+// A relay publishes and a worker applies each message once, whatever an application has set on its pool and its sessions.
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import type { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"

@@ -14,7 +14,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { balance, bench, credit, mysqlBehind, one, payments, plain, until, worked } from "./fixture.js"
 
-/** What is logged at INFO and above, as so many lines of a terminal. */
+/** The log at INFO and above, as so many lines of a terminal. */
 const log = () => {
   const lines: Array<string> = []
   const said: Array<{ readonly message: string; readonly failures: unknown }> = []

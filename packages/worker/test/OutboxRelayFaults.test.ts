@@ -1,4 +1,4 @@
-/** What goes wrong around a relay: messages that no Redis takes, servers that refuse or fall silent, and what is told of it. */
+/** Faults around a relay: messages that no Redis takes, servers that refuse or fall silent, and what is told of it. */
 import { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
@@ -62,7 +62,7 @@ const scene = Effect.gen(function*() {
   return { append, name, published, redis, rows, sql, stream: stream(), other: stream("-other") }
 })
 
-/** What is logged by an effect, but for debugging: level and words. */
+/** The log lines of an effect, but for debugging: level and words. */
 const told = () => {
   const lines: Array<string> = []
   const logger = Logger.make(({ logLevel, message }) => {
@@ -85,7 +85,7 @@ layer(Servers, { excludeTestServices: true })("OutboxRelay: faults", (it) => {
         WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 18)
         SELECT CONCAT('m', n), ${name}, CONCAT('k', n % 7), '{}', CONCAT('"', REPEAT('x', 30000000), '"'), n % 7 FROM n`
         const relay = yield* Effect.fork(relaying())
-        // What has been seen is thrown away, for the memory of the machine.
+        // Entries that have been seen are thrown away, for the memory of the machine.
         let seen = 0
         yield* until(
           Effect.gen(function*() {

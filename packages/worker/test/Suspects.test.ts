@@ -48,9 +48,17 @@ const suspects = (count: number, options?: Parameters<typeof payments>[0]) =>
 const own = <A>(group: ConsumerGroup.ConsumerGroup<A>) =>
   StreamConsumer.stream(group, { consumer: "a", reconnect: Schedule.spaced("20 millis") })
 
+/** `own`, with what others have left behind. */
+const all = <A>(group: ConsumerGroup.ConsumerGroup<A>) =>
+  StreamConsumer.stream(group, {
+    consumer: "a",
+    reconnect: Schedule.spaced("20 millis"),
+    reclaim: { every: Schedule.spaced("50 millis") }
+  })
+
 const others = (count: number, pence = 1) => Array.from({ length: count }, () => ({ account: 2, pence }))
 
-/** Whatever runs under it: how many at a time, and how many there were beside a suspect. */
+/** Watches the handlers that run under it: how many at a time, and how many there were beside a suspect. */
 const watch = () => {
   let running = 0
   let alone = false
@@ -204,11 +212,7 @@ layer(Servers, { excludeTestServices: true })("Suspects", (it) => {
           let begun = 0
           const worker = yield* Effect.fork(Effect.provide(
             Worker.run(
-              StreamConsumer.stream(group, {
-                consumer: "a",
-                reconnect: Schedule.spaced("20 millis"),
-                reclaim: { every: Schedule.spaced("50 millis") }
-              }),
+              all(group),
               (payment) => {
                 begun++
                 return credit(payment)
@@ -240,11 +244,7 @@ layer(Servers, { excludeTestServices: true })("Suspects", (it) => {
       let count = 0
       const worker = yield* Effect.fork(Effect.provide(
         Worker.run(
-          StreamConsumer.stream(group, {
-            consumer: "a",
-            reconnect: Schedule.spaced("20 millis"),
-            reclaim: { every: Schedule.spaced("50 millis") }
-          }),
+          all(group),
           (payment) =>
             Effect.zipRight(Deferred.succeed(begun, undefined), Effect.zipRight(Deferred.await(go), credit(payment)))
               .pipe(

@@ -1,5 +1,5 @@
 /**
- * The identity that tells the entries of a stream from those of another one that has the same name, on another server or in another database:
+ * The identity that tells the entries of a stream from those of another one of its name, on another server or in another database:
  * the id that the stream had given out last when its identity was made, and a nonce. Two streams may stand at the same id, as all do
  * that nothing was sent to yet; the nonce is never the same.
  *

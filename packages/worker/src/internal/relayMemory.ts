@@ -1,6 +1,6 @@
 /**
- * The knowledge that a relay has beyond its end by a failure, until it is run again on the same client: what it has published and could not remove,
- * what holds up its key, and what it has told already.
+ * The knowledge that a relay keeps when a failure has ended it, until it is run again on the same client: what it has published and could
+ * not remove, what holds up its key, and what it has told already.
  *
  * @internal
  */
