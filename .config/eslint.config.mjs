@@ -68,6 +68,14 @@ export default tseslint.config(
       "object-shorthand": "error"
     }
   },
+  // A timer of Node takes what is longer than 24.8 days for one millisecond, and `Effect.sleep` never ends then.
+  {
+    files: ["packages/{mysql,redis-streams,worker}/src/**/*.ts"],
+    ignores: ["packages/*/src/internal/duration.ts"],
+    rules: {
+      "no-restricted-globals": ["error", { name: "setTimeout", message: "Use `later` of internal/duration.ts." }]
+    }
+  },
   { files: ["packages/*/src/index.ts"], rules: { "@effect/dprint": "off" } },
   // Examples show what a reader's own file would look like.
   {

@@ -24,7 +24,7 @@ export const floors = {
     ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/outboxPartition", "internal/outboxReads", "internal/outboxTable", "internal/purge", "internal/relayWakeups"]
   ],
   "redis-streams": [
-    ["RedisError", "RedisStreamsMetrics", "internal/labels", "internal/outage", "internal/described"],
+    ["RedisError", "RedisStreamsMetrics", "internal/labels", "internal/outage", "internal/described", "internal/duration"],
     [
       "Redis",
       ...["acks", "blocking", "capabilities", "classify", "cluster", "connection", "inFlight", "nodeWatch", "options", "scripts", "serverUrl"]
@@ -42,7 +42,7 @@ export const floors = {
   worker: [
     [
       ...["Disposition", "LeaseExpired", "WorkerMetrics", "WorkerStatus"],
-      ...["batches", "held", "intake", "observed", "options", "retryDelay", "settled", "slots", "solitude", "state", "outage"].map((name) => `internal/${name}`)
+      ...["batches", "duration", "held", "intake", "observed", "options", "retryDelay", "settled", "slots", "solitude", "state", "outage"].map((name) => `internal/${name}`)
     ],
     [
       ...["OutboxRelay", "Worker", "WorkerOptions"],

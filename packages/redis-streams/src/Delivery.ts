@@ -32,6 +32,7 @@ import * as born from "./internal/born.js"
 import * as deadEntry from "./internal/deadEntry.js"
 import { describe } from "./internal/described.js"
 import * as Detached from "./internal/detached.js"
+import { toMillis } from "./internal/duration.js"
 import { handedBackTo } from "./internal/handBack.js"
 import { type Lease, parked } from "./internal/lease.js"
 import * as options from "./internal/options.js"
@@ -242,7 +243,7 @@ export const retryAfter: {
 ): Effect.Effect<void, RedisError | InvalidOptions> => {
   const lease = self as Lease<A>
   const { minIdle } = lease.holder
-  const millis = Math.ceil(Duration.toMillis(delay))
+  const millis = toMillis(delay)
   if (millis > minIdle) {
     return options.invalid("delay", `must not exceed the group's minIdle of ${minIdle} ms`)
   }

@@ -32,27 +32,38 @@ import {
 } from "./fixture.js"
 
 layer(Servers, { excludeTestServices: true })("Worker, what goes wrong", (it) => {
-  it.effect("L24: the retry of a message whose count is the greatest that there is has a delay like any other", () =>
-    bench(Effect.gen(function*() {
-      const { group, send, stream } = yield* payments({ left: 1 })
-      const redis = yield* Redis.Redis
-      const [id] = yield* send(one)
-      const greatest = String(Number.MAX_SAFE_INTEGER - 1)
-      yield* redis.commands([
-        ["XREADGROUP", "GROUP", group.group, "a", "STREAMS", stream, ">"],
-        ["XCLAIM", stream, group.group, "a", "0", id!, "RETRYCOUNT", greatest, "JUSTID"]
-      ])
-      const worker = yield* Effect.fork(Worker.run(source(group, "a"), () => refuse("not yet"), {
-        ...plain,
-        onFailure: () => Disposition.retry(Schedule.spaced("1 minute"))
+  const often = Schedule.spaced("1 minute")
+  const growing = Schedule.exponential("1 second")
+  it.effect.each([
+    { name: "spaced", schedule: often },
+    { name: "exponential up to a bound", schedule: Schedule.union(growing, often) },
+    { name: "jittered up to a bound", schedule: Schedule.union(Schedule.jittered(growing), often) },
+    { name: "fibonacci up to a bound", schedule: Schedule.union(Schedule.fibonacci("1 second"), often) }
+  ])(
+    "L24: the retry of a message whose count is the greatest that there is has the schedule's delay: $name",
+    ({ schedule }) =>
+      bench(Effect.gen(function*() {
+        const { group, send, stream } = yield* payments({ left: 1 })
+        const redis = yield* Redis.Redis
+        const [id] = yield* send(one)
+        const greatest = String(Number.MAX_SAFE_INTEGER - 1)
+        yield* redis.commands([
+          ["XREADGROUP", "GROUP", group.group, "a", "STREAMS", stream, ">"],
+          ["XCLAIM", stream, group.group, "a", "0", id!, "RETRYCOUNT", greatest, "JUSTID"]
+        ])
+        const worker = yield* Effect.fork(Worker.run(source(group, "a"), () => refuse("not yet"), {
+          ...plain,
+          onFailure: () => Disposition.retry(schedule)
+        }))
+        const isParked = ([entry]: ReadonlyArray<readonly [id: string, owner: string]>) =>
+          entry![1] === "safesync.parked"
+        yield* until(
+          redis.command("XPENDING", stream, group.group, "-", "+", "1"),
+          (pending) => isParked(pending as never)
+        )
+        yield* Fiber.interrupt(worker)
       }))
-      const isParked = ([entry]: ReadonlyArray<readonly [id: string, owner: string]>) => entry![1] === "safesync.parked"
-      yield* until(
-        redis.command("XPENDING", stream, group.group, "-", "+", "1"),
-        (pending) => isParked(pending as never)
-      )
-      yield* Fiber.interrupt(worker)
-    })))
+  )
 
   it.effect("L24: onFailure tells failures, defects and interruptions of the handler apart, and all are rolled back", () =>
     bench(Effect.gen(function*() {

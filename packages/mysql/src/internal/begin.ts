@@ -74,7 +74,7 @@ export const send = (
     answer(failure, undefined)
   }
   job.awaiting = done
-  const bound = setTimeout(
+  const bound = duration.later(
     () => link.abandon(new Error(`No answer to ${sql} within ${boundMillis} ms`), driver.noAnswer()),
     boundMillis
   )

@@ -6,6 +6,7 @@
  */
 import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import type { LockParty } from "../LockParty.js"
+import * as duration from "./duration.js"
 import * as lastingConnection from "./lastingConnection.js"
 import * as lockWaits from "./lockWaits.js"
 
@@ -73,7 +74,7 @@ const make = (connection: lastingConnection.LastingConnection): Blockers => ({
       clearTimeout(bound)
       done(parties)
     }
-    const bound = setTimeout(tell, deadlockMillis, undefined)
+    const bound = duration.later(() => tell(undefined), deadlockMillis)
     connection.ask(lockWaits.innodbStatus, [], (rows) => {
       const all = lockWaits.lastDeadlock(String(rows?.[0]?.["Status"]))
       // By now there may have been another one.
@@ -90,7 +91,7 @@ const make = (connection: lastingConnection.LastingConnection): Blockers => ({
   }
 })
 
-const later = (what: () => void, millis: number): NodeJS.Timeout => setTimeout(what, millis).unref()
+const later = (what: () => void, millis: number): NodeJS.Timeout => duration.later(what, millis).unref()
 
 /** Each holder once, though it may hold several of the locks. */
 const holders = (rows: ReadonlyArray<lockWaits.Row>): ReadonlyArray<LockParty> => {

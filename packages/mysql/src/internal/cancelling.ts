@@ -8,6 +8,7 @@
  *
  * @internal
  */
+import * as duration from "./duration.js"
 import type { Link } from "./link.js"
 import { Job } from "./turns.js"
 
@@ -52,7 +53,7 @@ export const cancel = (
     link.abandon(new Error(problem))
     finish(problem)
   }
-  const bound = setTimeout(
+  const bound = duration.later(
     () => giveUp(`A cancelled statement did not end within ${boundMillis} ms`),
     boundMillis
   )

@@ -7,6 +7,7 @@
 import * as Effect from "effect/Effect"
 import * as MysqlError from "../MysqlError.js"
 import * as driver from "./driverError.js"
+import * as duration from "./duration.js"
 import type { Link } from "./link.js"
 import * as own from "./own.js"
 import type { Phase } from "./phase.js"
@@ -44,7 +45,7 @@ export class Control extends Job {
       this.sent = false
       return this.answer(link.phase.cause, undefined)
     }
-    this.bound = setTimeout(
+    this.bound = duration.later(
       () => link.abandon(new Error(`No answer to ${sql} within ${boundMillis} ms`), driver.noAnswer()),
       boundMillis
     )

@@ -17,3 +17,6 @@ export const toMillis = (duration: Duration.DurationInput): number =>
 
 /** Whole seconds, rounded up, of the same. */
 export const toSeconds = (duration: Duration.DurationInput): number => Math.ceil(toMillis(duration) / 1_000)
+
+/** `setTimeout` of any length: what is longer than a timer runs, for ever included, is `longestMillis`. */
+export const later = (f: () => void, millis: number): NodeJS.Timeout => setTimeout(f, Math.min(millis, longestMillis))

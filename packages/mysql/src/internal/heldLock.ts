@@ -14,6 +14,7 @@ import * as FiberId from "effect/FiberId"
 import type * as MysqlError from "../MysqlError.js"
 import * as ambient from "./ambient.js"
 import { bounded } from "./bounded.js"
+import * as duration from "./duration.js"
 import { getLock, type WouldDeadlock } from "./getLock.js"
 import * as lockConnections from "./lockConnections.js"
 import * as lockName from "./lockName.js"
@@ -149,7 +150,7 @@ const giveBack = (
         session.abandon(cause)
         done()
       }
-      const bound = setTimeout(() => inDoubt(new Error(`No release within ${millis} ms`)), millis)
+      const bound = duration.later(() => inDoubt(new Error(`No release within ${millis} ms`)), millis)
       const done = () => {
         clearTimeout(bound)
         resume(Effect.void)

@@ -7,6 +7,7 @@
 import type { MysqlClient, MysqlClientConfig } from "@effect/sql-mysql2/MysqlClient"
 import type * as Mysql from "mysql2"
 import * as driver from "./driverError.js"
+import * as duration from "./duration.js"
 import { askAgainMillis, ServerStart, uptime } from "./serverStart.js"
 import * as sideConnection from "./sideConnection.js"
 
@@ -88,7 +89,7 @@ export const make = (
       then(error, rows)
     }
     const fail = (error: unknown) => answered(error, [])
-    const bound = setTimeout(() => forget(used, driver.noAnswer()), answerMillis)
+    const bound = duration.later(() => forget(used, driver.noAnswer()), answerMillis)
     bound.unref()
     used.unanswered.add(fail)
     sideConnection.ask(used.connection, sql, values, answered)
@@ -114,7 +115,7 @@ export const make = (
       if (error !== null) return then(error, false)
       used.start.observe(rows)
       if (used.start.wasThere(since) !== undefined) wasThere(used, since, undefined, then)
-      else setTimeout(wasThere, askAgainMillis, used, since, undefined, then).unref()
+      else duration.later(() => wasThere(used, since, undefined, then), askAgainMillis).unref()
     })
   }
 
@@ -126,7 +127,7 @@ export const make = (
 
   const giveBack = () => {
     if (--waiting > 0) return
-    idle = setTimeout(() => side !== undefined && forget(side, driver.givenUp()), idleMillis)
+    idle = duration.later(() => side !== undefined && forget(side, driver.givenUp()), idleMillis)
     idle.unref()
   }
 

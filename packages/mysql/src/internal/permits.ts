@@ -4,6 +4,7 @@
  * @internal
  */
 import * as Effect from "effect/Effect"
+import * as duration from "./duration.js"
 
 export interface Ticket {
   /** What is left of so many milliseconds, no more than a timer runs, when its turn has come, or none when it has not within them. To be asked once. */
@@ -41,7 +42,7 @@ export class Permits {
           if (millis <= 0) return resume(Effect.succeed(undefined))
           state = "waiting"
           const began = performance.now()
-          const timer = setTimeout(() => {
+          const timer = duration.later(() => {
             this.remove(take)
             state = "left"
             resume(Effect.succeed(undefined))

@@ -14,6 +14,7 @@ import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import type { PoolConnection } from "mysql2"
 import * as driver from "./driverError.js"
+import * as duration from "./duration.js"
 import * as lastingConnection from "./lastingConnection.js"
 import * as sideConnection from "./sideConnection.js"
 import * as silence from "./silence.js"
@@ -101,7 +102,7 @@ const boundClosing = ({ pool, watch }: Attended): void => {
       bound.unref()
       done?.(error)
     }
-    const bound = setTimeout(() => {
+    const bound = duration.later(() => {
       // Also those that have said goodbye: of a host that is gone the socket would keep the process from ending.
       for (const { stream } of left) if (!stream.destroyed) stream.destroy(driver.closed())
       finish()

@@ -16,6 +16,7 @@ import type { Begin } from "./begin.js"
 import * as cancelling from "./cancelling.js"
 import { Control, type ControlFailure } from "./control.js"
 import * as driver from "./driverError.js"
+import * as duration from "./duration.js"
 import * as inlined from "./inlined.js"
 import { Link } from "./link.js"
 import * as literals from "./literals.js"
@@ -136,7 +137,7 @@ export class Session extends Link implements Connection {
    */
   commit(sql: string, params: ReadonlyArray<unknown>, boundMillis: number): Effect.Effect<OkPacket, Failure> {
     return Effect.async<unknown, Failure>((resume) => {
-      const bound = setTimeout(
+      const bound = duration.later(
         () => this.lose(new Error(`No answer to ${sql} within ${boundMillis} ms`), driver.noAnswer()),
         boundMillis
       )

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as MysqlError from "../MysqlError.js"
 import * as Begin from "./begin.js"
 import * as driver from "./driverError.js"
+import * as duration from "./duration.js"
 import * as inlined from "./inlined.js"
 import type { Link } from "./link.js"
 import * as own from "./own.js"
@@ -64,7 +65,7 @@ export class Submission<E> extends Job {
 
   /** Not waited for any longer than this, its place in the queue included: then the connection is thrown away. */
   within(millis: number): this {
-    this.bound = setTimeout(() => {
+    this.bound = duration.later(() => {
       this.link.abandon(new Error(`No answer to ${this.statement.sql} within ${millis} ms`), driver.noAnswer())
     }, millis)
     return this

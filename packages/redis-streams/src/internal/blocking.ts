@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import type { RedisError } from "../RedisError.js"
 import type { Connection } from "./connection.js"
+import * as duration from "./duration.js"
 
 export interface Blocking {
   /**
@@ -56,7 +57,7 @@ export const blocking = (own: Connection, peer: Connection, name: string): Effec
           return Effect.suspend(() =>
             replied ? Effect.void : Effect.async<void>((done) => {
               const stopWaking = id === undefined ? () => {} : wake(peer, String(id), () => own.destroy())
-              const limit = setTimeout(() => own.destroy(), id === undefined ? 0 : wakeLimit)
+              const limit = duration.later(() => own.destroy(), id === undefined ? 0 : wakeLimit)
               onReply = () => {
                 stopWaking()
                 clearTimeout(limit)

@@ -8,6 +8,7 @@ import type { Redis, RedisOptions } from "ioredis"
 import { Cluster, Command } from "ioredis"
 import { CommandFailed, ConnectFailed, RedisConnectionLost, type RedisError, RedisTimeout } from "../RedisError.js"
 import { classify } from "./classify.js"
+import * as duration from "./duration.js"
 import { watchNode } from "./nodeWatch.js"
 
 /**
@@ -214,7 +215,7 @@ export class Connection {
       this.destroy()
     }
     // Timers come before what sockets bring, and this after it: when the process was asleep, the answer is there.
-    this.watchdog = setTimeout(() => setImmediate(look), millis)
+    this.watchdog = duration.later(() => setImmediate(look), millis)
     this.watchdog.unref()
   }
 }
@@ -293,7 +294,7 @@ const boundHandshake = (client: Redis, millis: number): void => {
   let timer: NodeJS.Timeout | undefined
   client.on("connect", () => {
     clearTimeout(timer)
-    timer = setTimeout(() => client.stream?.destroy(), millis)
+    timer = duration.later(() => client.stream?.destroy(), millis)
     timer.unref()
   })
   for (const over of ["ready", "close", "end"]) {

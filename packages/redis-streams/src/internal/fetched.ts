@@ -16,6 +16,7 @@ import * as arrival from "./arrival.js"
 import type { Arrival, Undecodable } from "./arrival.js"
 import * as born from "./born.js"
 import * as deadEntry from "./deadEntry.js"
+import { toMillis } from "./duration.js"
 import { handBack } from "./handBack.js"
 import { type Holder, Lease, parked } from "./lease.js"
 import * as options from "./options.js"
@@ -290,7 +291,7 @@ export const make = <A>(
           group: group.group,
           consumer,
           deadLetterStream: group.deadLetterStream,
-          minIdle: Math.ceil(Duration.toMillis(group.minIdle)),
+          minIdle: toMillis(group.minIdle),
           recreated: group.whenLost !== "fail",
           closed: false,
           inFlight: redis.inFlight.of(group.stream, group.group, consumer),

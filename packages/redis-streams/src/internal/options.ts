@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Timeouts } from "../Redis.js"
 import { ConnectFailed, InvalidOptions } from "../RedisError.js"
+import { longestMillis, toMillis } from "./duration.js"
 
 export const invalid = (option: string, reason: string): Effect.Effect<never, InvalidOptions> =>
   Effect.fail(new InvalidOptions({ option, reason }))
@@ -24,20 +25,20 @@ export const positive = (
 
 /** The same in whole milliseconds, as the server counts. */
 export const millis = (option: string, value: Duration.DurationInput): Effect.Effect<number, InvalidOptions> =>
-  Effect.map(positive(option, value), (duration) => Math.ceil(Duration.toMillis(duration)))
+  Effect.map(positive(option, value), toMillis)
 
 /** In whole milliseconds, zero included. */
 export const age = (option: string, value: Duration.DurationInput): Effect.Effect<number, InvalidOptions> => {
   const duration = Duration.decodeUnknown(value)
   return Option.isSome(duration) && Duration.isFinite(duration.value)
-    ? Effect.succeed(Math.ceil(Duration.toMillis(duration.value)))
+    ? Effect.succeed(toMillis(duration.value))
     : invalid(option, "must be a finite time")
 }
 
 export const count = (option: string, value: number): Effect.Effect<number, InvalidOptions> =>
   Number.isSafeInteger(value) && value >= 1 ? Effect.succeed(value) : invalid(option, "must be a whole number from 1")
 
-/** The times of a connection in milliseconds, of which timers hold 24 days. */
+/** The times of a connection in milliseconds. */
 export const limits = (
   timeouts: Timeouts
 ): Effect.Effect<{ readonly connectTimeout: number; readonly commandTimeout: number }, ConnectFailed> =>
@@ -52,4 +53,4 @@ export const limits = (
 // internal
 
 const timer = (option: string, value: Duration.DurationInput): Effect.Effect<number, InvalidOptions> =>
-  Effect.map(millis(option, value), (millis) => Math.min(millis, 2 ** 30))
+  Effect.map(millis(option, value), (millis) => Math.min(millis, longestMillis))

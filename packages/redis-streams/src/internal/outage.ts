@@ -11,6 +11,7 @@
 import * as Effect from "effect/Effect"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
+import * as duration from "./duration.js"
 
 export class Outage {
   private since: number | undefined
@@ -38,7 +39,7 @@ export class Outage {
   succeeded(): void {
     if (this.since === undefined || this.timer !== undefined) return
     this.until = performance.now()
-    this.timer = setTimeout(() => this.tell(Effect.logInfo(this.ends)), quiet)
+    this.timer = duration.later(() => this.tell(Effect.logInfo(this.ends)), quiet)
     this.timer.unref()
   }
 

@@ -1,6 +1,7 @@
 /** Whether this process is awake: after a pause of its event loop, what has been received may be old. */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { longestMillis } from "./duration.js"
 
 /** Answers a time of `performance.now()` since when everything that had come before has been read. */
 export type Pulse = () => number
@@ -18,14 +19,10 @@ export const pulse = (minIdle: number): Effect.Effect<Pulse, never, Scope.Scope>
             state.alive = now
           })
         }
-        const timer = setInterval(beat, Math.min(Math.max(minIdle / 6, 10), longestTimer))
+        const timer = setInterval(beat, Math.min(Math.max(minIdle / 6, 10), longestMillis))
         return { state, timer: timer.unref() }
       }),
       ({ timer }) => Effect.sync(() => clearInterval(timer))
     ),
     ({ state }) => () => state.alive
   )
-
-// internal
-
-const longestTimer = 2 ** 31 - 1

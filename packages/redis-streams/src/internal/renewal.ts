@@ -5,10 +5,10 @@
  * delivered meanwhile. What is found to be held by somebody else is given up.
  */
 import * as Chunk from "effect/Chunk"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
+import * as duration from "./duration.js"
 import type { Holder, Lease } from "./lease.js"
 import { Outage } from "./outage.js"
 import * as scripts from "./scripts.js"
@@ -21,7 +21,7 @@ export const renew = (holder: Holder): Effect.Effect<void> => {
   const { consumer, inFlight, minIdle, redis, stream } = holder
   const leases = `The leases of ${consumer} on ${stream}`
   const outage = inFlight.renewals ??= new Outage(redis.fork, `${leases} cannot be renewed`, `${leases} are renewed`)
-  const interval = Duration.millis(Math.max(minIdle / 3, 1))
+  const interval = Math.max(minIdle / 3, 1)
   const renewAll = Effect.suspend(() => {
     const running: Array<Lease<unknown>> = []
     const waiting: Array<Lease<unknown>> = []
@@ -53,7 +53,7 @@ export const renew = (holder: Holder): Effect.Effect<void> => {
       (page) => f(holder, Chunk.toReadonlyArray(page)),
       { discard: true }
     )
-  const round: Effect.Effect<void> = Effect.flatMap(Effect.sleep(interval), () => {
+  const round: Effect.Effect<void> = Effect.flatMap(duration.sleep(interval), () => {
     if (inFlight.size > 0) {
       return Effect.zipRight(renewAll, round)
     }

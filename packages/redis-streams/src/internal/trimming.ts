@@ -1,10 +1,10 @@
 /** How a stream is kept short while it is written to: by the server itself where it can do what is asked for, else by a script. */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Service } from "../Redis.js"
 import type { RedisError } from "../RedisError.js"
 import type { Trim } from "../StreamProducer.js"
 import type { Capabilities } from "./capabilities.js"
+import { toMillis } from "./duration.js"
 import * as upkeep from "./upkeep.js"
 
 export interface Trimming {
@@ -56,5 +56,5 @@ const limit = (trim: Trim): readonly [strategy: string, operator: string, thresh
   const operator = trim.exact === true ? "=" : "~"
   return "maxLength" in trim
     ? ["MAXLEN", operator, String(trim.maxLength)]
-    : ["MINID", operator, String(Date.now() - Math.ceil(Duration.toMillis(trim.maxAge)))]
+    : ["MINID", operator, String(Math.max(0, Date.now() - toMillis(trim.maxAge)))]
 }

@@ -81,7 +81,7 @@ export const purge = script(
   "purge",
   `${isLetter}
 local now = redis.call('TIME')
-local newest = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[3]))
+local newest = string.format('%.0f', math.max(0, now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[3])))
 local last, removed = '', 0
 for _, entry in ipairs(redis.call('XRANGE', KEYS[1], ARGV[4], newest, 'COUNT', ARGV[5])) do
   last = entry[1]

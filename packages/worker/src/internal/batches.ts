@@ -6,6 +6,7 @@
 import type { Delivery } from "@safesync/redis-streams/Delivery"
 import type * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
+import * as duration from "./duration.js"
 import * as intake from "./intake.js"
 import { type Placed, Slots } from "./slots.js"
 
@@ -41,7 +42,7 @@ export class Batches<in out A> {
         if (this.turns.push(turn) === this.options.size || turn.alone) this.cut()
       }
       if (this.turns.length > 0 && this.timer === undefined) {
-        this.timer = setTimeout(() => this.cut(), Math.min(this.options.within, longest))
+        this.timer = duration.later(() => this.cut(), this.options.within)
       }
       return this.room.await
     })
@@ -76,6 +77,3 @@ export class Batches<in out A> {
     else this.room.unsafeClose()
   }
 }
-
-/** Timers hold 24 days. */
-const longest = 2 ** 31 - 1

@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Runtime from "effect/Runtime"
+import { longestMillis } from "./duration.js"
 import { untilRedisIsBack } from "./retryDelay.js"
 
 interface Then {
@@ -93,15 +94,12 @@ export const compareIds = (a: string, b: string): number => {
 
 const compareDigits = (a: string, b: string): number => a.length - b.length || (a < b ? -1 : a > b ? 1 : 0)
 
-/** Timers hold 24 days; whoever waits for longer waits again. */
-const longestSleep = 2 ** 30
-
 class Over extends Error {}
 
 /** `true`: the time is over; `false`: the lease is lost. */
 const holding = (delivery: Delivery.Delivery<unknown>, until: number): Effect.Effect<boolean> =>
   Effect.suspend(() => {
-    const left = Math.min(until - performance.now(), longestSleep)
+    const left = Math.min(until - performance.now(), longestMillis)
     if (left <= 0) return Effect.succeed(true)
     return Effect.catchAll(
       Delivery.use(delivery, () => Effect.zipRight(Effect.sleep(left), Effect.fail(new Over()))),

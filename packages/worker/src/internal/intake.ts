@@ -17,6 +17,7 @@ import type * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Runtime from "effect/Runtime"
+import * as duration from "./duration.js"
 import { compareIds, Held } from "./held.js"
 import { type Placed, Slots } from "./slots.js"
 
@@ -156,7 +157,7 @@ export class Intake<in out A> {
         }
       }
       if (next === Infinity) this.standing.unsafeClose()
-      return Effect.sleep(next === Infinity ? 0 : next)
+      return duration.sleep(next === Infinity ? 0 : next)
     })
     return Effect.forever(Effect.zipRight(this.standing.await, keepDue))
   })

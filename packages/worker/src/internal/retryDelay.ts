@@ -17,6 +17,7 @@ export const untilRedisIsBack = Duration.millis(500)
  * The delay that a schedule gives after its n-th input; none when it is done by then. The schedule is walked in its own
  * time, from its start, since the attempts before this one may have been made by other processes. One that is not done after
  * 10,000 steps keeps the delay that it has then: a count may be any number (XNACK FATAL makes it the greatest that there is).
+ * A delay is a century at most: an exponential one gets infinite, and nothing can be reckoned from there.
  */
 export const nth = (
   schedule: Schedule.Schedule<unknown, unknown>,
@@ -29,8 +30,13 @@ export const nth = (
   ): Effect.Effect<Option.Option<Duration.Duration>> =>
     Effect.flatMap(schedule.step(now, undefined, state), ([next, , decision]) => {
       if (ScheduleDecision.isDone(decision)) return Effect.succeedNone
-      const start = ScheduleIntervals.start(decision.intervals)
-      return left === 1 ? Effect.succeedSome(Duration.millis(Math.max(0, start - now))) : step(next, start, left - 1)
+      const delay = Math.min(Math.max(0, ScheduleIntervals.start(decision.intervals) - now), longestDelay)
+      return left === 1 ? Effect.succeedSome(Duration.millis(delay)) : step(next, now + delay, left - 1)
     })
   return step(schedule.initial, 0, Math.min(n, 10_000))
 }
+
+// internal
+
+/** Milliseconds: a century. */
+const longestDelay = 36_500 * 24 * 60 * 60 * 1_000

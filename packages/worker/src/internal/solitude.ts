@@ -15,6 +15,7 @@
  *
  * @internal
  */
+import * as duration from "./duration.js"
 
 /** Those who wait to begin something. */
 export interface Party {
@@ -92,7 +93,7 @@ export class Solitude {
 
   private arm(millis: number, then: () => void): void {
     clearTimeout(this.timer)
-    this.timer = setTimeout(then, millis)
+    this.timer = duration.later(then, millis)
     this.timer.unref()
   }
 
