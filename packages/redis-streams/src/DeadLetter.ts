@@ -50,8 +50,10 @@ export interface DeadLetter {
 }
 
 /**
- * The group's dead entries, oldest first, as they are now: it ends with the last one. Nothing is changed. Where there is none, and
- * the server does not know the group either, it fails with `NoGroup`: of a name that is misspelt it must not seem that nothing died.
+ * The group's dead entries, oldest first, as they are when it begins: it ends with the one that was the last then, whatever dies
+ * meanwhile, and what is sent again may. Nothing is changed. They come a page at a time, of at most 500 entries and some 256 kB. Where
+ * there is none, and the server does not know the group either, it fails with `NoGroup`: of a name that is misspelt it must not seem
+ * that nothing died.
  *
  * @category constructors
  * @since 0.1.0
@@ -59,17 +61,22 @@ export interface DeadLetter {
 export const stream = <A>(group: ConsumerGroup<A>): Stream.Stream<DeadLetter, RedisError, Redis.Redis> =>
   Stream.unwrap(Effect.map(Redis.Redis, (redis) => {
     let isEmpty = true
-    const all = Stream.paginateChunkEffect("-", (start) =>
+    const all = Stream.paginateChunkEffect(["-", ""] as readonly [from: string, to: string], ([from, to]) =>
       Effect.map(
-        redis.read("XRANGE", group.deadLetterStream, start, "+", "COUNT", String(scripts.pageSize)),
+        redis.take(upkeep.letters, [group.deadLetterStream], [
+          group.stream,
+          group.group,
+          from,
+          to,
+          String(scripts.pageSize)
+        ]),
         (reply) => {
-          const page = reply as ReadonlyArray<readonly [Buffer, ReadonlyArray<Buffer>]>
+          const [next, last, page] = reply as readonly [Buffer, Buffer, ReadonlyArray<readonly [Buffer, Array<Buffer>]>]
           const letters = page.flatMap(([id, fields]) => Option.toArray(parse(id.toString(), fields)))
-            .filter((letter) => letter.stream === group.stream && letter.group === group.group)
           if (letters.length > 0) isEmpty = false
           return [
             Chunk.unsafeFromArray(letters),
-            page.length < scripts.pageSize ? Option.none() : Option.some(scripts.after(page.at(-1)![0].toString()))
+            next.length === 0 ? Option.none() : Option.some([next.toString(), last.toString()] as const)
           ] as const
         }
       ))
@@ -177,7 +184,7 @@ export const remove = <A>(
 
 /**
  * Throws away the group's entries that have been dead for longer than `olderThan`, by the server's clock, and answers how
- * many there were. It works in bounded steps: after a failure what earlier steps have thrown away is gone. `olderThan: 0` throws
+ * many there were; what grows as old meanwhile stays. It works in steps of at most 500 entries and some 256 kB: after a failure what earlier steps have thrown away is gone. `olderThan: 0` throws
  * all of them away.
  *
  * @category operations
@@ -190,21 +197,22 @@ export const purge = <A>(
   Effect.gen(function*() {
     const redis = yield* Redis.Redis
     const age = String(yield* options.age("olderThan", settings.olderThan))
-    const from = (start: string, removed: number): Effect.Effect<number, RedisError> =>
+    const from = (start: string, end: string, removed: number): Effect.Effect<number, RedisError> =>
       Effect.flatMap(
         redis.script(upkeep.purge, [group.deadLetterStream], [
           group.stream,
           group.group,
           age,
           start,
+          end,
           String(scripts.pageSize)
         ]),
         (reply) => {
-          const [last, count] = reply as [string, number]
-          return last === "" ? Effect.succeed(removed) : from(scripts.after(last), removed + count)
+          const [next, last, count] = reply as [string, string, number]
+          return next === "" ? Effect.succeed(removed + count) : from(next, last, removed + count)
         }
       )
-    return yield* from("-", 0)
+    return yield* from("-", "", 0)
   })
 
 // internal

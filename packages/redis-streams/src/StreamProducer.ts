@@ -11,8 +11,7 @@ import * as options from "./internal/options.js"
 import * as scripts from "./internal/scripts.js"
 import { encode, sending, sent } from "./internal/sending.js"
 import { beside } from "./internal/slot.js"
-import { trimAcknowledged, trimAfterwards, trimming } from "./internal/trimming.js"
-import * as upkeep from "./internal/upkeep.js"
+import { addTrimmed, trimAcknowledged, trimAfterwards, trimming } from "./internal/trimming.js"
 import * as Redis from "./Redis.js"
 import { type InvalidOptions, type RedisError, ServerTooOld } from "./RedisError.js"
 import * as Metrics from "./RedisStreamsMetrics.js"
@@ -111,14 +110,9 @@ export const send = <A>(
     (span) =>
       Effect.flatMap(Redis.Redis, (redis) =>
         Effect.flatMap(encode(self, value, settings?.headers), (fields) =>
-          Effect.flatMap(trimming(redis, self.trim), ({ byScript, options }) =>
-            Effect.map(
-              byScript === undefined
-                ? redis.command("XADD", self.stream, ...options, "*", ...fields)
-                : redis.script(upkeep.addKept, [self.stream], [...byScript, ...fields]),
-              (id) =>
-                sent(self, span, id as string)
-            ))))
+          Effect.flatMap(trimming(redis, self.trim), (trim) =>
+            Effect.map(addTrimmed(redis, self.stream, trim, fields), (id) =>
+              sent(self, span, id)))))
   )
 
 /**

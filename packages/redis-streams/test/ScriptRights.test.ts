@@ -100,12 +100,11 @@ const calls: ReadonlyArray<Call> = [
     args: ["1-0", "message-id", "for-group", "1-0", stream, group, "message-born", ""]
   },
   { script: upkeep.removeLetter, keys: [dead], args: ["1-0", stream, group, "1-0"] },
-  { script: upkeep.purge, keys: [dead], args: [stream, group, "0", "-", "10"] },
+  { script: upkeep.purge, keys: [dead], args: [stream, group, "0", "-", "", "10"] },
   { script: upkeep.giveIdentity, keys: [stream, key], args: ["nonce"] },
-  { script: upkeep.trimAcked, keys: [stream], args: ["", "10"] },
-  { script: upkeep.trimKept, keys: [stream], args: ["MAXLEN", "1", "=", ""] },
-  { script: upkeep.trimKept, keys: [stream], args: ["MAXLEN", "1", "=", "MINID"] },
-  { script: upkeep.addKept, keys: [stream], args: ["MAXLEN", "1", "=", "", "data", "x"] },
+  { script: upkeep.trimAcked, keys: [stream], args: ["", "10", ""] },
+  { script: upkeep.trimKept, keys: [stream], args: ["MAXLEN", "1", "="] },
+  { script: upkeep.addKept, keys: [stream], args: ["MAXLEN", "1", "=", "data", "x"] },
   { script: upkeep.removeConsumer, keys: [stream], args: [group, "a", "b", "10"] },
   { script: upkeep.removeConsumer, keys: [stream], args: [group, "b", "", "10"] },
   { script: upkeep.removeIdleConsumers, keys: [stream], args: [group, "0"] }

@@ -23,13 +23,19 @@ export const counting = <A>(
   { deadLetterStream, group, stream }: ConsumerGroup<A>
 ): Effect.Effect<number, RedisError> => {
   let known: Counted | undefined
-  const pages = (from: string, counted: Counted): Effect.Effect<Counted & { readonly length: number }, RedisError> =>
+  /** Ends with the last entry, or after as many as there were at its first page, if so many come meanwhile: then it has not seen all. */
+  const pages = (
+    from: string,
+    counted: Counted,
+    most = 0
+  ): Effect.Effect<Counted & { readonly length: number }, RedisError> =>
     Effect.flatMap(
       redis.script(upkeep.countLetters, [deadLetterStream], [stream, group, from, String(scripts.pageSize)]),
       (reply) => {
-        const [last, all, own, isLast, length] = reply as [string, number, number, number, number]
+        const [next, last, all, own, isLast, length] = reply as [string, string, number, number, number, number]
         const now = all === 0 ? counted : { last, all: counted.all + all, own: counted.own + own, isLast }
-        return all < scripts.pageSize ? Effect.succeed({ ...now, length }) : pages(scripts.after(last), now)
+        const end = most || length
+        return next === "" || now.all >= end ? Effect.succeed({ ...now, length }) : pages(next, now, end)
       }
     )
   const count = Effect.suspend((): Effect.Effect<number, RedisError> => {

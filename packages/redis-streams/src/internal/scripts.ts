@@ -18,8 +18,49 @@ export interface Script {
   readonly sha: string
 }
 
-/** Entries that one call of a script handles, so that none keeps the server busy for long. */
+/** Entries that one call of a script handles at most, so that none keeps the server busy for long. */
 export const pageSize = 500
+
+/**
+ * Bytes of the entries' fields that one call of a script reads, the last entry in addition: `bytesOf(fields)` counts them. A script
+ * cannot look at a clock, which stands still inside it, and a large entry takes it as long as hundreds of small ones.
+ */
+export const pageBytes = 262_144
+
+export const bytesOf = `
+local function bytesOf(fields)
+  local bytes = 0
+  for _, field in ipairs(fields) do bytes = bytes + #field end
+  return bytes
+end`
+
+/**
+ * `walk(key, from, to, count, visit)`: visits so many entries of a stream, one after the other, and ends before when they have more
+ * than `pageBytes`. Answers where to go on, or "" when `to` is reached. Exclusive ranges came only with 6.2.
+ */
+export const walk = `${bytesOf}
+local function increment(number)
+  local head, nines = string.match(number, '^(%d-)(9*)$')
+  local kept, digit = string.match(head, '^(%d-)(%d?)$')
+  return kept .. (digit == '' and '1' or tostring(tonumber(digit) + 1)) .. string.rep('0', #nines)
+end
+local function after(id)
+  local millis, sequence = string.match(id, '(%d+)-(%d+)')
+  if sequence == '18446744073709551615' then return increment(millis) .. '-0' end
+  return millis .. '-' .. increment(sequence)
+end
+local function walk(key, from, to, count, visit)
+  local bytes = 0
+  for _ = 1, count do
+    local entry = redis.call('XRANGE', key, from, to, 'COUNT', 1)[1]
+    if not entry then return '' end
+    visit(entry[1], entry[2])
+    from = after(entry[1])
+    bytes = bytes + bytesOf(entry[2])
+    if bytes > ${pageBytes} then break end
+  end
+  return from
+end`
 
 /**
  * The answer of `takeOwn` and `takeStale`: where to go on, what was taken, which entries are deleted, and the stream's identity,

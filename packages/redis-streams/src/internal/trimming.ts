@@ -5,6 +5,7 @@ import type { RedisError } from "../RedisError.js"
 import type { Trim } from "../StreamProducer.js"
 import type { Capabilities } from "./capabilities.js"
 import { toMillis } from "./duration.js"
+import * as scripts from "./scripts.js"
 import * as upkeep from "./upkeep.js"
 
 export interface Trimming {
@@ -28,14 +29,29 @@ export const trimAfterwards = (redis: Service, stream: string, { byScript }: Tri
     (error) => Effect.logWarning(`The stream ${stream} was not trimmed: ${error._tag}`)
   )
 
-/** Drops what every group has acked, step by step, and answers how many. */
+/** Adds an entry, and answers its id. Of large ones no script drops many, so there is a second one, or no stream would get shorter. */
+export const addTrimmed = (
+  redis: Service,
+  stream: string,
+  trim: Trimming,
+  fields: ReadonlyArray<string>
+): Effect.Effect<string, RedisError> =>
+  trim.byScript === undefined
+    ? redis.command("XADD", stream, ...trim.options, "*", ...fields) as Effect.Effect<string, RedisError>
+    : Effect.flatMap(redis.script(upkeep.addKept, [stream], [...trim.byScript, ...fields]), (reply) => {
+      const [id, more] = reply as [string, number]
+      return more === 0 ? Effect.succeed(id) : Effect.as(trimAfterwards(redis, stream, trim), id)
+    })
+
+/** Drops what every group has acked when it begins, step by step, and answers how many. */
 export const trimAcknowledged = (redis: Service, stream: string): Effect.Effect<number, RedisError> =>
   Effect.gen(function*() {
-    const bounds = (yield* redis.capabilities).has("trim-min-id") ? ["MINID", "10000"] : ["", "500"]
+    const page = (yield* redis.capabilities).has("trim-min-id") ? ["MINID", "10000"] : ["", String(scripts.pageSize)]
     let removed = 0
+    let bound = ""
     let step: number
     do {
-      step = (yield* redis.script(upkeep.trimAcked, [stream], bounds)) as number
+      ;[step, bound] = (yield* redis.script(upkeep.trimAcked, [stream], [...page, bound])) as [number, string]
       removed += step
     } while (step > 0)
     return removed
@@ -49,7 +65,7 @@ const keeping = (trim: Trim, able: Capabilities): Trimming => {
   const [strategy, operator, threshold] = limit(trim)
   return able.has("trim-acked")
     ? { options: ["ACKED", strategy, operator, threshold], byScript: undefined }
-    : { options: [], byScript: [strategy, threshold, operator, able.has("trim-min-id") ? "MINID" : ""] }
+    : { options: [], byScript: [strategy, threshold, operator] }
 }
 
 const limit = (trim: Trim): readonly [strategy: string, operator: string, threshold: string] => {

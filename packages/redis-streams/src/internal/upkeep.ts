@@ -3,7 +3,7 @@
  * that fails has changed nothing: commands that come late are tried before, on ids and names that nothing has.
  */
 import * as deadEntry from "./deadEntry.js"
-import { script } from "./scripts.js"
+import * as scripts from "./scripts.js"
 
 /**
  * `isLetter(fields, stream, group, id)`: whether a dead entry is that of this entry, stream and group, or with an empty id any of
@@ -27,7 +27,7 @@ end`
  * entry's id, its stream, its group, the name of the header for what goes with an id, and "dry" or "". Answers the new id, or if dry what would be sent; nothing if the entry is gone,
  * or is not the group's.
  */
-export const replay = script(
+export const replay = scripts.script(
   "replay",
   `${isLetter}
 local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
@@ -63,7 +63,7 @@ return id`
 )
 
 /** KEYS dead-letter stream; ARGV id there, the entry's stream, group and id. Answers how many it has removed: one, or none. */
-export const removeLetter = script(
+export const removeLetter = scripts.script(
   "removeLetter",
   `${isLetter}
 local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
@@ -72,40 +72,62 @@ return redis.call('XDEL', KEYS[1], ARGV[1])`
 )
 
 /**
+ * A page of a group's dead entries, up to the one that is the last at the first page: what dies while they are gone through is not
+ * among them, or a caller who sends them again would never end.
+ *
+ * KEYS dead-letter stream; ARGV stream, group, first id, last id or "" at the first page, count. Answers [where to go on or "" at the
+ * end, last id, [[id, fields]…]].
+ */
+export const letters = scripts.script(
+  "letters",
+  `${scripts.walk}${isLetter}
+local to, found = ARGV[4], {}
+if to == '' then
+  local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+  if not last then return { '', '', found } end
+  to = last[1]
+end
+local next = walk(KEYS[1], ARGV[3], to, tonumber(ARGV[5]), function(id, fields)
+  if isLetter(fields, ARGV[1], ARGV[2], '') then found[#found + 1] = { id, fields } end
+end)
+return { next, to, found }`
+)
+
+/**
  * Removes a page of old entries of one group from the dead-letter stream.
  *
- * KEYS dead-letter stream; ARGV stream, group, age in milliseconds, first id, count.
- * Answers [last id seen or "", number of removed entries].
+ * KEYS dead-letter stream; ARGV stream, group, age in milliseconds, first id, last id or "" at the first page, count.
+ * Answers [where to go on or "" at the end, last id, number of removed entries].
  */
-export const purge = script(
+export const purge = scripts.script(
   "purge",
-  `${isLetter}
-local now = redis.call('TIME')
-local newest = string.format('%.0f', math.max(0, now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[3])))
-local last, removed = '', 0
-for _, entry in ipairs(redis.call('XRANGE', KEYS[1], ARGV[4], newest, 'COUNT', ARGV[5])) do
-  last = entry[1]
-  if isLetter(entry[2], ARGV[1], ARGV[2], '') then removed = removed + redis.call('XDEL', KEYS[1], last) end
+  `${scripts.walk}${isLetter}
+local to, removed = ARGV[5], 0
+if to == '' then
+  local now = redis.call('TIME')
+  to = string.format('%.0f', math.max(0, now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[3])))
 end
-return { last, removed }`
+local next = walk(KEYS[1], ARGV[4], to, tonumber(ARGV[6]), function(id, fields)
+  if isLetter(fields, ARGV[1], ARGV[2], '') then removed = removed + redis.call('XDEL', KEYS[1], id) end
+end)
+return { next, to, removed }`
 )
 
 /**
  * Counts a page of the dead-letter stream.
  *
- * KEYS dead-letter stream; ARGV stream, group, first id, count. Answers [last id seen or "", entries of the page, those of the group,
- * 1 if the last one is the group's, entries of the whole stream].
+ * KEYS dead-letter stream; ARGV stream, group, first id, count. Answers [where to go on or "" at the end, last id seen or "", entries of
+ * the page, those of the group, 1 if the last one is the group's, entries of the whole stream].
  */
-export const countLetters = script(
+export const countLetters = scripts.script(
   "countLetters",
-  `${isLetter}
-local page = redis.call('XRANGE', KEYS[1], ARGV[3], '+', 'COUNT', ARGV[4])
-local own, isLast = 0, 0
-for _, entry in ipairs(page) do
-  isLast = isLetter(entry[2], ARGV[1], ARGV[2], '') and 1 or 0
-  own = own + isLast
-end
-return { #page > 0 and page[#page][1] or '', #page, own, isLast, redis.call('XLEN', KEYS[1]) }`
+  `${scripts.walk}${isLetter}
+local last, all, own, isLast = '', 0, 0, 0
+local next = walk(KEYS[1], ARGV[3], '+', tonumber(ARGV[4]), function(id, fields)
+  isLast = isLetter(fields, ARGV[1], ARGV[2], '') and 1 or 0
+  last, all, own = id, all + 1, own + isLast
+end)
+return { next, last, all, own, isLast, redis.call('XLEN', KEYS[1]) }`
 )
 
 const below = `
@@ -126,7 +148,7 @@ end`
  *
  * KEYS stream, key; ARGV nonce. Answers 1, or 0 if it has one.
  */
-export const giveIdentity = script(
+export const giveIdentity = scripts.script(
   "giveIdentity",
   `${below}
 local last
@@ -150,76 +172,91 @@ local function lowestNeeded(key)
     local first = info['last-delivered-id']
     if info.pending > 0 then
       -- What is pending may lie on both sides of where the group reads: XGROUP SETID moves that.
-      local pending = redis.call('XPENDING', key, info.name)[2]
+      local pending = redis.call('XPENDING', key, info.name, '-', '+', 1)[1][1]
       if below(pending, first) then first = pending end
     end
     if not bound or below(first, bound) then bound = first end
   end
   return bound
-end
-local function removeBelow(key, bound, count)
-  local removed = 0
-  for _, entry in ipairs(redis.call('XRANGE', key, '-', bound, 'COUNT', count)) do
-    if entry[1] ~= bound then removed = removed + redis.call('XDEL', key, entry[1]) end
-  end
-  return removed
 end`
 
 /**
- * Removes a page of entries that every group of the stream has acked.
- *
- * KEYS stream; ARGV "MINID" or "" for servers without it, count. Answers how many are gone.
+ * `removeFirst(key, bounds, most)`: removes the oldest entries that are below all of the bounds, so many at most, and ends before when
+ * they have more than a page's bytes: the server has no other way to tell ids than to give the whole entries. Answers how many, and
+ * whether it was their bytes that ended it.
  */
-export const trimAcked = script(
+const removeFirst = `${scripts.bytesOf}
+local function removeFirst(key, bounds, most)
+  local removed, bytes = 0, 0
+  while removed < most do
+    if bytes > ${scripts.pageBytes} then return removed, true end
+    local first = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+    if not first then break end
+    for _, bound in ipairs(bounds) do
+      if not below(first[1], bound) then return removed, false end
+    end
+    bytes = bytes + bytesOf(first[2])
+    removed = removed + redis.call('XDEL', key, first[1])
+  end
+  return removed, false
+end`
+
+/**
+ * Removes a page of entries that every group of the stream has acked, and had when the first page was removed: what is acked meanwhile
+ * is not among them, or it would never end.
+ *
+ * KEYS stream; ARGV "MINID" or "" for servers without it, count, the bound or "" at the first page. Answers [how many are gone, the
+ * bound or ""].
+ */
+export const trimAcked = scripts.script(
   "trimAcked",
-  `${lowestNeeded}
+  `${lowestNeeded}${removeFirst}
 local key = KEYS[1]
 local bound = lowestNeeded(key)
-if not bound then return 0 end
-if ARGV[1] == 'MINID' then return redis.call('XTRIM', key, 'MINID', '~', bound, 'LIMIT', ARGV[2]) end
-return removeBelow(key, bound, ARGV[2])`
+if not bound then return { 0, '' } end
+if ARGV[3] ~= '' and below(ARGV[3], bound) then bound = ARGV[3] end
+local removed
+if ARGV[1] == 'MINID' then
+  removed = redis.call('XTRIM', key, 'MINID', '~', bound, 'LIMIT', ARGV[2])
+else
+  removed = removeFirst(key, { bound }, tonumber(ARGV[2]))
+end
+return { removed, bound }`
 )
 
 /**
- * `trim(key)` by the script's first four arguments: MAXLEN or MINID, its threshold, = or ~, and "MINID" or "" for servers
- * without it. It removes nothing that a group may still need, a page at most, and with ~ only when it is worth while.
+ * `trim(key)` by the script's first three arguments: MAXLEN or MINID, its threshold, = or ~. It removes nothing that a group may still
+ * need, a page at most, and with ~ of MAXLEN only when it is worth while. Answers 1 if there is more that its bytes have kept it from.
  */
-const trimKeeping = `${lowestNeeded}
+const trimKeeping = `${lowestNeeded}${removeFirst}
 local function trim(key)
-  local page, excess, cut = 500, nil, nil
+  local most, bounds = ${scripts.pageSize}, {}
   if ARGV[1] == 'MAXLEN' then
-    excess = redis.call('XLEN', key) - tonumber(ARGV[2])
-    if excess <= (ARGV[3] == '=' and 0 or 100) then return end
+    local excess = redis.call('XLEN', key) - tonumber(ARGV[2])
+    if excess <= (ARGV[3] == '=' and 0 or 100) then return 0 end
+    most = math.min(excess, most)
   else
-    cut = ARGV[2] .. '-0'
+    bounds[1] = ARGV[2] .. '-0'
   end
-  local first = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
-  if not first or cut and not below(first[1], cut) then return end
-  local bound = lowestNeeded(key)
-  if bound and not below(first[1], bound) then return end
-  if excess then
-    local wanted = math.min(excess, page) + 1
-    local oldest = redis.call('XRANGE', key, '-', bound or '+', 'COUNT', wanted)
-    cut = #oldest < wanted and bound or oldest[#oldest][1]
-  end
-  if bound and below(bound, cut) then cut = bound end
-  if ARGV[4] == 'MINID' then redis.call('XTRIM', key, 'MINID', ARGV[3], cut) else removeBelow(key, cut, page + 1) end
+  bounds[#bounds + 1] = lowestNeeded(key)
+  local _, more = removeFirst(key, bounds, most)
+  return more and 1 or 0
 end`
 
 /** KEYS stream; ARGV as for `trim`. */
-export const trimKept = script("trimKept", `${trimKeeping}\ntrim(KEYS[1])`)
+export const trimKept = scripts.script("trimKept", `${trimKeeping}\nreturn trim(KEYS[1])`)
 
 /**
  * Adds an entry and trims the stream. What is wrong with the trimming must not look as if the entry had not been added.
  *
- * KEYS stream; ARGV as for `trim`, then the entry's fields. Answers its id.
+ * KEYS stream; ARGV as for `trim`, then the entry's fields. Answers [its id, what `trim` says].
  */
-export const addKept = script(
+export const addKept = scripts.script(
   "addKept",
   `${trimKeeping}
-local id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 5))
-pcall(trim, KEYS[1])
-return id`
+local id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 4))
+local well, more = pcall(trim, KEYS[1])
+return { id, well and more or 0 }`
 )
 
 /**
@@ -228,7 +265,7 @@ return id`
  * KEYS stream; ARGV group, consumer, heir or "", count. Answers 1 if the consumer is gone, 0 if it has pending entries and
  * there is no heir, 2 if there is more to hand over.
  */
-export const removeConsumer = script(
+export const removeConsumer = scripts.script(
   "removeConsumer",
   `
 local key, group, consumer, heir = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
@@ -250,7 +287,7 @@ return 1`
  *
  * KEYS stream; ARGV group, idle time. Answers their names.
  */
-export const removeIdleConsumers = script(
+export const removeIdleConsumers = scripts.script(
   "removeIdleConsumers",
   `
 local removed = {}
