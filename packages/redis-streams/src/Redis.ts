@@ -87,8 +87,8 @@ export class Redis extends Context.Tag("@safesync/redis-streams/Redis")<Redis, S
  * - `connectTimeout`: for the first connection in all, login and readiness included. Default 5 seconds.
  * - `commandTimeout`: a server that has not answered for so long is given up as stalled (a read that blocks has its
  *   block time in addition). Default 10 seconds.
- * - `ioredis`: more options of the driver, such as `sentinels`, `connectionName`; not those that this package
- *   must decide itself. A password given here, in place of the URL, is not `Redacted`.
+ * - `ioredis`: more options of the driver, such as `sentinels`, `connectionName`. Those that this package must decide itself are
+ *   refused by their names, when the layer is built. A password given here, in place of the URL, is not `Redacted`.
  *
  * @category models
  * @since 0.1.0
@@ -131,7 +131,11 @@ export interface Timeouts {
  */
 export const layer = (options: Options): Layer.Layer<Redis, RedisError> =>
   layerFrom(
-    (required) => new Client({ ...options.ioredis, ...serverUrl.parse(options.url, options.tls).options, ...required }),
+    (required) => {
+      const { ioredis, tls, url } = options
+      refuseDecided(ioredis, required)
+      return new Client({ ...ioredis, ...serverUrl.parse(url, tls).options, ...required })
+    },
     options
   )
 
@@ -240,6 +244,17 @@ export interface Outage {
 export const outage: (begins: string, ends: string) => Effect.Effect<Outage, never, Scope.Scope> = outages.make
 
 // internal
+
+/** An option of the driver that is decided here is refused by its name. It would be overruled without a word otherwise. */
+const refuseDecided = (options: RedisOptions | undefined, required: RedisOptions): void => {
+  for (const [name, value] of Object.entries(options ?? {})) {
+    const decided = name === "tls" || name in required
+    if (decided && value !== undefined && value !== required[name as keyof RedisOptions]) {
+      const beside = ["tls", "connectTimeout", "commandTimeout"].includes(name)
+      throw new Error(`ioredis.${name} is decided by this package${beside ? `: give ${name} beside the URL` : ""}`)
+    }
+  }
+}
 
 const checked = (make: (required: RedisOptions) => Client) => (required: RedisOptions): Client => {
   const client = make(required)

@@ -1,4 +1,4 @@
-import { assert, describe, layer } from "@effect/vitest"
+import { assert, describe, expect, layer } from "@effect/vitest"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as RedisServer from "@safesync/testkit/RedisServer"
@@ -14,7 +14,7 @@ import * as FastCheck from "effect/FastCheck"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import { Redis as Client } from "ioredis"
+import { Redis as Client, type RedisOptions } from "ioredis"
 import * as Net from "node:net"
 import { inspect } from "node:util"
 import { connect, deliveries, expectNothingLeft, freshGroup, until } from "./fixture.js"
@@ -283,6 +283,41 @@ layer(RedisServer.layer, { excludeTestServices: true })("the layers of Redis", (
       )
       assert.strictEqual(yield* redis.command("PING"), "PONG")
     }))
+
+  for (
+    const options of [
+      { commandTimeout: 100 },
+      { socketTimeout: 100 },
+      { blockingTimeout: 100 },
+      { stringNumbers: true },
+      { monitor: true },
+      { readOnly: true },
+      { reconnectOnError: () => 2 as const },
+      { keyPrefix: "app:" },
+      { enableAutoPipelining: true },
+      { enableOfflineQueue: true },
+      { maxRetriesPerRequest: null },
+      { lazyConnect: false },
+      { autoResendUnfulfilledCommands: true },
+      { connectTimeout: 1 },
+      { retryStrategy: null },
+      { tls: {} }
+    ] satisfies Array<RedisOptions>
+  ) {
+    const [name] = Object.keys(options) as [string]
+    it.scoped(`an option of the driver that breaks what this package does is refused by its name: ${name}`, () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        const refused = (layer: Layer.Layer<Redis.Redis, unknown>) => Effect.flip(Effect.scoped(Layer.build(layer)))
+        const error = yield* refused(Redis.layer({ url, ioredis: options as object }))
+        expect(error).toMatchObject({ _tag: "ConnectFailed", message: expect.stringContaining(name) })
+        if (["connectTimeout", "retryStrategy", "tls"].includes(name)) return
+        const made = yield* refused(
+          Redis.layerFrom((required) => new Client(Redacted.value(url), { ...required, ...options }))
+        )
+        expect(made).toMatchObject({ _tag: "ConnectFailed", message: expect.stringContaining(name) })
+      }))
+  }
 
   it.scoped("layerFrom refuses a client that would send things twice", () =>
     Effect.gen(function*() {

@@ -19,6 +19,10 @@ import { watchNode } from "./nodeWatch.js"
  * - `maxRetriesPerRequest: 0` makes the driver reject what is in flight whenever a connection closes. With re-sending
  *   switched off and any other value, those commands are never answered at all.
  * - `lazyConnect`, so that the first connection can fail with a typed error.
+ * - `reconnectOnError` may send a command again that the server has refused.
+ * - `commandTimeout`, `socketTimeout` and `blockingTimeout` would give up a read that waits for an entry as it should, and lose what it
+ *   brings. A silent server is noticed here.
+ * - `stringNumbers`, `monitor` and `readOnly` change what the server answers.
  */
 export const required = {
   autoResendUnfulfilledCommands: false,
@@ -26,7 +30,14 @@ export const required = {
   maxRetriesPerRequest: 0,
   lazyConnect: true,
   enableAutoPipelining: false,
-  keyPrefix: ""
+  keyPrefix: "",
+  reconnectOnError: null,
+  commandTimeout: undefined,
+  socketTimeout: undefined,
+  blockingTimeout: undefined,
+  stringNumbers: false,
+  monitor: false,
+  readOnly: false
 } as const satisfies RedisOptions
 
 /** Of one server, or of a cluster. */
