@@ -21,7 +21,7 @@ export const floors = {
       ...["getLock", "heldLock", "lockConnections", "lockName", "lockTimes", "lockingRead", "permits", "where"]
         .map((name) => `internal/${name}`)
     ],
-    ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/outboxPartition", "internal/outboxReads", "internal/outboxTable", "internal/purge", "internal/relayWakeups"]
+    ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/json", "internal/outboxPartition", "internal/outboxReads", "internal/outboxTable", "internal/purge", "internal/relayWakeups"]
   ],
   "redis-streams": [
     ["RedisError", "RedisStreamsMetrics", "internal/labels", "internal/outage", "internal/described", "internal/duration"],
@@ -32,7 +32,7 @@ export const floors = {
     ],
     [
       ...["ConsumerGroup", "Delivery", "StreamEntry", "StreamIdentity", "TraceContext"],
-      ...["arrival", "born", "deadEntry", "detached", "firstFailure", "groupState", "handBack", "lease", "renewal", "running", "slot", "upkeep", "withoutValues", "begun"].map((name) => `internal/${name}`)
+      ...["arrival", "born", "deadEntry", "detached", "firstFailure", "groupState", "handBack", "json", "lease", "renewal", "running", "slot", "upkeep", "withoutValues", "begun"].map((name) => `internal/${name}`)
     ],
     [
       ...["DeadLetter", "GroupMetrics", "Reclaim", "StreamConsumer", "StreamProducer"],

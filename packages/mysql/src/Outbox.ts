@@ -17,7 +17,8 @@ import type * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import type * as Client from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
-import type { ParseError } from "effect/ParseResult"
+import * as Either from "effect/Either"
+import * as ParseResult from "effect/ParseResult"
 import type * as Queue from "effect/Queue"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -26,6 +27,7 @@ import { randomUUID } from "node:crypto"
 import * as AdvisoryLock from "./AdvisoryLock.js"
 import * as bytes from "./internal/bytes.js"
 import * as duration from "./internal/duration.js"
+import * as json from "./internal/json.js"
 import * as outboxPartition from "./internal/outboxPartition.js"
 import * as outboxReads from "./internal/outboxReads.js"
 import * as outboxTable from "./internal/outboxTable.js"
@@ -86,9 +88,10 @@ export interface Message<A, I, R> {
 /**
  * Writes a message in the open transaction, and returns its id. It is there if and only if the transaction commits.
  *
- * Fails with `ParseError` where the value does not fit the schema, and with what a statement fails with: waiting for the key's
+ * Fails with `ParseError` where the value does not fit the schema, or does not come back from its JSON (NaN, a Date under
+ * `DateFromSelf`, a function under `Unknown`: each value is encoded and decoded), and with what a statement fails with: waiting for the key's
  * lock it may be `LockWaitTimeout` or `Deadlock`. A key, stream or id that is too long is a defect, since shortening it would silently
- * change what it means; so is an empty stream or id, a header called `data`, and what no relay can send: too many headers, or too long
+ * change what it means; so is an empty stream or id, half of a surrogate pair in any of them or in a header, a header called `data`, and what no relay can send: too many headers, or too long
  * a message. A stream that does not exist is made by the relay's first entry.
  *
  * @example
@@ -114,13 +117,13 @@ export const append = <A, I, R>(
   message: Message<A, I, R>
 ): Effect.Effect<
   string,
-  ParseError | MysqlError.MysqlError | MysqlError.TransactionAborted,
+  ParseResult.ParseError | MysqlError.MysqlError | MysqlError.TransactionAborted,
   Transaction.Transaction | R
 > =>
   Effect.flatMap(
     Transaction.Transaction,
     (transaction) =>
-      Effect.flatMap(Schema.encode(Schema.parseJson(message.schema))(message.value), (data) => {
+      Effect.flatMap(toJson(message.schema, message.value), (data) => {
         const messageId = message.messageId ?? randomUUID()
         const headers = message.headers ?? {}
         if (Object.hasOwn(headers, "data")) {
@@ -130,6 +133,9 @@ export const append = <A, I, R>(
         }
         const count = Object.keys(headers).length
         if (count > mostHeaders) throw new Error(`A message may have at most ${mostHeaders} headers, not ${count}`)
+        for (const header of Object.entries(headers)) {
+          header.forEach((text) => bytes.whole("A header of a message", text))
+        }
         const values = [
           bytes.name("The id of a message", messageId, 255),
           bytes.name("The name of a stream", message.stream, 512),
@@ -397,6 +403,16 @@ export const committed = (
 ): Effect.Effect<Queue.Dequeue<void>, never, Scope.Scope> => relayWakeups.listen(client)
 
 // internal
+
+/** What no reader could decode is refused here, where the one who wrote it sees it. */
+const toJson = <A, I, R>(schema: Schema.Schema<A, I, R>, value: A): Effect.Effect<string, ParseResult.ParseError, R> =>
+  Effect.flatMap(Schema.encode(schema)(value), (encoded) => {
+    const text = Either.try({
+      try: () => json.stringify(encoded),
+      catch: (error) => ParseResult.parseError(new ParseResult.Type(schema.ast, value, String(error)))
+    })
+    return Effect.tap(text, (text) => Schema.decodeUnknown(schema)(JSON.parse(text)))
+  })
 
 /** A script of Redis passes on no entry of 4,000 fields; what the relay and a dead letter add has its place among the rest. */
 const mostHeaders = 3_900

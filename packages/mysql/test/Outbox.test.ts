@@ -163,11 +163,53 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Outbox", (it) => {
       expect(tag(yield* Effect.exit(Transaction.run(append(0.5))))).toBe("ParseError")
       const long = yield* Effect.exit(Transaction.run(append(1, { key: "ä".repeat(128) })))
       expect(String(defect(long))).toContain("The key of a message may have at most 255 bytes, not 256")
-      for (const refused of [{ headers: { data: "{}" } }, { messageId: "" }, { stream: "" }]) {
+      const half = "🎈".slice(0, 1)
+      for (
+        const refused of [
+          { headers: { data: "{}" } },
+          { messageId: "" },
+          { stream: "" },
+          { key: half },
+          { stream: half },
+          { messageId: half },
+          { headers: { note: half } },
+          { headers: { [half]: "note" } }
+        ]
+      ) {
         const exit = yield* Effect.exit(Transaction.run(append(1, refused)))
-        expect(String(defect(exit))).toMatch(/No header of a message can be called data|must not be empty/)
+        expect(String(defect(exit))).toMatch(
+          /No header of a message can be called data|must not (be empty|hold half of a)/
+        )
       }
       expect(yield* orders).toEqual([])
+    })))
+
+  it.effect("a value that does not come back from its JSON is a ParseError that says why; nothing is written", () =>
+    inDatabase(Effect.gen(function*() {
+      yield* prepared
+      const refused: ReadonlyArray<readonly [schema: Schema.Schema.AnyNoContext, value: unknown, why: string]> = [
+        [Schema.Struct({ price: Schema.Number }), { price: NaN }, "JSON cannot hold NaN, at \"price\""],
+        [Schema.DateFromSelf, at, "Date"],
+        [Schema.Uint8ArrayFromSelf, new Uint8Array([1]), "Uint8Array"],
+        [Schema.Unknown, { func: (x: unknown) => x }, "a function, at \"func\""],
+        [Schema.Unknown, undefined, "undefined"],
+        [Schema.BigIntFromSelf, 1n, "bigint"],
+        [
+          Schema.transform(Schema.Literal("in"), Schema.String, {
+            strict: false,
+            decode: () => "x",
+            encode: () => "out"
+          }),
+          "x",
+          "\"in\""
+        ]
+      ]
+      for (const [schema, value, why] of refused) {
+        const error = yield* Effect.flip(Transaction.run(Outbox.append({ stream: "shipped", schema, value })))
+        expect(error._tag).toBe("ParseError")
+        expect(error.message).toContain(why)
+      }
+      expect(yield* all).toEqual([])
     })))
 
   it.effect("what no relay can send is refused as a defect, and the most that one can is not", () =>

@@ -10,6 +10,8 @@
 import * as Effect from "effect/Effect"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import * as json from "./internal/json.js"
+import { halfOfAPair } from "./internal/options.js"
 
 /**
  * The fields of an entry as the server holds them: name, value, name, value…
@@ -95,33 +97,42 @@ export interface StreamEntry<in out A> extends Encoder<A>, Decoder<A> {}
 
 /**
  * The codec of the default wire format: `schema` as JSON in the field `data`, headers in the other fields. A header of that name is
- * a `ParseError`: whoever reads the entry would take it for the value. So are more than 3,900 headers: a script of the server's passes
+ * a `ParseError`: whoever reads the entry would take it for the value. So is half of a surrogate pair in a header, which UTF-8 does not
+ * have, and more than 3,900 headers: a script of the server's passes
  * on no entry of 4,000 fields, so that one could neither be sent by a script nor be moved to a dead-letter stream.
+ *
+ * A value that fits the schema and does not come back from its JSON as it is (NaN, a Date under `DateFromSelf`, a function under
+ * `Unknown`) is a `ParseError` when it is encoded. That costs nothing where the schema can tell, which is of strings, booleans, `Int`,
+ * `Finite`, literals, and structs, arrays, records and unions of them. Other values are decoded again, for some microseconds each.
+ *
+ * A whole number that a double cannot hold, as Python writes it, is a bigint when it is read: exact under `Unknown`, and a
+ * `ParseError` under `Number`.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const make = <A, I>(schema: Schema.Schema<A, I>): StreamEntry<A> => {
-  const encode = ParseResult.encode(Schema.parseJson(schema))
+  const encodeValue = ParseResult.encode(schema)
+  const decodeValue = ParseResult.decodeUnknown(schema)
   const decodeText = ParseResult.decodeUnknown(Schema.parseJson(schema))
-  const decodeParsed = ParseResult.decodeUnknown(schema)
-  let isSynchronous = true
-  // In two steps at half the cost. What they cannot do, or say why not, is for the whole codec.
+  const isLossless = json.isLossless(schema.ast)
   const decode = (data: string | undefined): Effect.Effect<A, ParseResult.ParseIssue> => {
-    if (isSynchronous && data !== undefined) {
-      const parsed = parse(data)
-      const decoded = parsed === undefined ? undefined : ParseResult.eitherOrUndefined(decodeParsed(parsed.value))
-      if (decoded?._tag === "Right") return decoded
-      if (parsed !== undefined && decoded === undefined) isSynchronous = false
-    }
-    return decodeText(data)
+    const parsed = data === undefined ? undefined : attempt(() => json.parse(data))
+    // What is no JSON is for the codec of JSON to describe.
+    return parsed?.value === undefined ? decodeText(data) : decodeValue(parsed.value)
   }
+  const encode = (value: A): Effect.Effect<string, ParseResult.ParseIssue> =>
+    ParseResult.flatMap(encodeValue(value), (encoded) => {
+      const text = attempt(() => isLossless ? JSON.stringify(encoded) : json.stringify(encoded))
+      return text.value === undefined
+        ? ParseResult.fail(new ParseResult.Type(schema.ast, value, text.why))
+        : isLossless
+        ? ParseResult.succeed(text.value)
+        : ParseResult.map(decode(text.value), () => text.value)
+    })
   return {
     encode: (value, headers) =>
-      headers !== undefined && Object.hasOwn(headers, "data") ?
-        dataIsTaken :
-        headers !== undefined && Object.keys(headers).length > mostHeaders ?
-        tooManyHeaders :
+      (headers === undefined ? undefined : refusal(headers)) ??
         ParseResult.map(asParseError(encode(value)), (data) => {
           const fields = ["data", data]
           for (const name in headers) {
@@ -152,6 +163,17 @@ export const make = <A, I>(schema: Schema.Schema<A, I>): StreamEntry<A> => {
 const refused = (why: string) =>
   Effect.fail(ParseResult.parseError(new ParseResult.Type(Schema.Never.ast, "headers", why)))
 
+const refusal = (headers: Headers) =>
+  Object.hasOwn(headers, "data")
+    ? dataIsTaken
+    : Object.keys(headers).length > mostHeaders
+    ? tooManyHeaders
+    : Object.entries(headers).some((header) => header.some((text) => halfOfAPair.test(text)))
+    ? notUnicode
+    : undefined
+
+const notUnicode = refused("a header must not hold half of a surrogate pair")
+
 const dataIsTaken = refused("no header can be called data")
 
 /**
@@ -161,11 +183,13 @@ const dataIsTaken = refused("no header can be called data")
 const mostHeaders = 3_900
 const tooManyHeaders = refused(`an entry can have at most ${mostHeaders} headers`)
 
-const parse = (text: string): { readonly value: unknown } | undefined => {
+type Attempt<A> = { readonly value: A; readonly why?: undefined } | { readonly value?: undefined; readonly why: string }
+
+const attempt = <A>(f: () => A): Attempt<A> => {
   try {
-    return { value: JSON.parse(text) }
-  } catch {
-    return undefined
+    return { value: f() }
+  } catch (error) {
+    return { why: error instanceof Error ? error.message : String(error) }
   }
 }
 

@@ -10,7 +10,14 @@ export const invalid = (option: string, reason: string): Effect.Effect<never, In
   Effect.fail(new InvalidOptions({ option, reason }))
 
 export const nonEmpty = (option: string, value: string): Effect.Effect<string, InvalidOptions> =>
-  value.trim().length === 0 ? invalid(option, "must not be empty") : Effect.succeed(value)
+  value.trim().length === 0
+    ? invalid(option, "must not be empty")
+    : halfOfAPair.test(value)
+    ? invalid(option, "must not hold half of a surrogate pair")
+    : Effect.succeed(value)
+
+/** As of an emoji that was cut in two: UTF-8 has the same bytes for all of them. */
+export const halfOfAPair: RegExp = /\p{Surrogate}/u
 
 /** At least one millisecond, the finest that the server counts, and finite. */
 export const positive = (
