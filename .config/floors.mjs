@@ -27,7 +27,7 @@ export const floors = {
     ["RedisError", "RedisStreamsMetrics", "internal/labels", "internal/outage", "internal/described", "internal/duration"],
     [
       "Redis",
-      ...["acks", "blocking", "capabilities", "classify", "cluster", "connection", "inFlight", "nodeWatch", "options", "scripts", "serverUrl"]
+      ...["acks", "blocking", "capabilities", "classify", "cluster", "connection", "inFlight", "nodeWatch", "options", "scripts", "serverUrl", "spares"]
         .map((name) => `internal/${name}`)
     ],
     [

@@ -14,6 +14,7 @@ import { beside } from "./internal/slot.js"
 import * as upkeep from "./internal/upkeep.js"
 import * as Redis from "./Redis.js"
 import type { InvalidOptions, RedisError } from "./RedisError.js"
+import * as Metrics from "./RedisStreamsMetrics.js"
 import * as StreamEntry from "./StreamEntry.js"
 
 /**
@@ -245,6 +246,34 @@ export const removeIdleConsumers = <A>(
     const idle = yield* options.millis("idle", settings.idle)
     const args = [self.group, String(idle)]
     return (yield* redis.script(upkeep.removeIdleConsumers, [self.stream], args)) as ReadonlyArray<string>
+  })
+
+/**
+ * Acks entries by their ids, whoever has them, and answers how many were pending: an ack that is repeated answers 0. It is for those who
+ * keep ids and no deliveries, such as a task that was handed to somebody else, or a person at a console. A handler that runs for such an
+ * entry is not told: it ends by itself, or is interrupted when its lease cannot be renewed.
+ *
+ * `Delivery.use` is for all others: this ack does not look whose the entry is by now, nor whether its id is another entry's of a stream
+ * that was made anew. Fails with `InvalidOptions` for what is no id; then nothing was acked.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const ack = <A>(
+  self: ConsumerGroup<A>,
+  ids: ReadonlyArray<string>
+): Effect.Effect<number, RedisError | InvalidOptions, Redis.Redis> =>
+  Effect.gen(function*() {
+    const redis = yield* Redis.Redis
+    const noId = ids.find((id) => !/^\d{1,20}(-\d{1,20})?$/.test(id))
+    if (noId !== undefined) return yield* options.invalid("ids", "must be ids of entries, such as 1526919030474-55")
+    let acked = 0
+    for (let from = 0; from < ids.length; from += scripts.pageSize) {
+      const page = ids.slice(from, from + scripts.pageSize)
+      acked += (yield* redis.command("XACK", self.stream, self.group, ...page)) as number
+    }
+    Metrics.messagesAcked.unsafeUpdate(acked, Metrics.labels(self.stream))
+    return acked
   })
 
 // internal

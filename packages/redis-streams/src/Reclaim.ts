@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import type * as Chunk from "effect/Chunk"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -12,6 +13,7 @@ import * as Stream from "effect/Stream"
 import type { ConsumerGroup } from "./ConsumerGroup.js"
 import type { Delivery } from "./Delivery.js"
 import * as born from "./internal/born.js"
+import { toMillis } from "./internal/duration.js"
 import * as Fetched from "./internal/fetched.js"
 import { regained } from "./internal/lostGroup.js"
 import * as options from "./internal/options.js"
@@ -71,7 +73,7 @@ export const stream = <A>(
   Stream.unwrapScoped(Effect.gen(function*() {
     const every = yield* Schedule.driver(settings.every)
     const reconnect = yield* Schedule.driver(settings.reconnect ?? Schedule.stop)
-    const pass = yield* makePass(group, settings)
+    const pass = yield* makePass(group, settings, toMillis(group.minIdle))
     const redis = yield* Redis.Redis
     let done = false
     let seen = false
@@ -104,8 +106,9 @@ export const stream = <A>(
   }))
 
 /**
- * Looks through the whole pending list once and takes over every entry that has been idle for the group's `minIdle`, up
- * to `count` of them, 1 at least. Those that were not begun when the scope closes are handed back, so use them inside of it. Fails as
+ * Looks through the whole pending list once and takes over every entry that has been idle for the group's `minIdle`, or for the
+ * `minIdle` of this call, up to `count` of them, 1 at least. A `minIdle` below the group's takes entries of handlers that live: theirs
+ * are interrupted, since their leases are lost; 0 takes all, as of a host that is known to be gone. Those that were not begun when the scope closes are handed back, so use them inside of it. Fails as
  * `stream` does, with `InvalidOptions` for a `count` below 1; what had been taken before a failure is handed back then too.
  *
  * @example
@@ -125,11 +128,12 @@ export const stream = <A>(
  */
 export const once = <A>(
   group: ConsumerGroup<A>,
-  settings: Options & { readonly count: number }
+  settings: Options & { readonly count: number; readonly minIdle?: Duration.DurationInput | undefined }
 ): Effect.Effect<ReadonlyArray<Delivery<A>>, RedisError | InvalidOptions, Redis.Redis | Scope.Scope> =>
   Effect.gen(function*() {
     const count = yield* options.count("count", settings.count)
-    const pass = yield* makePass(group, settings)
+    const minIdle = yield* options.age("minIdle", settings.minIdle ?? group.minIdle)
+    const pass = yield* makePass(group, settings, minIdle)
     const deliveries: Array<Delivery<A>> = []
     do {
       deliveries.push(...(yield* pass.next(count - deliveries.length)))
@@ -148,14 +152,15 @@ interface Pass<A> {
 
 const makePass = <A>(
   group: ConsumerGroup<A>,
-  settings: Options
+  settings: Options,
+  minIdle: number
 ): Effect.Effect<Pass<A>, InvalidOptions, Redis.Redis | Scope.Scope> =>
   Effect.gen(function*() {
     const redis = yield* Redis.Redis
     const batchSize = yield* options.count("batchSize", settings.batchSize ?? 64)
     const fetched = yield* Fetched.make(redis, group, settings.consumer, settings.malformed)
     yield* Effect.addFinalizer(() => fetched.handBack)
-    const { consumer, labels, minIdle } = fetched.holder
+    const { consumer, labels } = fetched.holder
     const spared = settings.takeOwn === false ? consumer : ""
     const keys = born.keysOf(group.stream)
     let cursor = start

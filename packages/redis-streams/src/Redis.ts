@@ -27,6 +27,7 @@ import { limits } from "./internal/options.js"
 import * as outages from "./internal/outage.js"
 import type { Script } from "./internal/scripts.js"
 import * as serverUrl from "./internal/serverUrl.js"
+import { Spares } from "./internal/spares.js"
 import { CommandFailed, ConnectFailed, type RedisError } from "./RedisError.js"
 
 /**
@@ -62,6 +63,8 @@ export interface Service {
   readonly take: Service["script"]
   /** @internal A named connection for reads of this key that block, closed with the scope and never reopened. */
   readonly reserve: (key: string, name: string) => Effect.Effect<Blocking, RedisError, Scope.Scope>
+  /** @internal The same for one wait after the other. */
+  readonly spares: Spares
   /** @internal */
   readonly capabilities: Effect.Effect<Capabilities, RedisError>
   /** @internal Runs in the background for as long as the layer lives. */
@@ -283,6 +286,10 @@ const service = (
     yield* logReconnects(shared)
     const scope = yield* Effect.scope
     const run = Runtime.runFork(yield* Effect.runtime<never>())
+    const fork = (effect: Effect.Effect<void>) => {
+      run(effect, { scope })
+    }
+    const spares = yield* Effect.acquireRelease(Effect.sync(() => new Spares(fork)), (spares) => spares.close)
     return {
       command: (name, ...args) => shared.command(name, args),
       commands: (commands) => shared.commands(commands),
@@ -291,10 +298,9 @@ const service = (
       script: runScript(shared, false),
       take: runScript(shared, true),
       reserve,
+      spares,
       capabilities: able,
-      fork: (effect) => {
-        run(effect, { scope })
-      },
+      fork,
       inFlight: new InFlight((name, args, callback) => shared.run(name, args, callback))
     }
   })

@@ -86,7 +86,7 @@ export const stream = <A>(
  * with a `Redis` layer, and again after a call that failed.
  *
  * Without `block` it does not wait: none means that nothing is there now. With `block` it waits for so long on the server,
- * over a connection of its own; interrupted, it stops waiting at once.
+ * over a connection of its own, which the next call finds if it comes within a third of a second; interrupted, it stops waiting at once.
  *
  * The scope is there for the same reason as with `Reclaim.once`: a delivery that was not begun when it closes is handed back.
  *
@@ -141,11 +141,12 @@ export const next = <A>(
       if (left < 1) {
         return Effect.succeedNone
       }
-      const read = Effect.flatMap(
+      const read = redis.spares.use(
+        nameOf(fetched),
         reserve(fetched),
         (blocking) => reads.readNew(fetched, blocking, 1, left, () => -Infinity)
       )
-      return Effect.zipRight(Effect.scoped(read), orElse(fetched.deliver, fromNew))
+      return Effect.zipRight(read, orElse(fetched.deliver, fromNew))
     })
     return yield* Effect.onError(fromOwn, (cause) =>
       Effect.sync(() => {
@@ -315,5 +316,9 @@ const reading = <A>(
     )
   }))
 
-const reserve = <A>({ holder }: Fetched.Fetched<A>): Effect.Effect<Blocking, RedisError, Scope.Scope> =>
-  holder.redis.reserve(holder.stream, `safesync:${holder.stream}:${holder.group}:${holder.consumer}`)
+const reserve = <A>({ holder }: Pick<Fetched.Fetched<A>, "holder">): Effect.Effect<Blocking, RedisError, Scope.Scope> =>
+  holder.redis.reserve(holder.stream, nameOf({ holder }))
+
+/** What CLIENT LIST shows for the connection. */
+const nameOf = <A>({ holder }: Pick<Fetched.Fetched<A>, "holder">): string =>
+  `safesync:${holder.stream}:${holder.group}:${holder.consumer}`

@@ -33,6 +33,24 @@ layer(RedisLive, { excludeTestServices: true })("ConsumerGroup", (it) => {
       yield* expectNothingLeft(group)
     }))
 
+  it.scoped("ack by id may be repeated, and says how many were pending", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      yield* send(1_202)
+      const held = yield* deliveries(group, 1_201)
+      const [first, ...rest] = held.map(({ id }) => id)
+      assert.strictEqual(yield* ConsumerGroup.ack(group, [first!]), 1)
+      assert.strictEqual(yield* ConsumerGroup.ack(group, [first!]), 0)
+      assert.strictEqual(yield* ConsumerGroup.ack(group, [first!, ...rest, "0-1"]), 1_200)
+      assert.strictEqual(yield* ConsumerGroup.ack(group, []), 0)
+      yield* expectNothingLeft(group)
+      // Nothing of it is delivered again, and whoever holds it is not told.
+      assert.strictEqual(yield* Delivery.use(held[0]!, () => Effect.succeed("handled")), "handled")
+      assert.strictEqual((yield* ConsumerGroup.info(group)).pending, 0)
+      const refused = yield* Effect.flip(ConsumerGroup.ack(group, [rest[0]!, "payments"]))
+      expect(refused).toMatchObject({ _tag: "InvalidOptions", option: "ids" })
+    }))
+
   it.scoped("a group that starts at $ does not see what was sent before", () =>
     Effect.gen(function*() {
       const { group, send } = yield* freshGroup()

@@ -52,6 +52,26 @@ for (const [name, without] of ways) {
         )
       }))
 
+    it.scoped("one call may have a minIdle of its own: longer, shorter, or none", () =>
+      Effect.gen(function*() {
+        const { group, send } = yield* freshGroup({ minIdle: "1 minute" })
+        yield* send(3)
+        const held = yield* deliveries(group, 3)
+        yield* age(group, [held[0]!.id], 30_000)
+        yield* age(group, [held[1]!.id], 90_000)
+        const take = (minIdle?: Duration.DurationInput) =>
+          Effect.map(
+            Reclaim.once(group, { consumer: "b", count: 10, minIdle }),
+            (taken) => taken.map(({ id }) => held.findIndex((delivery) => delivery.id === id))
+          )
+        assert.deepStrictEqual(yield* take("2 minutes"), [])
+        assert.deepStrictEqual(yield* take(), [1])
+        assert.deepStrictEqual(yield* take("20 seconds"), [0])
+        assert.deepStrictEqual((yield* take(0)).at(-1), 2)
+        const refused = yield* Effect.flip(take(Duration.infinity))
+        assert.isTrue(refused._tag === "InvalidOptions" && refused.option === "minIdle")
+      }))
+
     it.scoped("L18: the stream looks at once, and again when its schedule says so", () =>
       Effect.gen(function*() {
         const { group, send } = yield* freshGroup()

@@ -26,6 +26,7 @@ import {
   type Order,
   order,
   pendingOf,
+  readersOf,
   RedisLive,
   until,
   untilBlocked
@@ -94,6 +95,47 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
       yield* untilBlocked(group)
       yield* StreamProducer.send(producer, order(1))
       expect(yield* Fiber.join(waiting)).toEqual(Option.some([1, 1]))
+    }))
+
+  it.scoped("one that asks in a loop waits over one connection, which is closed when nobody asks any more", () =>
+    Effect.gen(function*() {
+      const { group, producer } = yield* freshGroup()
+      const seen = new Set<string>()
+      const ask = Effect.gen(function*() {
+        const found = yield* take(group, "a", "20 millis")
+        for (const { id } of yield* readersOf(group)) seen.add(id)
+        return found
+      })
+      for (let i = 0; i < 10; i++) expect(yield* ask).toEqual(Option.none())
+      yield* StreamProducer.send(producer, order(1))
+      expect(yield* ask).toEqual(Option.some([1, 1]))
+      assert.strictEqual(seen.size, 1)
+      yield* expectNoReader(group)
+    }))
+
+  it.scoped("those that wait at a time have a connection each, and one that was lost meanwhile is opened anew", () =>
+    Effect.gen(function*() {
+      const { group, redis } = yield* freshGroup()
+      const waiting = yield* Effect.forkAll([take(group, "a", "1 minute"), take(group, "a", "1 minute")])
+      yield* until(readersOf(group), (readers) => readers.filter(({ blocked }) => blocked).length === 2)
+      yield* Fiber.interrupt(waiting)
+      for (let i = 0; i < 3; i++) {
+        expect(yield* take(group, "a", "10 millis")).toEqual(Option.none())
+        for (const { id } of yield* readersOf(group)) yield* redis.command("CLIENT", "KILL", "ID", id)
+        yield* expectNoReader(group)
+      }
+    }))
+
+  it.scoped("the layer closes what is kept for the next wait", () =>
+    Effect.gen(function*() {
+      const { group } = yield* freshGroup()
+      const { url } = yield* RedisServer.RedisServer
+      const kept = yield* Effect.provide(
+        Effect.zipRight(Effect.scoped(take(group, "a", "10 millis")), readersOf(group)),
+        Redis.layer({ url })
+      )
+      assert.strictEqual(kept.length, 1)
+      yield* expectNoReader(group)
     }))
 
   it.scoped("L20: a next that waits stops at once", () =>
@@ -175,8 +217,9 @@ layer(RedisLive, { excludeTestServices: true })("StreamConsumer.next", (it) => {
           ),
         encode: (n) => Effect.succeed(n)
       })
-      const { group, producer } = yield* freshStream(Slow)
-      const { first, one, tell } = yield* givenTwice(group, StreamProducer.send(producer, 1))
+      const { group, redis, stream } = yield* freshStream(Slow)
+      // By another's hand: a producer would decode it as well, to see that it can be read.
+      const { first, one, tell } = yield* givenTwice(group, redis.command("XADD", stream, "*", "data", "1"))
       const second = yield* Effect.fork(one)
       yield* Deferred.await(decoding)
       yield* tell

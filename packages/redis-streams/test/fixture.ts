@@ -131,7 +131,7 @@ export const expectNoReader = (group: { readonly stream: string }) =>
   until(readersOf(group), (readers) => readers.length === 0).pipe(
     // A finalizer could not give up waiting otherwise, and the test would end without a reason.
     Effect.interruptible,
-    Effect.timeoutFail({ duration: "1 second", onTimeout: () => new Error("a reserved connection is still open") })
+    Effect.timeoutFail({ duration: "5 seconds", onTimeout: () => new Error("a reserved connection is still open") })
   )
 
 /** So many deliveries, fetched by a consumer whose stream stays open until the scope closes. */

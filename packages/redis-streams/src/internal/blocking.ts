@@ -17,6 +17,8 @@ export interface Blocking {
     arrive: (reply: unknown, value: unknown) => void,
     key?: string | undefined
   ) => Effect.Effect<void, RedisError>
+  /** Whether it can still be read from, as far as this side knows. */
+  readonly isOpen: () => boolean
 }
 
 /**
@@ -29,6 +31,7 @@ export const blocking = (own: Connection, peer: Connection, name: string): Effec
     // Without an id it cannot be woken up, and is closed instead.
     Effect.catchTag("NoPermission", () => Effect.succeed(undefined)),
     Effect.map((id) => ({
+      isOpen: () => own.client.status === "ready",
       read: (name, args, block, arrive, key) =>
         Effect.async<void, RedisError>((resume) => {
           let replied = false

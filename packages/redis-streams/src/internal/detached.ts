@@ -15,6 +15,7 @@ import * as deadEntry from "./deadEntry.js"
 import { Entries, InFlight } from "./inFlight.js"
 import { type Holder, Lease, parked } from "./lease.js"
 import * as scripts from "./scripts.js"
+import { Spares } from "./spares.js"
 
 /** Told once, when the delivery is settled. */
 export interface Told {
@@ -102,6 +103,7 @@ const service = (
     read: () => refuse("XRANGE"),
     take: script,
     reserve: () => refuse("XREADGROUP"),
+    spares: new Spares(() => {}),
     capabilities: Effect.succeed(new Set()),
     fork: (effect) => void Effect.runFork(effect),
     inFlight: new InFlight(run)
