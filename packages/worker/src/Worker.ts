@@ -168,7 +168,8 @@ export const make = <A, E1, R1, B, E, R>(
       stop: taken.stop,
       release: taken.release,
       gone: taken.slots.gone,
-      waiting: () => taken.waiting
+      waiting: () => taken.waiting,
+      unbegun: () => taken.unbegun
     })
   })
 

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import {
@@ -109,6 +110,60 @@ layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
       expect(yield* pending).toBe(0)
       expect(yield* balance(1)).toBe(1)
     })))
+
+  for (const form of ["run", "runBatch"] as const) {
+    it.effect(`a drain is logged with what was finished and handed back, and so is a finalizer that dies meanwhile: ${form}`, () =>
+      bench(Effect.gen(function*() {
+        const { group, pending, send } = yield* payments({ left: 4 })
+        yield* send(...[1, 2, 3, 1, 2].map((account) => ({ account, pence: 1 })))
+        const begun = yield* Effect.makeSemaphore(2)
+        yield* begun.take(2)
+        const finish = yield* Deferred.make<void>()
+        const lines: Array<readonly [level: string, text: string, annotations: unknown]> = []
+        const logger = Logger.replace(
+          Logger.defaultLogger,
+          Logger.make(({ annotations, logLevel, message }) => {
+            lines.push([logLevel.label, String(message), Object.fromEntries(annotations)])
+          })
+        )
+        const handler = (payment: { readonly account: number; readonly pence: number }) =>
+          Effect.gen(function*() {
+            yield* credit(payment)
+            yield* Effect.addFinalizer((exit) => Exit.isInterrupted(exit) ? Effect.die("no lid") : Effect.void)
+            yield* begun.release(1)
+            yield* payment.account === 1 ? Deferred.await(finish) : Effect.never
+          })
+        const options = { ...plain, concurrency: 2, drainTimeout: 2_000 }
+        const deliveries = StreamConsumer.stream(group, { consumer: "a" })
+        const worker = yield* Effect.provide(
+          stoppable(
+            form === "run"
+              ? Worker.make(deliveries, (payment) => Effect.scoped(handler(payment)), options)
+              : Worker.makeBatch(deliveries, ([first]) => Effect.scoped(handler(first.value)), {
+                ...options,
+                size: 1,
+                within: 1
+              })
+          ),
+          logger
+        )
+        yield* begun.take(2)
+        const stopping = yield* worker.drain
+        yield* Deferred.succeed(finish, undefined)
+        yield* Fiber.join(stopping)
+        expect(yield* pending).toBe(4)
+        const told = (text: string) => lines.filter(([, message]) => message.includes(text))
+        expect(told("drains")).toEqual([[
+          "INFO",
+          expect.anything(),
+          expect.objectContaining({ running: 2, unbegun: 3 })
+        ]])
+        expect(told("has stopped")).toEqual([
+          ["INFO", expect.anything(), expect.objectContaining({ finished: 1, interrupted: 1, handedBack: 4 })]
+        ])
+        expect(told("has died while the worker stopped").map(([level]) => level)).toEqual(["ERROR"])
+      })))
+  }
 
   it.effect("L20: a message whose turn had come after it was held is handed back too", () =>
     bench(Effect.gen(function*() {

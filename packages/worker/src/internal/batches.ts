@@ -32,6 +32,11 @@ export class Batches<in out A> {
     this.slots = new Slots(options.concurrency, () => this.measure())
   }
 
+  /** How many messages were read and not begun. */
+  get unbegun(): number {
+    return this.slots.unbegun.reduce((sum, { turns }) => sum + turns.length, this.turns.length)
+  }
+
   /** Takes over what was read. Returns when there is room for more: as many batches may be ready as may run. */
   add(deliveries: Chunk.Chunk<Delivery<A>>): Effect.Effect<void> {
     return Effect.suspend(() => {

@@ -74,7 +74,8 @@ export const make = <A, E1, R1, B, E, R>(
       stop: Effect.zipRight(batches.stop, waiting.stop),
       release: waiting.release,
       gone: batches.slots.gone,
-      waiting: () => waiting.waiting + batches.slots.suspects
+      waiting: () => waiting.waiting + batches.slots.suspects,
+      unbegun: () => waiting.unbegun + batches.unbegun
     })
   })
 

@@ -75,6 +75,11 @@ export class Intake<in out A> {
     return this.waitingCount + this.held.size + this.slots.suspects
   }
 
+  /** How many were read and not begun. */
+  get unbegun(): number {
+    return this.waitingCount + this.held.size + this.slots.unbegun.length
+  }
+
   /** Takes over what was read. Returns when there is room for more. */
   add(deliveries: Chunk.Chunk<Delivery.Delivery<A>>): Effect.Effect<void> {
     return Effect.suspend(() => {

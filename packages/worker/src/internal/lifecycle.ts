@@ -15,7 +15,8 @@
  * @internal
  */
 import * as Delivery from "@safesync/redis-streams/Delivery"
-import type * as Cause from "effect/Cause"
+import { loggable } from "@safesync/redis-streams/RedisError"
+import * as Cause from "effect/Cause"
 import type * as Chunk from "effect/Chunk"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -50,6 +51,8 @@ export interface Parts<X, T, E, R> {
   readonly gone: Effect.Effect<unknown>
   /** How many messages wait. */
   readonly waiting: () => number
+  /** How many messages were read and not begun. */
+  readonly unbegun: () => number
   /** Fails when the worker has to stop by itself. */
   readonly stopped: Deferred.Deferred<void, E>
 }
@@ -64,10 +67,14 @@ export const start = <X, T, E, R, E1, R1>(
     const one = Effect.flatMap(parts.take, parts.handle)
     const loop = Effect.whileLoop({ while: () => true, body: () => one, step: () => {} }).pipe(
       Effect.catchTag("NoSuchElementException", () => Effect.void),
-      Effect.catchAllCause((cause) => Deferred.failCause(stopped, cause as Cause.Cause<never>))
+      Effect.catchAllCause((cause) =>
+        Effect.flatMap(Deferred.failCause(stopped, cause as Cause.Cause<never>), (isTold) =>
+          isTold ? Effect.void : died(cause))
+      )
     )
     // Daemons, since they outlive the interruption of whoever runs the worker by the time that draining takes.
-    const daemon = <B, F, S>(effect: Effect.Effect<B, F, S>) => Effect.forkDaemon(Effect.interruptible(effect))
+    const daemon = <B, F, S>(effect: Effect.Effect<B, F, S>) =>
+      Effect.forkDaemon(Effect.interruptible(effect))
     const loops = yield* Effect.replicateEffect(daemon(loop), parts.loops)
     const aside = yield* daemon(parts.aside)
     // Effect prints a fiber's failure at the level Debug, and one that cannot be printed never ends: this one is told by `await`.
@@ -91,7 +98,6 @@ export const start = <X, T, E, R, E1, R1>(
             })
           )
         ),
-        Effect.zipRight(Effect.logDebug("The worker has stopped")),
         Effect.annotateLogs("worker", parts.name)
       )
     )
@@ -113,8 +119,12 @@ const drain = <X, T, E, R>(
   loops: ReadonlyArray<Fiber.RuntimeFiber<unknown, unknown>>
 ): Effect.Effect<void> =>
   Effect.gen(function*() {
-    parts.state.phase = "draining"
-    yield* Effect.logDebug("The worker drains")
+    const { state } = parts
+    state.phase = "draining"
+    const started = performance.now()
+    const running = state.running.size
+    const unbegun = parts.unbegun()
+    yield* Effect.annotateLogs(Effect.logInfo("The worker drains"), { running, unbegun })
     yield* parts.stop
     const released = yield* Effect.forkDaemon(Effect.zipRight(Fiber.interruptAll([reader, aside]), parts.release))
     const finished = yield* inTime(
@@ -122,8 +132,13 @@ const drain = <X, T, E, R>(
       parts.drainTimeout ?? Duration.seconds(20)
     )
     if (!finished) yield* Effect.logWarning("Drain timeout: what runs is interrupted, rolled back and handed back")
+    let interrupted = 0
+    const settling = Effect.suspend(() => {
+      interrupted = [...state.running.values()].filter((committed) => !committed).length
+      return settle(state)
+    })
     const settled = yield* inTime(
-      Effect.zipRight(Effect.zipRight(Fiber.interruptAll(loops), settle(parts.state)), Fiber.await(released)),
+      Effect.zipRight(Effect.zipRight(Fiber.interruptAll(loops), settling), Fiber.await(released)),
       grace
     )
     yield* Effect.forkDaemon(Effect.zipRight(Fiber.awaitAll(loops), parts.gone))
@@ -132,7 +147,20 @@ const drain = <X, T, E, R>(
         "A server does not answer: what could not be handed back is delivered again after minIdle"
       )
     }
+    yield* Effect.annotateLogs(Effect.logInfo("The worker has stopped"), {
+      finished: running - interrupted,
+      interrupted,
+      handedBack: unbegun + interrupted,
+      millis: Math.round(performance.now() - started)
+    })
+    const tell = Effect.forEach([reader, aside, ...loops], (fiber) =>
+      Effect.flatMap(Fiber.await(fiber), (exit) => Exit.isFailure(exit) ? died(exit.cause) : Effect.void))
+    yield* settled ? tell : Effect.forkDaemon(tell)
   })
+
+/** A defect that comes when the worker stops already, such as a finalizer's of a handler that is interrupted: nobody's outcome has it. */
+const died = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Cause.isDie(cause) ? Effect.logError("Something has died while the worker stopped", loggable(cause)) : Effect.void
 
 const inTime = (effect: Effect.Effect<unknown>, within: Duration.DurationInput): Effect.Effect<boolean> =>
   Effect.timeoutTo(Effect.disconnect(effect), { duration: within, onSuccess: () => true, onTimeout: () => false })

@@ -35,6 +35,11 @@ export class Slots<in out T extends Placed> implements Party {
     private readonly changed: () => void
   ) {}
 
+  /** Those that are ready and were not begun. */
+  get unbegun(): ReadonlyArray<T> {
+    return this.ready
+  }
+
   /** Without suspects. */
   get readyCount(): number {
     return this.ready.length - this.suspects
