@@ -32,7 +32,7 @@ export const floors = {
     ],
     [
       ...["ConsumerGroup", "Delivery", "StreamEntry", "StreamIdentity", "TraceContext"],
-      ...["arrival", "born", "deadEntry", "detached", "firstFailure", "groupState", "handBack", "json", "lease", "renewal", "running", "slot", "upkeep", "withoutValues", "begun"].map((name) => `internal/${name}`)
+      ...["arrival", "born", "deadEntry", "detached", "entryId", "firstFailure", "groupState", "handBack", "json", "lease", "renewal", "running", "slot", "upkeep", "withoutValues", "begun"].map((name) => `internal/${name}`)
     ],
     [
       ...["DeadLetter", "GroupMetrics", "Reclaim", "StreamConsumer", "StreamProducer"],

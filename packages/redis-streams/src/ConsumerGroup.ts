@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -197,7 +198,8 @@ export const info = <A>(self: ConsumerGroup<A>): Effect.Effect<Info, RedisError,
  * entries, so both are one atomic step. `true`: it is gone (or was never there); `false`: it has pending entries.
  *
  * With `handTo` its pending entries go to that consumer first, as old as they are and without counting as delivered: it
- * finds them at its next start, and every `Reclaim` once they are stale. Only for a consumer that does not run any more. Fails
+ * finds them at its next start, and every `Reclaim` once they are stale. Only for a consumer that does not run any more: `false` if it
+ * has read since. Fails
  * with `NoGroup` where there is no such group, and `InvalidOptions` for an empty `handTo` or one that is the consumer itself.
  *
  * @category operations
@@ -214,14 +216,15 @@ export const removeConsumer = <A>(
     if (handTo === consumer) {
       return yield* options.invalid("handTo", "must be another consumer")
     }
-    let outcome: unknown
+    let [outcome, end] = [2, ""]
     do {
-      outcome = yield* redis.script(upkeep.removeConsumer, [self.stream], [
+      ;[outcome, end] = (yield* redis.script(upkeep.removeConsumer, [self.stream], [
         self.group,
         consumer,
         handTo,
-        String(scripts.pageSize)
-      ])
+        String(scripts.pageSize),
+        end
+      ])) as [number, string]
     } while (outcome === 2)
     return outcome === 1
   })
@@ -244,8 +247,13 @@ export const removeIdleConsumers = <A>(
   Effect.gen(function*() {
     const redis = yield* Redis.Redis
     const idle = yield* options.millis("idle", settings.idle)
-    const args = [self.group, String(idle)]
-    return (yield* redis.script(upkeep.removeIdleConsumers, [self.stream], args)) as ReadonlyArray<string>
+    const consumers = groupState.records(yield* redis.command("XINFO", "CONSUMERS", self.stream, self.group))
+    const names = consumers.filter((consumer) => consumer.pending === 0 && Number(consumer.idle) >= idle)
+      .map(({ name }) => String(name))
+    const pages = Chunk.chunksOf(Chunk.unsafeFromArray(names), scripts.pageSize)
+    const removed = yield* Effect.forEach(pages, (page) =>
+      redis.script(upkeep.removeConsumers, [self.stream], [self.group, ...page]))
+    return removed.flat() as ReadonlyArray<string>
   })
 
 /**

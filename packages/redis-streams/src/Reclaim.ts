@@ -14,6 +14,7 @@ import type { ConsumerGroup } from "./ConsumerGroup.js"
 import type { Delivery } from "./Delivery.js"
 import * as born from "./internal/born.js"
 import { toMillis } from "./internal/duration.js"
+import { after, isAbove } from "./internal/entryId.js"
 import * as Fetched from "./internal/fetched.js"
 import { regained } from "./internal/lostGroup.js"
 import * as options from "./internal/options.js"
@@ -164,36 +165,40 @@ const makePass = <A>(
     const spared = settings.takeOwn === false ? consumer : ""
     const keys = born.keysOf(group.stream)
     let cursor = start
+    /** The last of the pending list when the pass began: what gets pending meanwhile is the next one's, or this one may never end. */
+    let end = ""
     const ask = (limit: number): Effect.Effect<readonly [string, scripts.Page], RedisError> =>
       Effect.flatMap(redis.capabilities, (able) => {
         const args = [group.group, consumer, String(minIdle), cursor, String(Math.min(batchSize, limit))]
         const scan = spared !== "" || !able.has("auto-claim")
         return Effect.map(
           scan
-            ? redis.take(scripts.takeStaleByScan, keys, [
-              ...args,
-              able.has("pending-idle") ? "IDLE" : "",
-              spared
-            ])
+            ? redis.take(scripts.takeStaleByScan, keys, [...args, spared])
             : redis.take(scripts.takeStale, keys, args),
           (reply) => {
             const page = reply as scripts.Page
             const last = page[0].toString()
-            return [scan && last !== start ? scripts.after(last) : last, page] as const
+            return [scan && last !== start ? after(last) : last, page] as const
           }
         )
       })
+    const begin = Effect.suspend(() =>
+      cursor !== start ? Effect.void : Effect.map(redis.command("XPENDING", group.stream, group.group), (reply) => {
+        end = (reply as readonly [count: number, first: string, last: string | null])[2] ?? ""
+      })
+    )
     const take = (limit: number) =>
       Effect.suspend(() => {
         const sent = performance.now()
         return fetched.finishing(Effect.flatMap(ask(limit), ([next, page]) => {
-          cursor = next
+          cursor = end === "" || isAbove(next, end) ? start : next
           Metrics.messagesClaimed.unsafeUpdate(page[1].length, labels)
           return fetched.arrivePage(page, sent)
         }))
       })
     return {
-      next: (limit) => Effect.suspend(() => fetched.hasMore ? fetched.deliver : fetched.claim(take(limit))),
+      next: (limit) =>
+        Effect.suspend(() => fetched.hasMore ? fetched.deliver : fetched.claim(Effect.zipRight(begin, take(limit)))),
       get done() {
         return cursor === start && !fetched.hasMore
       }

@@ -31,7 +31,8 @@ import * as Metrics from "./RedisStreamsMetrics.js"
 /**
  * - `consumer`: the name under which the server keeps what is pending. One running process per name; a name that is the
  *   same after a restart finds its pending entries at once, any other name's are left to `Reclaim`.
- * - `batchSize`: how many entries are fetched at a time, and so how many are held beyond what was asked for; 1 at least. Default 64.
+ * - `batchSize`: how many entries are fetched at a time, and so how many are held beyond what was asked for; 1 at least. Default 64. Of
+ *   large ones it is as many as fit into a megabyte, told by those that were read before.
  * - `block`: how long a read may wait on the server. It does not delay the end of the stream. Default 5 seconds.
  * - `malformed`: what happens to an entry that cannot be decoded. `"dead-letter"`, the default: it is moved to the group's
  *   dead-letter stream in one step with its ack, and logged. `"fail"`: the stream fails with `MalformedEntry`, after the

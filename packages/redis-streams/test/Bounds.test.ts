@@ -1,19 +1,24 @@
 /** How much one step reads and how long it keeps the server busy, told by the server's own counters. */
 import { assert, layer } from "@effect/vitest"
-import type * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as DeadLetter from "@safesync/redis-streams/DeadLetter"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as GroupMetrics from "@safesync/redis-streams/GroupMetrics"
+import * as Reclaim from "@safesync/redis-streams/Reclaim"
 import * as Redis from "@safesync/redis-streams/Redis"
 import * as Metrics from "@safesync/redis-streams/RedisStreamsMetrics"
+import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as Chunk from "effect/Chunk"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { Without } from "../src/internal/capabilities.js"
-import { deliveries, freshGroup, Order, order, RedisFromServer } from "./fixture.js"
+import { type Capability, Without } from "../src/internal/capabilities.js"
+import { age, deliveries, freshGroup, Order, order, pendingOf, RedisFromServer, until } from "./fixture.js"
 
 /** Of the whole server, so it is one of its own, and its tests run one after the other. */
 const own = Layer.provideMerge(RedisFromServer, RedisServer.layerOwn())
@@ -46,6 +51,29 @@ const letters = (group: ConsumerGroup.ConsumerGroup<Order>, sizes: ReadonlyArray
 
 const letterCount = (group: ConsumerGroup.ConsumerGroup<Order>) =>
   Metrics.deadLetters.unsafeValue(Metrics.groupLabels(group.stream, group.group)!).value
+
+/** Sends so many entries of 300 kB. */
+const sendLarge = (stream: string, count: number) =>
+  Effect.flatMap(
+    Redis.Redis,
+    (redis) =>
+      Effect.forEach(Array.from({ length: count }), () =>
+        redis.command("XADD", stream, "*", "data", `{"number":1}`, "note", kilobytes(300)))
+  )
+
+/** Reads all, as a process does that is killed then. */
+const readAndDie = (group: ConsumerGroup.ConsumerGroup<Order>, consumer: string) =>
+  Effect.flatMap(Redis.Redis, (redis) =>
+    redis.command(
+      "EVAL",
+      "while redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', 1, 'STREAMS', KEYS[1], '>') do end",
+      ...["1", group.stream, group.group, consumer]
+    ))
+
+const ways: ReadonlyArray<readonly [string, ReadonlyArray<Capability>]> = [
+  ["", []],
+  [" without XAUTOCLAIM (5.0, 6.2)", ["auto-claim"]]
+]
 
 const large = Array.from({ length: 200 }, () => 300)
 const small = Array.from({ length: 1200 }, () => 0)
@@ -149,6 +177,122 @@ layer(own, { excludeTestServices: true })("A step that is bounded by a count", (
       assert.isAtLeast(once.scripts, 200)
       assert.isBelow(once.megabytes, 0.1)
     }))
+
+  it.scoped("reads of new entries as many as a megabyte holds, and small ones by whole batches", () =>
+    Effect.gen(function*() {
+      const { group, send, stream } = yield* freshGroup()
+      yield* sendLarge(stream, 60)
+      const first = yield* counting(
+        Stream.runCollect(Stream.take(StreamConsumer.stream(group, { consumer: "a" }), 1))
+      )
+      assert.isBelow(first.megabytes, 1.5)
+      yield* send(640)
+      const sizes: Array<number> = []
+      const all = yield* counting(Effect.scoped(Effect.gen(function*() {
+        const pull = yield* Stream.toPull(StreamConsumer.stream(group, { consumer: "b" }))
+        while (sizes.at(-1) !== 64) {
+          const chunk = yield* Effect.mapError(pull, Option.getOrThrow)
+          if (Chunk.size(chunk) > 0) sizes.push(Chunk.size(chunk))
+        }
+      })))
+      // The last read of large ones brings some small ones as well, and the next one twice as many.
+      assert.deepStrictEqual([Math.max(...sizes.slice(0, 20)), ...sizes.slice(-4)], [3, 12, 24, 48, 64])
+      assert.isBelow(all.megabytes, 20)
+      yield* readAndDie(group, "c")
+      const claiming = StreamConsumer.stream({ ...group, minIdle: Duration.millis(1) }, {
+        consumer: "d",
+        reclaim: { every: Schedule.spaced("1 hour") }
+      })
+      const claimed = yield* counting(Stream.runCollect(Stream.take(claiming, 1)))
+      assert.isBelow(claimed.megabytes, 2)
+    }))
+
+  for (const [name, without] of ways) {
+    it.scoped(`takes of what is stale a page of 256 kB, and ends with what was pending when it began${name}`, () =>
+      Effect.gen(function*() {
+        const { group, redis, stream } = yield* freshGroup()
+        const old = (consumer: string) =>
+          Effect.gen(function*() {
+            yield* sendLarge(stream, 3)
+            yield* readAndDie(group, consumer)
+            const ids = (yield* pendingOf(group)).filter((entry) => entry.consumer === consumer).map(({ id }) => id)
+            yield* age(group, ids, 3_600_000, consumer)
+          }).pipe(Effect.provideService(Redis.Redis, redis), Effect.orDie)
+        yield* Effect.forEach(Array.from({ length: 20 }), () => old("gone"))
+        const able = yield* redis.capabilities
+        const server: Redis.Service = {
+          ...redis,
+          capabilities: Effect.succeed(new Set([...able].filter((capability) => !without.includes(capability))))
+        }
+        const first = yield* counting(
+          Stream.runCollect(Stream.take(Reclaim.stream(group, { consumer: "b", every: Schedule.stop }), 1)).pipe(
+            Effect.provideService(Redis.Redis, server)
+          )
+        )
+        assert.isBelow(first.megabytes, 0.4)
+
+        yield* age(group, (yield* pendingOf(group)).map(({ id }) => id), 3_600_000, "gone")
+        let left = 100
+        const pass = Effect.map(Reclaim.once(group, { consumer: "a", count: 10_000 }), (taken) => taken.length)
+        const taken = yield* Effect.scoped(pass).pipe(
+          Effect.provideService(Redis.Redis, {
+            ...server,
+            take: (...call) => Effect.tap(redis.take(...call), () => left-- > 0 ? old("other") : Effect.void)
+          })
+        )
+        assert.strictEqual(taken, 60)
+
+        // So are those that are its own, at its start.
+        yield* sendLarge(stream, 10)
+        yield* readAndDie(group, "c")
+        const own = yield* counting(Stream.runCollect(Stream.take(StreamConsumer.stream(group, { consumer: "c" }), 1)))
+        assert.isBelow(own.megabytes, 0.4)
+      }))
+  }
+
+  it.scoped("looks at a window of the pending list, however many entries are too young", () =>
+    Effect.gen(function*() {
+      const { group, send } = yield* freshGroup()
+      yield* send(3000)
+      yield* readAndDie(group, "busy")
+      const pass = yield* counting(
+        Effect.scoped(Reclaim.once(group, { consumer: "a", count: 10, batchSize: 10, takeOwn: false }))
+      )
+      assert.deepStrictEqual([pass.answer.length, pass.scripts], [0, 30])
+    }))
+
+  it.scoped("hands over what a consumer had, and removes none that goes on reading", () =>
+    Effect.gen(function*() {
+      const { group, redis, send } = yield* freshGroup()
+      yield* send(1200)
+      yield* readAndDie(group, "busy")
+      let left = 20
+      const reading = Effect.orDie(
+        Effect.provideService(Effect.zipRight(send(1), readAndDie(group, "busy")), Redis.Redis, redis)
+      )
+      const removed = ConsumerGroup.removeConsumer(group, "busy", { handTo: "heir" }).pipe(
+        Effect.provideService(Redis.Redis, {
+          ...redis,
+          script: (...call) => Effect.tap(redis.script(...call), () => left-- > 0 ? reading : Effect.void)
+        })
+      )
+      assert.isFalse(yield* removed)
+      assert.isAbove(left, 10)
+      assert.strictEqual((yield* pendingOf(group)).filter(({ consumer }) => consumer === "heir").length, 1200)
+      assert.isTrue(yield* ConsumerGroup.removeConsumer(group, "busy", { handTo: "heir" }))
+    }))
+
+  it.scoped("removes 500 idle consumers in a script", () =>
+    Effect.gen(function*() {
+      const { group, redis, stream } = yield* freshGroup()
+      const names = Array.from({ length: 1200 }, (_, i) => `c${i}`)
+      yield* redis.commands(names.map((name) => ["XGROUP", "CREATECONSUMER", stream, group.group, name] as const))
+      yield* until(ConsumerGroup.info(group), ({ consumers }) =>
+        consumers.every(({ idle }) => Duration.toMillis(idle) >= 1))
+      const removed = yield* counting(ConsumerGroup.removeIdleConsumers(group, { idle: "1 millis" }))
+      assert.sameMembers([...removed.answer], names)
+      assert.strictEqual(removed.scripts, 3)
+    }))
 })
 
 layer(
@@ -170,13 +314,10 @@ layer(
   for (const exact of [true, false]) {
     it.scoped(`drops two large entries with each that is sent${exact ? ", exactly" : ""}, until there are so few`, () =>
       Effect.gen(function*() {
-        const { group, redis, stream } = yield* freshGroup()
+        const { group, stream } = yield* freshGroup()
         const headers = { note: kilobytes(300) }
         const producer = yield* StreamProducer.make({ stream, schema: Order, trim: { maxLength: 10, exact } })
-        yield* Effect.forEach(
-          Array.from({ length: 150 }),
-          () => redis.command("XADD", stream, "*", "data", `{"number":1}`, "note", headers.note)
-        )
+        yield* sendLarge(stream, 150)
         yield* acked(group, 150)
         const sent = yield* counting(StreamProducer.send(producer, order(1), { headers }))
         assert.deepStrictEqual([sent.scripts, sent.calls("xdel"), sent.calls("xrange")], [2, 2, 2])

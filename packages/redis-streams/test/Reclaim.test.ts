@@ -30,8 +30,7 @@ import {
 
 const ways: ReadonlyArray<readonly [string, ReadonlyArray<Capability>]> = [
   ["", []],
-  [" without XAUTOCLAIM (6.2)", ["auto-claim"]],
-  [" without XPENDING … IDLE (5.0, 6.0)", ["auto-claim", "pending-idle"]]
+  [" without XAUTOCLAIM (5.0, 6.2)", ["auto-claim"]]
 ]
 
 for (const [name, without] of ways) {

@@ -133,7 +133,7 @@ for (const [name, without] of ways) {
 
 const scans: ReadonlyArray<readonly [string, ReadonlyArray<Capability>]> = [
   ...ways,
-  [" by scan", ["auto-claim", "pending-idle"]]
+  [" by scan", ["auto-claim"]]
 ]
 
 for (const [name, without] of scans) {

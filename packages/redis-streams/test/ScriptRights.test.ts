@@ -78,8 +78,7 @@ const added = ["dead.stream", stream, "dead.id", "2-0"]
 const calls: ReadonlyArray<Call> = [
   { script: scripts.takeOwn, keys: [stream], args: [group, "a", "-", "10"] },
   { script: scripts.takeStale, keys: [stream], args: [group, "b", "0", "0-0", "10"] },
-  { script: scripts.takeStaleByScan, keys: [stream], args: [group, "b", "0", "0-0", "10", "IDLE", ""] },
-  { script: scripts.takeStaleByScan, keys: [stream], args: [group, "b", "0", "0-0", "10", "", ""] },
+  { script: scripts.takeStaleByScan, keys: [stream], args: [group, "b", "0", "0-0", "10", ""] },
   {
     script: scripts.hold,
     keys: [stream],
@@ -105,9 +104,9 @@ const calls: ReadonlyArray<Call> = [
   { script: upkeep.trimAcked, keys: [stream], args: ["", "10", ""] },
   { script: upkeep.trimKept, keys: [stream], args: ["MAXLEN", "1", "="] },
   { script: upkeep.addKept, keys: [stream], args: ["MAXLEN", "1", "=", "data", "x"] },
-  { script: upkeep.removeConsumer, keys: [stream], args: [group, "a", "b", "10"] },
-  { script: upkeep.removeConsumer, keys: [stream], args: [group, "b", "", "10"] },
-  { script: upkeep.removeIdleConsumers, keys: [stream], args: [group, "0"] }
+  { script: upkeep.removeConsumer, keys: [stream], args: [group, "a", "b", "10", ""] },
+  { script: upkeep.removeConsumer, keys: [stream], args: [group, "b", "", "10", ""] },
+  { script: upkeep.removeConsumers, keys: [stream], args: [group, "b"] }
 ]
 
 /** The commands that a script sends, subcommands as ACL names them. */

@@ -35,7 +35,7 @@ const withIdentity = Effect.gen(function*() {
 
 const ways: ReadonlyArray<readonly [string, ReadonlyArray<Capability>]> = [
   ["", []],
-  [" on Redis 6.0", ["auto-claim", "pending-idle", "claiming-read", "release"]]
+  [" on Redis 6.0", ["auto-claim", "claiming-read", "release"]]
 ]
 
 for (const [name, without] of ways) {

@@ -25,7 +25,6 @@ const replay = seed === undefined ? {} : { seed: Number(seed), path: process.env
 const ways: ReadonlyArray<readonly [string, ReadonlyArray<Capability>]> = [
   ["", []],
   [", without XAUTOCLAIM and XTRIM MINID", ["auto-claim", "trim-min-id"]],
-  [", without XPENDING … IDLE", ["auto-claim", "pending-idle"]],
   [", without XNACK", ["release"]]
 ]
 

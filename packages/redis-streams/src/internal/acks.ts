@@ -1,4 +1,4 @@
-/** The acks of one turn of the event loop share one command. Each waits for the server's answer. */
+/** The acks of one turn of the event loop share one command, some 500 of them at most. Each waits for the server's answer. */
 import { CommandFailed, type RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
 import type { Connection } from "./connection.js"
@@ -27,10 +27,12 @@ export class Acks {
       this.fences.push(String(fence))
     }
     this.waiting.push(acked)
+    if (this.ids.length >= scripts.pageSize) this.flush()
   }
 
   private flush(): void {
     const { fences, ids, waiting } = this
+    if (waiting.length === 0) return
     this.waiting = []
     this.ids = []
     this.fences = []

@@ -7,6 +7,7 @@
  * after an entry was added, the answer means the same for that entry. It was there before the entry and so is older; or it was made
  * later, and then the entry is not above its id, and keeps the name that it had without. So all readers agree, whenever they began.
  */
+import { isAbove } from "./entryId.js"
 import { beside, hasPlaceBeside } from "./slot.js"
 
 /** Where a stream's identity is kept; nothing where there is no place for it in the stream's slot. */
@@ -27,14 +28,3 @@ export const parse = (reply: unknown): string | undefined => {
 /** The identity that belongs to the id of an entry: nothing for those that were there before. */
 export const ofEntry = (id: string, born: string | undefined): string | undefined =>
   born !== undefined && isAbove(id, born.slice(0, born.indexOf(":"))) ? born : undefined
-
-// internal
-
-const isAbove = (a: string, b: string): boolean => {
-  const [am, as] = a.split("-") as [string, string]
-  const [bm, bs] = b.split("-") as [string, string]
-  return compare(am, bm) > 0 || (am === bm && compare(as, bs) > 0)
-}
-
-/** The parts may be longer than what a number holds. */
-const compare = (a: string, b: string): number => a.length - b.length || (a < b ? -1 : a > b ? 1 : 0)

@@ -10,8 +10,6 @@ import type { Connection } from "./connection.js"
 export type Capability =
   /** XAUTOCLAIM, in the form that tells which entries are deleted (7.0). */
   | "auto-claim"
-  /** XPENDING … IDLE (6.2). */
-  | "pending-idle"
   /** XTRIM … MINID (6.2). */
   | "trim-min-id"
   /** XADD … ACKED (8.2). */
@@ -106,8 +104,8 @@ const ofOne = (
         return Effect.fail(new ServerTooOld({ command: "XREADGROUP", detail: "the server has no consumer groups" }))
       }
       if (autoClaim) {
-        // All three of the stream commands' options of 6.2 came together.
-        found.add("pending-idle").add("trim-min-id")
+        // Both came with 6.2.
+        found.add("trim-min-id")
         // Since 7.0 the server describes a command's key specifications and subcommands after its seven old elements;
         // nothing else tells that XAUTOCLAIM reports deleted entries.
         if (autoClaim.length > 7) {

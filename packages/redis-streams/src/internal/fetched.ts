@@ -32,6 +32,8 @@ export class Fetched<in out A> {
   private ready: Array<Lease<A>> = []
   /** How many of those that the last read has brought had been pending before. */
   claimedCount = 0
+  /** How many entries a read asks for at most; nothing as long as none was looked at. */
+  fitting: number | undefined
   /** Whether its reads take over what is stale, where the server can. */
   reclaims = false
 
@@ -88,11 +90,23 @@ export class Fetched<in out A> {
     const streamBorn = born.parse(bornReply)
     const entries = (reply as ReadonlyArray<readonly [Buffer, ReadonlyArray<Entry>]> | null)?.[0]?.[1] ?? []
     this.claimedCount = 0
+    let largest = 0
     for (const [id, fields, idle = 0, deliveries = 0] of entries) {
+      largest = Math.max(largest, bytesOf(fields))
       const isMore = this.arrive(id, Math.min(deliveries + 1, Number.MAX_SAFE_INTEGER), fields, freshAt, streamBorn)
       if (isMore && idle > 0) this.claimedCount++
     }
-    return entries.length > 0
+    if (entries.length === 0) return false
+    this.fits(largest)
+    return true
+  }
+
+  /**
+   * An entry of so many bytes is the largest one of those that were seen last. As many as it are asked for as fit into a megabyte, and
+   * no more than twice as many as before, since the next ones may be larger.
+   */
+  fits(bytes: number): void {
+    this.fitting = Math.max(1, Math.min(2 * (this.fitting ?? Infinity), Math.floor(readBytes / Math.max(bytes, 1))))
   }
 
   /** What a script has taken. Entries that were deleted while they were pending are reported, and gone. */
@@ -303,6 +317,15 @@ export const make = <A>(
   )
 
 // internal
+
+const readBytes = 1_000_000
+
+/** Bytes of an entry. */
+const bytesOf = (fields: ReadonlyArray<Buffer>): number => {
+  let bytes = 0
+  for (const { length } of fields) bytes += length
+  return bytes
+}
 
 /** What a stop takes at most while Redis is silent, beside the time to hand back. */
 const finishTimeout = Duration.seconds(1)

@@ -6,6 +6,7 @@ import * as TraceContext from "../TraceContext.js"
 import type { Blocking } from "./blocking.js"
 import * as born from "./born.js"
 import type { Capabilities } from "./capabilities.js"
+import { after } from "./entryId.js"
 import type { Fetched } from "./fetched.js"
 import { claimOption } from "./handBack.js"
 import * as scripts from "./scripts.js"
@@ -25,7 +26,7 @@ export const readOwn = <A>(
     const args = [group, consumer, from, String(count), ...inFlight.keys()]
     return fetched.finishing(Effect.flatMap(redis.take(scripts.takeOwn, born.keysOf(stream), args), (reply) => {
       const page = reply as scripts.Page
-      const next = page[0].length === 0 ? undefined : scripts.after(page[0].toString())
+      const next = page[0].length === 0 ? undefined : after(page[0].toString())
       return Effect.as(fetched.arrivePage(page, sent), next)
     }))
   })
@@ -41,7 +42,7 @@ export const readNew = <A>(
   block: number,
   alive: () => number
 ): Effect.Effect<void, RedisError> =>
-  Effect.flatMap(fetched.holder.redis.capabilities, (able) => {
+  Effect.flatMap(Effect.zipRight(looked(fetched, count), fetched.holder.redis.capabilities), (able) => {
     const sent = performance.now()
     const arrive = (reply: unknown, bornReply: unknown) => fetched.arriveNew(reply, bornReply, Math.max(sent, alive()))
     const args = readArgs(fetched, able, count, "BLOCK", String(block))
@@ -71,23 +72,37 @@ export const readNewNow = <A>(fetched: Fetched<A>, count: number): Effect.Effect
 
 // internal
 
+/** Before its first read, which may bring many, it looks how large they are; where it may not, the first read is for one. */
+const looked = <A>(fetched: Fetched<A>, count: number): Effect.Effect<void> => {
+  const { group, redis, stream } = fetched.holder
+  return fetched.fitting !== undefined || count === 1 ? Effect.void : Effect.ignore(
+    Effect.map(
+      redis.take(scripts.ahead, [stream], [group, String(count)]),
+      (largest) => fetched.fits(Number(largest))
+    )
+  )
+}
+
 const readArgs = <A>(
-  { holder, reclaims }: Fetched<A>,
+  fetched: Fetched<A>,
   able: Capabilities,
   count: number,
   ...block: ReadonlyArray<string>
-): ReadonlyArray<string> => [
-  "GROUP",
-  holder.group,
-  holder.consumer,
-  "COUNT",
-  String(count),
-  ...block,
-  ...claimOption(able, reclaims ? holder.minIdle : undefined),
-  "STREAMS",
-  holder.stream,
-  ">"
-]
+): ReadonlyArray<string> => {
+  const { holder, reclaims } = fetched
+  return [
+    "GROUP",
+    holder.group,
+    holder.consumer,
+    "COUNT",
+    String(Math.min(count, fetched.fitting ?? 1)),
+    ...block,
+    ...claimOption(able, reclaims ? holder.minIdle : undefined),
+    "STREAMS",
+    holder.stream,
+    ">"
+  ]
+}
 
 const measured = <A, B>(
   fetched: Fetched<A>,

@@ -97,6 +97,28 @@ local born = KEYS[2] and redis.call('GET', KEYS[2]) or ''`
 const mayAck = `redis.call('XACK', key, group, '0-0')`
 
 /**
+ * How large the entries are that a group's next read may bring: of what is new, up to a page, and the oldest that is pending.
+ *
+ * KEYS stream; ARGV group, count. Answers the bytes of the largest.
+ */
+export const ahead = script(
+  "ahead",
+  `${walk}
+local key, group, largest = KEYS[1], ARGV[1], 0
+local function look(_, fields) largest = math.max(largest, bytesOf(fields)) end
+for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do
+  local info = {}
+  for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
+  if info.name == group then
+    walk(key, after(info['last-delivered-id']), '+', math.min(tonumber(ARGV[2]), ${pageSize}), look)
+    local oldest = redis.call('XPENDING', key, group, '-', '+', 1)[1]
+    if oldest then walk(key, oldest[1], oldest[1], 1, look) end
+  end
+end
+return largest`
+)
+
+/**
  * The next page of what is pending for one consumer, delivered to it again.
  *
  * KEYS stream, key of its identity if it can have one; ARGV group, consumer, first id, count, ids that are in flight in the caller's process and stay untouched.
@@ -104,19 +126,20 @@ const mayAck = `redis.call('XACK', key, group, '0-0')`
  */
 export const takeOwn = script(
   "takeOwn",
-  `${capped}${born}
+  `${capped}${bytesOf}${born}
 local key, group, consumer, count = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[4])
 local inFlight = {}
 for i = 5, #ARGV do inFlight[ARGV[i]] = true end
 ${mayAck}
-local last, entries, deleted = '', {}, {}
-for _, p in ipairs(redis.call('XPENDING', key, group, ARGV[3], '+', count + #ARGV - 4, consumer)) do
-  if #entries == count then break end
+local last, entries, deleted, bytes = '', {}, {}, 0
+for _, p in ipairs(redis.call('XPENDING', key, group, ARGV[3], '+', math.min(count, ${pageSize}) + #ARGV - 4, consumer)) do
+  if #entries == count or bytes > ${pageBytes} then break end
   last = p[1]
   if not inFlight[last] then
     local claimed = redis.call('XCLAIM', key, group, consumer, 0, last)[1]
     if claimed and claimed[2] then
       entries[#entries + 1] = { last, capped(p[4] + 1), claimed[2] }
+      bytes = bytes + bytesOf(claimed[2])
     else
       redis.call('XACK', key, group, last)
       deleted[#deleted + 1] = last
@@ -134,50 +157,52 @@ return { last, entries, deleted, born }`
  */
 export const takeStale = script(
   "takeStale",
-  `${capped}${born}
+  `${capped}${bytesOf}${born}
 local key, group = KEYS[1], ARGV[1]
 redis.call('XPENDING', key, group, '-', '+', 1)
-local reply = redis.call('XAUTOCLAIM', key, group, ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5])
-local entries = {}
-for _, e in ipairs(reply[2]) do
-  entries[#entries + 1] = { e[1], capped(redis.call('XPENDING', key, group, e[1], e[1], 1)[1][4]), e[2] }
+local cursor, entries, deleted, bytes = ARGV[4], {}, {}, 0
+for _ = 1, math.min(tonumber(ARGV[5]), ${pageSize}) do
+  local reply = redis.call('XAUTOCLAIM', key, group, ARGV[2], ARGV[3], cursor, 'COUNT', 1)
+  cursor = reply[1]
+  for _, e in ipairs(reply[2]) do
+    entries[#entries + 1] = { e[1], capped(redis.call('XPENDING', key, group, e[1], e[1], 1)[1][4]), e[2] }
+    bytes = bytes + bytesOf(e[2])
+  end
+  for _, id in ipairs(reply[3]) do deleted[#deleted + 1] = id end
+  if cursor == '0-0' or bytes > ${pageBytes} then break end
 end
-return { reply[1], entries, reply[3] or {}, born }`
+return { cursor, entries, deleted, born }`
 )
 
 /**
  * `takeStale` for servers without XAUTOCLAIM or with one that does not tell deleted entries: looks through a window of the
- * pending list. With "IDLE" the server skips the younger entries itself, otherwise the window is ten times as wide as
- * what is taken, as in XAUTOCLAIM. Also the way to leave one consumer's entries alone, which XAUTOCLAIM cannot.
+ * pending list that is ten times as wide as what is taken, as in XAUTOCLAIM: with XPENDING … IDLE the server would look through as many
+ * younger entries as there are. Also the way to leave one consumer's entries alone, which XAUTOCLAIM cannot.
  *
- * KEYS as for `takeOwn`; ARGV group, consumer, min idle, first id, count, "IDLE" or "", whose entries stay untouched or "".
+ * KEYS as for `takeOwn`; ARGV group, consumer, min idle, first id, count, whose entries stay untouched or "".
  * Answers as `takeStale`, with the last id seen in place of the cursor; 0-0 at the end.
  */
 export const takeStaleByScan = script(
   "takeStaleByScan",
-  `${capped}${born}
+  `${capped}${bytesOf}${born}
 local key, group, minIdle, count = KEYS[1], ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
-local window, pending = count, nil
-if ARGV[6] == 'IDLE' then
-  pending = redis.call('XPENDING', key, group, 'IDLE', ARGV[3], ARGV[4], '+', window)
-else
-  window = count * 10
-  pending = redis.call('XPENDING', key, group, ARGV[4], '+', window)
-end
+local window = math.min(count, ${pageSize}) * 10
+local pending = redis.call('XPENDING', key, group, ARGV[4], '+', window)
 ${mayAck}
-local cursor, entries, deleted = '0-0', {}, {}
+local cursor, entries, deleted, bytes = '0-0', {}, {}, 0
 if #pending == window then cursor = pending[#pending][1] end
 for _, p in ipairs(pending) do
-  if p[3] < 0 or p[3] >= minIdle and p[2] ~= ARGV[7] then
+  if p[3] < 0 or p[3] >= minIdle and p[2] ~= ARGV[6] then
     local id = p[1]
     local claimed = redis.call('XCLAIM', key, group, ARGV[2], 0, id)[1]
     if claimed and claimed[2] then
       entries[#entries + 1] = { id, capped(p[4] + 1), claimed[2] }
+      bytes = bytes + bytesOf(claimed[2])
     else
       redis.call('XACK', key, group, id)
       deleted[#deleted + 1] = id
     end
-    if #entries == count then
+    if #entries == count or bytes > ${pageBytes} then
       cursor = id
       break
     end
@@ -343,13 +368,3 @@ local id = redis.call('XADD', KEYS[1], unpack(ARGV, 2))
 redis.call('SET', KEYS[2], id, 'PX', ARGV[1])
 return { id, 0 }`
 )
-
-/** The smallest id above this one. Exclusive ranges came only with 6.2. */
-export const after = (id: string): string => {
-  const [millis, sequence] = id.split("-").map(BigInt) as [bigint, bigint]
-  return sequence < lastSequence ? `${millis}-${sequence + 1n}` : `${millis + 1n}-0`
-}
-
-// internal
-
-const lastSequence = 2n ** 64n - 1n

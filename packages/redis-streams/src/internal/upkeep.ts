@@ -260,43 +260,40 @@ return { id, well and more or 0 }`
 )
 
 /**
- * Removes a consumer that has nothing pending, after handing over a page of what it has, if somebody is named.
+ * Removes a consumer that has nothing pending, after handing over a page of what it has, if somebody is named. What it gets after the
+ * first page is not handed over: then it runs.
  *
- * KEYS stream; ARGV group, consumer, heir or "", count. Answers 1 if the consumer is gone, 0 if it has pending entries and
- * there is no heir, 2 if there is more to hand over.
+ * KEYS stream; ARGV group, consumer, heir or "", count, last id or "" at the first page. Answers [1 if the consumer is gone, 0 if it has
+ * pending entries that are not to be handed over, 2 if there is more to do; last id].
  */
 export const removeConsumer = scripts.script(
   "removeConsumer",
   `
-local key, group, consumer, heir = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local pending = redis.call('XPENDING', key, group, '-', '+', ARGV[4], consumer)
-if #pending > 0 then
-  if heir == '' then return 0 end
+local key, group, consumer, heir, to = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[5]
+local function pending(to, count) return redis.call('XPENDING', key, group, '-', to, count, consumer) end
+if to == '' then to = redis.call('XPENDING', key, group)[3] or '0-0' end
+local page = heir == '' and {} or pending(to, ARGV[4])
+if #page > 0 then
   redis.call('XGROUP', 'DELCONSUMER', key, group, 'safesync.none')
-  for _, p in ipairs(pending) do
+  for _, p in ipairs(page) do
     redis.call('XCLAIM', key, group, heir, 0, p[1], 'IDLE', p[3], 'JUSTID')
   end
-  return 2
+  return { 2, to }
 end
+if #pending('+', 1) > 0 then return { 0, to } end
 redis.call('XGROUP', 'DELCONSUMER', key, group, consumer)
-return 1`
+return { 1, to }`
 )
 
-/**
- * Removes the consumers that have not been heard of for so long and have nothing pending.
- *
- * KEYS stream; ARGV group, idle time. Answers their names.
- */
-export const removeIdleConsumers = scripts.script(
-  "removeIdleConsumers",
+/** KEYS stream; ARGV group, consumers. Removes those that have nothing pending, and answers their names. */
+export const removeConsumers = scripts.script(
+  "removeConsumers",
   `
 local removed = {}
-for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
-  local info = {}
-  for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
-  if info.pending == 0 and info.idle >= tonumber(ARGV[2]) then
-    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], info.name)
-    removed[#removed + 1] = info.name
+for i = 2, #ARGV do
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[i]) == 0 then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[i])
+    removed[#removed + 1] = ARGV[i]
   end
 end
 return removed`
