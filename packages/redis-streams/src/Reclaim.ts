@@ -13,6 +13,7 @@ import * as Stream from "effect/Stream"
 import type { ConsumerGroup } from "./ConsumerGroup.js"
 import type { Delivery } from "./Delivery.js"
 import * as born from "./internal/born.js"
+import { wanted } from "./internal/demand.js"
 import { toMillis } from "./internal/duration.js"
 import { after, isAbove } from "./internal/entryId.js"
 import * as Fetched from "./internal/fetched.js"
@@ -168,8 +169,8 @@ const makePass = <A>(
     /** The last of the pending list when the pass began: what gets pending meanwhile is the next one's, or this one may never end. */
     let end = ""
     const ask = (limit: number): Effect.Effect<readonly [string, scripts.Page], RedisError> =>
-      Effect.flatMap(redis.capabilities, (able) => {
-        const args = [group.group, consumer, String(minIdle), cursor, String(Math.min(batchSize, limit))]
+      Effect.flatMap(Effect.zip(redis.capabilities, wanted(Math.min(batchSize, limit))), ([able, count]) => {
+        const args = [group.group, consumer, String(minIdle), cursor, String(count)]
         const scan = spared !== "" || !able.has("auto-claim")
         return Effect.map(
           scan

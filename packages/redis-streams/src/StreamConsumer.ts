@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
+import type * as FiberRef from "effect/FiberRef"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -17,6 +18,7 @@ import * as Stream from "effect/Stream"
 import type { ConsumerGroup } from "./ConsumerGroup.js"
 import type { Delivery } from "./Delivery.js"
 import type { Blocking } from "./internal/blocking.js"
+import * as demands from "./internal/demand.js"
 import * as Fetched from "./internal/fetched.js"
 import { handout } from "./internal/handout.js"
 import { regained } from "./internal/lostGroup.js"
@@ -33,6 +35,7 @@ import * as Metrics from "./RedisStreamsMetrics.js"
  *   same after a restart finds its pending entries at once, any other name's are left to `Reclaim`.
  * - `batchSize`: how many entries are fetched at a time, and so how many are held beyond what was asked for; 1 at least. Default 64. Of
  *   large ones it is as many as fit into a megabyte, told by those that were read before.
+ *   Below a `Worker` it is the most: that one's reads ask for what it can begin.
  * - `block`: how long a read may wait on the server. It does not delay the end of the stream. Default 5 seconds.
  * - `malformed`: what happens to an entry that cannot be decoded. `"dead-letter"`, the default: it is moved to the group's
  *   dead-letter stream in one step with its ack, and logged. `"fail"`: the stream fails with `MalformedEntry`, after the
@@ -159,6 +162,14 @@ export const next = <A>(
   })
 
 /**
+ * How many entries whoever pulls a stream can begin just now, asked at each read of `stream` and `Reclaim.stream` in the fiber that
+ * pulls and in those that it forks: the read asks for so many, at most `batchSize` and one at least. A `Worker` sets it.
+ *
+ * @internal
+ */
+export const demand: FiberRef.FiberRef<() => number> = demands.demand
+
+/**
  * Runs an effect for every delivery of a stream, `concurrency` of them at a time: what `Stream.runForEach` is for one at a time. Its
  * fibers last, which costs far less than one for each element, as `Stream.mapEffect` has it; no queue is between.
  *
@@ -250,13 +261,21 @@ const reading = <A>(
     })
 
     const takeOwn = Effect.suspend(() =>
-      Effect.map(reads.readOwn(fetched, own!, batchSize), (next) => {
-        own = next
-      })
+      Effect.map(
+        Effect.flatMap(demands.wanted(batchSize), (count) =>
+          reads.readOwn(fetched, own!, count)),
+        (next) => {
+          own = next
+        }
+      )
     )
 
+    const readNew = Effect.flatMap(
+      demands.wanted(batchSize),
+      (count) => reads.readNew(fetched, connection!.blocking, count, block, alive)
+    )
     const takeNew = Effect.suspend(() =>
-      Effect.mapBoth(reads.readNew(fetched, connection!.blocking, batchSize, block, alive), {
+      Effect.mapBoth(readNew, {
         onFailure: (error) => {
           if (!isRefusal(error)) {
             admitted = true
@@ -290,8 +309,7 @@ const reading = <A>(
       outage.failed({ error: error._tag })
       return Effect.zipRight(
         disconnect,
-        Effect.mapError(schedule.next(error), () =>
-          error)
+        Effect.mapError(schedule.next(error), () => error)
       )
     }
 

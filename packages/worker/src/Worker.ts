@@ -169,6 +169,7 @@ export const make = <A, E1, R1, B, E, R>(
       release: taken.release,
       gone: taken.slots.gone,
       waiting: () => taken.waiting,
+      demand: () => taken.demand,
       unbegun: () => taken.unbegun
     })
   })

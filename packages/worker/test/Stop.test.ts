@@ -67,8 +67,8 @@ layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
 
   it.effect("L26: the time to drain bounds all of it, though Redis does not answer", () =>
     bench(Effect.gen(function*() {
-      const { group, send } = yield* payments({ left: 3 })
-      yield* send(one, one, one)
+      const { group, pending, send } = yield* payments({ left: 2 })
+      yield* send(one, one)
       const { behind, proxy } = yield* redisBehind
       const begun = yield* Deferred.make<void>()
       const worker = yield* Effect.fork(Effect.provide(
@@ -80,6 +80,7 @@ layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
         behind
       ))
       yield* Deferred.await(begun)
+      yield* until(pending, (n) => n === 2)
       yield* proxy.stall()
       const asked = performance.now()
       yield* Fiber.interrupt(worker)
@@ -114,8 +115,8 @@ layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
   for (const form of ["run", "runBatch"] as const) {
     it.effect(`a drain is logged with what was finished and handed back, and so is a finalizer that dies meanwhile: ${form}`, () =>
       bench(Effect.gen(function*() {
-        const { group, pending, send } = yield* payments({ left: 4 })
-        yield* send(...[1, 2, 3, 1, 2].map((account) => ({ account, pence: 1 })))
+        const { group, pending, send } = yield* payments({ left: 3 })
+        yield* send(...[1, 2, 3, 3].map((account) => ({ account, pence: 1 })))
         const begun = yield* Effect.makeSemaphore(2)
         yield* begun.take(2)
         const finish = yield* Deferred.make<void>()
@@ -148,19 +149,23 @@ layer(Servers, { excludeTestServices: true })("Worker, when it stops", (it) => {
           logger
         )
         yield* begun.take(2)
+        yield* until(pending, (n) => n === 4)
         const stopping = yield* worker.drain
         yield* Deferred.succeed(finish, undefined)
         yield* Fiber.join(stopping)
-        expect(yield* pending).toBe(4)
+        expect(yield* pending).toBe(3)
         const told = (text: string) => lines.filter(([, message]) => message.includes(text))
-        expect(told("drains")).toEqual([[
+        const [first, ...others] = told("drains")
+        const [level, , begins] = first!
+        expect([level, others, begins]).toEqual(["INFO", [], expect.objectContaining({ running: 2 })])
+        // The last read may be on its way: what it brings is handed back by the stream.
+        const { unbegun } = begins as { readonly unbegun: number }
+        expect(unbegun).toBeLessThanOrEqual(2)
+        expect(told("has stopped")).toEqual([[
           "INFO",
           expect.anything(),
-          expect.objectContaining({ running: 2, unbegun: 3 })
+          expect.objectContaining({ finished: 1, interrupted: 1, handedBack: unbegun + 1 })
         ]])
-        expect(told("has stopped")).toEqual([
-          ["INFO", expect.anything(), expect.objectContaining({ finished: 1, interrupted: 1, handedBack: 4 })]
-        ])
         expect(told("has died while the worker stopped").map(([level]) => level)).toEqual(["ERROR"])
       })))
   }

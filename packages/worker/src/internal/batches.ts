@@ -6,6 +6,7 @@
 import type { Delivery } from "@safesync/redis-streams/Delivery"
 import type * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
+import { Recent } from "./demand.js"
 import * as duration from "./duration.js"
 import * as intake from "./intake.js"
 import { type Placed, Slots } from "./slots.js"
@@ -24,12 +25,22 @@ export interface Options {
 
 export class Batches<in out A> {
   readonly slots: Slots<Batch<A>>
+  private readonly recent = new Recent()
   private turns: Array<intake.Turn<A>> = []
   private timer: ReturnType<typeof setTimeout> | undefined
   private readonly room = Effect.unsafeMakeLatch(true)
 
   constructor(private readonly options: Options) {
-    this.slots = new Slots(options.concurrency, () => this.measure())
+    this.slots = new Slots(options.concurrency, ({ turns }) => {
+      this.recent.add(turns.length)
+      this.measure()
+    })
+  }
+
+  /** How many messages the next read should ask for: at least what the batch lacks that is being filled. */
+  get demand(): number {
+    const { size } = this.options
+    return Math.max(1, this.slots.free) * size - this.turns.length + this.recent.count
   }
 
   /** How many messages were read and not begun. */

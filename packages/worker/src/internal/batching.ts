@@ -75,6 +75,7 @@ export const make = <A, E1, R1, B, E, R>(
       release: waiting.release,
       gone: batches.slots.gone,
       waiting: () => waiting.waiting + batches.slots.suspects,
+      demand: () => batches.demand,
       unbegun: () => waiting.unbegun + batches.unbegun
     })
   })

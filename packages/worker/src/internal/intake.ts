@@ -17,6 +17,7 @@ import type * as Chunk from "effect/Chunk"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Runtime from "effect/Runtime"
+import { Recent } from "./demand.js"
 import * as duration from "./duration.js"
 import { compareIds, Held } from "./held.js"
 import { type Placed, Slots } from "./slots.js"
@@ -60,6 +61,7 @@ export class Intake<in out A> {
   private readonly hasRoom = Effect.unsafeMakeLatch(true)
   /** Open while somebody stands behind another message. */
   private readonly standing = Effect.unsafeMakeLatch(false)
+  private readonly recent = new Recent()
   private waitingCount = 0
   private sourceEnded = false
   private stopped = false
@@ -67,12 +69,20 @@ export class Intake<in out A> {
   private late: ReadonlyArray<Turn<A>> = []
 
   constructor(private readonly options: Options<A>) {
-    this.slots = new Slots(options.concurrency, () => this.measure())
+    this.slots = new Slots(options.concurrency, () => {
+      this.recent.add(1)
+      this.measure()
+    })
   }
 
   /** How many wait for their key, for a retry, or until they are alone. */
   get waiting(): number {
     return this.waitingCount + this.held.size + this.slots.suspects
+  }
+
+  /** How many messages the next read should ask for. */
+  get demand(): number {
+    return this.slots.free + this.recent.count
   }
 
   /** How many were read and not begun. */

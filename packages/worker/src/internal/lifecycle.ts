@@ -16,6 +16,7 @@
  */
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import { loggable } from "@safesync/redis-streams/RedisError"
+import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as Cause from "effect/Cause"
 import type * as Chunk from "effect/Chunk"
 import * as Deferred from "effect/Deferred"
@@ -51,6 +52,8 @@ export interface Parts<X, T, E, R> {
   readonly gone: Effect.Effect<unknown>
   /** How many messages wait. */
   readonly waiting: () => number
+  /** How many messages the next read should ask for. */
+  readonly demand: () => number
   /** How many messages were read and not begun. */
   readonly unbegun: () => number
   /** Fails when the worker has to stop by itself. */
@@ -79,7 +82,11 @@ export const start = <X, T, E, R, E1, R1>(
     const aside = yield* daemon(parts.aside)
     // Effect prints a fiber's failure at the level Debug, and one that cannot be printed never ends: this one is told by `await`.
     const reader = yield* daemon(Effect.exit(
-      Effect.withUnhandledErrorLogLevel(Stream.runForEachChunk(source, parts.read), Option.none())
+      Effect.locally(
+        Effect.withUnhandledErrorLogLevel(Stream.runForEachChunk(source, parts.read), Option.none()),
+        StreamConsumer.demand,
+        parts.demand
+      )
     ))
     const ended = Effect.zipRight(
       Effect.flatten(Fiber.join(reader)),

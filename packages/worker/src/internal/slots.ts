@@ -31,13 +31,18 @@ export class Slots<in out T extends Placed> implements Party {
 
   constructor(
     private readonly count: number,
-    /** Called when something was taken. */
-    private readonly changed: () => void
+    /** Called when one was taken. */
+    private readonly changed: (one: T) => void
   ) {}
 
   /** Those that are ready and were not begun. */
   get unbegun(): ReadonlyArray<T> {
     return this.ready
+  }
+
+  /** How many could be begun at once, beyond what is ready. */
+  get free(): number {
+    return Math.max(0, this.count - this.taken - this.readyCount)
   }
 
   /** Without suspects. */
@@ -130,7 +135,7 @@ export class Slots<in out T extends Placed> implements Party {
     this.taken++
     this.running.add(one)
     solitude.begun(alone)
-    this.changed()
+    this.changed(one)
     return one
   }
 
