@@ -12,7 +12,7 @@ export const floors = {
     [
       ...["LockDiagnosis", "Transaction"],
       ...["ambient", "begin", "blockers", "body", "bounded", "canceller", "cancelling", "commitOracle", "control", "cursor", "duration", "inlined", "lastingConnection"]
-        .concat("lifecycle", "link", "literals", "lockWaits", "outcome", "outside", "own", "phase", "pool", "reservation", "rowStream", "savepoint", "savepoints", "serverStart", "session", "nesting", "ownStatements")
+        .concat("lifecycle", "link", "literals", "lockWaits", "outcome", "outside", "own", "packetSize", "phase", "pool", "reservation", "rowStream", "savepoint", "savepoints", "serverStart", "session", "nesting", "ownStatements")
         .concat("sideConnection", "silence", "statementLabel", "statements", "submission", "tracing", "turns", "writes")
         .map((name) => `internal/${name}`)
     ],

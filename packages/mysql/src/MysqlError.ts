@@ -228,6 +228,37 @@ export class ReadOnlyServer
 }
 
 /**
+ * The statement has more bytes than the server's `max_allowed_packet`. It will not go through, however often it is tried.
+ *
+ * In a transaction a statement of more than 64 kB is measured before it is sent: then the transaction is still open. Outside of one the server
+ * closes the connection (1153), and mostly before it has said why: that is a `ConnectionLost`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class PacketTooLarge
+  extends Schema.TaggedError<PacketTooLarge>("@safesync/mysql/PacketTooLarge")("PacketTooLarge", {
+    ...fields,
+    /** The bytes of the statement with its values; absent where the server has said it. */
+    size: Schema.optional(Schema.Number),
+    /** The server's `max_allowed_packet`, in bytes; absent where the server has said it. */
+    limit: Schema.optional(Schema.Number)
+  })
+{
+  readonly [TypeId]: TypeId = TypeId
+  override get message() {
+    const { limit, size } = this
+    return describe(
+      size === undefined || limit === undefined
+        ? "The statement is too large for the server"
+        : `The statement is too large: ${size} bytes, where the server takes ${limit}`,
+      this,
+      "max_allowed_packet is the server's limit"
+    )
+  }
+}
+
+/**
  * The connection could not be had (nobody answers, the server is full or offline, the login was refused, the pool is closed
  * or its queue full), or is gone; or a statement got no answer, and the server none to the question about it (10 to 20 seconds). A transaction on it was rolled back by the server; a statement outside of a transaction may
  * have been committed, or not.
@@ -275,6 +306,7 @@ export type MysqlError =
   | ForeignKeyViolation
   | CheckViolation
   | ReadOnlyServer
+  | PacketTooLarge
   | ConnectionLost
   | StatementFailed
 
@@ -341,9 +373,33 @@ export const fromDriver = (
   }
 }
 
+/**
+ * A statement that was not sent, since the server would not take it.
+ *
+ * @internal
+ */
+export const tooLarge = (size: number, limit: number, statement: string): MysqlError => {
+  const detail = `${size} bytes, where max_allowed_packet is ${limit}`
+  return new PacketTooLarge({
+    code: "ER_NET_PACKET_TOO_LARGE",
+    detail,
+    size,
+    limit,
+    statement,
+    cause: new Error(detail)
+  }, trusted)
+}
+
 const withBlockers = { Deadlock, LockWaitTimeout, StatementTimeout }
 const withConstraint = { ForeignKeyViolation, CheckViolation }
-const plain = { LockNotAvailable, StatementInterrupted, ReadOnlyServer, ConnectionLost, StatementFailed }
+const plain = {
+  LockNotAvailable,
+  StatementInterrupted,
+  ReadOnlyServer,
+  PacketTooLarge,
+  ConnectionLost,
+  StatementFailed
+}
 
 /**
  * What an `SqlError` of @effect/sql stands for. One that stands for a statement that was not sent, because its transaction was over,

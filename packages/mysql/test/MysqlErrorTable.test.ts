@@ -13,6 +13,7 @@ describe("MysqlError, without a server", () => {
     DuplicateKey: [1062, 1586],
     ForeignKeyViolation: [1216, 1217, 1451, 1452, 1761, 1762],
     CheckViolation: [3819],
+    PacketTooLarge: [1153],
     ReadOnlyServer: [
       ...[1036, 1792, 1836, 1874, 3989],
       [1290, "The MySQL server is running with the --read-only option so it cannot execute this statement"],
@@ -24,7 +25,7 @@ describe("MysqlError, without a server", () => {
       ...[3032, 3118, 3159, 3168, 3169, 4031, 4081, 4082]
     ],
     StatementFailed: [
-      ...[1045, 1054, 1064, 1146, 1153, 1206, 1223, 1264, 1366, 1406, 1412, 1461, 1637, 1644, 3058, 3100, 9999],
+      ...[1045, 1054, 1064, 1146, 1206, 1223, 1264, 1366, 1406, 1412, 1461, 1637, 1644, 3058, 3100, 9999],
       [1180, "Got error 5 - 'Input/output error' during COMMIT"],
       [1290, "The MySQL server is running with the --secure-file-priv option so it cannot execute this statement"],
       [1015, "Can't lock file (errno: 11 - Resource temporarily unavailable)"]

@@ -43,6 +43,7 @@ const table: Readonly<Record<number, Tag | ((error: unknown, sqlState: string | 
   1761: "ForeignKeyViolation",
   1762: "ForeignKeyViolation",
   3819: "CheckViolation",
+  1153: "PacketTooLarge",
   // a CHECK of MariaDB; MySQL says it of a tablespace, with another state
   4025: (_, sqlState) => sqlState === "23000" ? "CheckViolation" : "StatementFailed",
   1036: "ReadOnlyServer",

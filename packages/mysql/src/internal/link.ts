@@ -142,7 +142,7 @@ export class Link {
           then(known)
         })
       }
-    } else if (failure._tag === "ConnectionLost") this.lose(failure)
+    } else if (failure._tag === "ConnectionLost" || failure._tag === "PacketTooLarge") this.lose(failure)
     else if (statements.facts(sql).mayCommit) return this.askWhetherOpen(job, "implicit-commit", () => then(failure))
     else if (mayEndTransaction(failure)) return this.askWhetherOpen(job, "ended-by-server", () => then(failure))
     then(failure)

@@ -8,10 +8,11 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type * as MysqlError from "../MysqlError.js"
+import * as MysqlError from "../MysqlError.js"
 import * as Begin from "./begin.js"
 import { Cursor } from "./cursor.js"
 import type { Link } from "./link.js"
+import * as packetSize from "./packetSize.js"
 import * as phase from "./phase.js"
 import * as statements from "./statements.js"
 import { asSqlError } from "./submission.js"
@@ -36,6 +37,17 @@ export class RowStream extends Job {
     // One that only now had its turn would be read by nobody.
     if (link.accepts !== "all" || link.phase._tag === "Idle") return this.finish(phase.outlived(link.connectionId))
     if (link.phase._tag !== "Open") return this.fail(phase.aborted(link.phase, link.connectionId, sql))
+    const size = packetSize.of({ sql, values: this.values, unprepared: true })
+    if (size <= packetSize.small) return this.begin()
+    packetSize.check(link.raw, this, size, {
+      fits: () => this.cancelled ? this.finish() : this.begin(),
+      tooLarge: (limit) => this.fail(MysqlError.tooLarge(size, limit, sql)),
+      failed: (error) => this.explain(error)
+    })
+  }
+
+  private begin(): void {
+    const { link, sql } = this
     if (statements.facts(sql).changesSession) link.soiled = true
     if (link.blockers !== undefined) this.watch = link.blockers.watch(link.connectionId)
     if (link.unsent === undefined) return this.send()

@@ -12,6 +12,7 @@ import * as duration from "./duration.js"
 import * as inlined from "./inlined.js"
 import type { Link } from "./link.js"
 import * as own from "./own.js"
+import * as packetSize from "./packetSize.js"
 import * as phase from "./phase.js"
 import * as statements from "./statements.js"
 import { type Answer, Job } from "./turns.js"
@@ -72,9 +73,24 @@ export class Submission<E> extends Job {
   }
 
   start(): void {
-    const { link, statement: { keepsSession, sql } } = this
+    const { link, statement: { sql } } = this
     const facts = this.facts = statements.facts(sql)
     if (link.phase._tag !== "Open" || link.accepts === "none") return this.refuse(facts)
+    const size = packetSize.of(this.statement)
+    if (size <= packetSize.small) return this.begin(facts, false)
+    packetSize.check(link.raw, this, size, {
+      fits: () => this.cancelled ? this.end() : this.begin(facts, true),
+      tooLarge: (limit) => {
+        if (facts.told !== undefined) this.tell(facts.told, false)
+        this.resume(Effect.fail(this.wrap(MysqlError.tooLarge(size, limit, sql))))
+        this.end()
+      },
+      failed: (error) => this.answered(error, undefined)
+    })
+  }
+
+  private begin(facts: statements.Facts, isLarge: boolean): void {
+    const { link, statement: { keepsSession, sql } } = this
     if (facts.changesSession && keepsSession !== true) link.soiled = true
     if (link.blockers !== undefined) this.watch = link.blockers.watch(link.connectionId)
     if (facts.told !== undefined) this.sentAt = performance.now()
@@ -82,7 +98,7 @@ export class Submission<E> extends Job {
     if (begin === undefined) return this.send()
     const { isOwn = false, packet } = this.statement
     const text = packet ??
-      (facts.binaryOnly || !isOwn && !inlined.leavesAsIs(link.raw) ? undefined : this.inlined(facts))
+      (isLarge || facts.binaryOnly || !isOwn && !inlined.leavesAsIs(link.raw) ? undefined : this.inlined(facts))
     if (text !== undefined) {
       return Begin.send(link, this, begin, text + (link.comment ?? ""), this.reading(), (error, results, fields) => {
         if (
