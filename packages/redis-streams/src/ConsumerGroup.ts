@@ -115,20 +115,13 @@ export const make = <A, I>(settings: {
 
 /**
  * Creates the group on the server, and its stream if that does not exist. `true`: created; `false`: it was there
- * already, wherever it stands: then its `startId` changes nothing. Fails with `WrongType` where the key holds something else.
+ * already, wherever it stands: then its `startId` changes nothing, and the server need not take writes (`OutOfMemory`). Fails with `WrongType` where the key holds something else.
  *
  * @category operations
  * @since 0.1.0
  */
 export const create = <A>(self: ConsumerGroup<A>): Effect.Effect<boolean, RedisError, Redis.Redis> =>
-  Effect.flatMap(
-    Redis.Redis,
-    (redis) =>
-      redis.command("XGROUP", "CREATE", self.stream, self.group, self.startId, "MKSTREAM").pipe(
-        Effect.as(true),
-        Effect.catchTag("BusyGroup", () => Effect.succeed(false))
-      )
-  )
+  Effect.flatMap(Redis.Redis, (redis) => groupState.create(redis, self, self.startId))
 
 /**
  * One consumer of a group, as the server knows it.

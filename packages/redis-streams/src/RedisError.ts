@@ -47,7 +47,12 @@ export class InvalidOptions extends Schema.TaggedError<InvalidOptions>()("Invali
  */
 export class ConnectFailed extends Schema.TaggedError<ConnectFailed>()("ConnectFailed", fields) {
   override get message(): string {
-    return say(this, "is the URL right, redis:// or rediss:// included, and is Redis running there?")
+    return say(
+      this,
+      (this.cause as Error | undefined)?.name === "ReplyError"
+        ? "the server has answered, and takes no connection from here now"
+        : "is the URL right, redis:// or rediss:// included, and is Redis running there?"
+    )
   }
 }
 
@@ -65,8 +70,8 @@ export class LoginRefused extends Schema.TaggedError<LoginRefused>()("LoginRefus
 }
 
 /**
- * The server does not know a command that is needed, or an option of it. Redis Streams with consumer groups need Redis 5.0,
- * `sendIdempotent` Redis 8.6.
+ * The server does not know a command that is needed, or an option of it: it is too old, or the command was renamed or taken away
+ * (`rename-command`). Redis Streams with consumer groups need Redis 5.0, `sendIdempotent` Redis 8.6.
  *
  * @category errors
  * @since 0.1.0
@@ -77,7 +82,10 @@ export class ServerTooOld extends Schema.TaggedError<ServerTooOld>()("ServerTooO
   needs: Schema.optional(Schema.String)
 }) {
   override get message(): string {
-    return say(this, `${this.needs ?? "Redis 5.0 or newer, or Valkey,"} is needed`)
+    return say(
+      this,
+      `${this.needs ?? "Redis 5.0 or newer, or Valkey,"} is needed, with its commands under their own names`
+    )
   }
 }
 
@@ -308,6 +316,14 @@ export const isOutage = (error: unknown): boolean => isTransient(error) || isRef
  * @internal
  */
 export const isRefusal = (error: unknown): boolean => refusals.has(described.property(error, "_tag"))
+
+/**
+ * Whether the server has answered and it is this one command that it does not carry out, for whatever reason: no right, another name,
+ * a proxy that does not pass it on. What the command would only make better goes without.
+ *
+ * @internal
+ */
+export const isOfCommand = (error: RedisError): boolean => !isTransient(error) && error._tag !== "LoginRefused"
 
 const refusals: ReadonlySet<unknown> = new Set<RedisError["_tag"]>(["LoginRefused", "NoPermission"])
 

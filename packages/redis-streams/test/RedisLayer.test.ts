@@ -1,6 +1,8 @@
 import { assert, describe, expect, layer } from "@effect/vitest"
+import * as ConsumerGroup from "@safesync/redis-streams/ConsumerGroup"
 import * as Delivery from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
+import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as TcpProxy from "@safesync/testkit/TcpProxy"
 import * as Cause from "effect/Cause"
@@ -11,10 +13,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FastCheck from "effect/FastCheck"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
 import { Redis as Client, type RedisOptions } from "ioredis"
+import { randomUUID } from "node:crypto"
 import * as Net from "node:net"
 import { inspect } from "node:util"
 import { connect, deliveries, expectNothingLeft, freshGroup, until } from "./fixture.js"
@@ -218,6 +223,88 @@ layer(RedisServer.layer, { excludeTestServices: true })("the layers of Redis", (
         assert.strictEqual(error._tag, "ServerTooOld")
       }).pipe(Effect.provide(RedisServer.layerOwn({ args: ["--rename-command", "XREADGROUP", ""] }))))
   })
+
+  describe("what a server does not carry out of what only makes things better is gone without", () => {
+    const works = (url: Redacted.Redacted<string>) =>
+      Effect.gen(function*() {
+        const stream = `test:${randomUUID()}`
+        const schema = Schema.Int
+        const group = yield* ConsumerGroup.make({ stream, group: "g", schema, startId: "0", minIdle: "1 minute" })
+        yield* ConsumerGroup.create(group)
+        yield* StreamProducer.sendAll(yield* StreamProducer.make({ stream, schema }), [1, 2])
+        const held = yield* deliveries(group, 2)
+        yield* Effect.forEach(held, (delivery) => Delivery.use(delivery, () => Effect.void))
+        const waiting = yield* Effect.fork(deliveries(group, 1))
+        const redis = yield* Redis.Redis
+        yield* until(redis.command("INFO", "clients"), (info) => /blocked_clients:1/.test(String(info)))
+        const [took] = yield* Effect.timed(Fiber.interrupt(waiting))
+        assert.isBelow(Duration.toMillis(took), 2000)
+        yield* expectNothingLeft(group)
+      }).pipe(Effect.scoped, Effect.provide(Layer.fresh(Redis.layer({ url }))))
+
+    for (const command of ["CLIENT", "COMMAND", "CONFIG"]) {
+      it.scoped(`${command} has another name, or none`, () =>
+        Effect.gen(function*() {
+          const { url } = yield* RedisServer.RedisServer
+          yield* works(url)
+        }).pipe(Effect.provide(RedisServer.layerOwn({ args: ["--rename-command", command, ""] }))))
+    }
+
+    it.scoped("INFO has another name", () =>
+      Effect.gen(function*() {
+        const { url } = yield* RedisServer.RedisServer
+        const { hostname, port } = new URL(Redacted.value(url))
+        // The driver asks for it in small letters.
+        const server = Net.createServer((client) => {
+          const upstream = Net.connect(Number(port), hostname)
+          client.on("data", (data) => {
+            upstream.write(data.toString("latin1").replaceAll("\r\ninfo\r\n", "\r\nxnfo\r\n"), "latin1")
+          })
+          upstream.pipe(client)
+          client.on("close", () => upstream.destroy()).on("error", () => {})
+          upstream.on("error", () => {})
+        }).listen(0, "127.0.0.1")
+        yield* Effect.addFinalizer(() => Effect.sync(() => server.close()))
+        yield* Effect.async<void>((resume) => void server.once("listening", () => resume(Effect.void)))
+        yield* works(Redacted.make(`redis://127.0.0.1:${(server.address() as Net.AddressInfo).port}`))
+      }).pipe(Effect.provide(RedisServer.layerOwn())))
+
+    for (const rights of ["-client", "-client|id", "-client|setname", "-info", "-command"]) {
+      it.scoped(`its user has not the right: ${rights}`, () =>
+        Effect.gen(function*() {
+          const { url } = yield* RedisServer.RedisServer
+          yield* Effect.scoped(Effect.flatMap(
+            connect({ url }),
+            (redis) => redis.command("ACL", "SETUSER", "limited", "on", ">pass", "~*", "+@all", rights)
+          ))
+          const as = Redacted.make(Redacted.value(url).replace("redis://", "redis://limited:pass@"))
+          yield* rights === "-info" ? Effect.scoped(connect({ url: as })) : works(as)
+        }).pipe(Effect.provide(RedisServer.layerOwn())))
+    }
+  })
+
+  it.scoped("a server that has as many clients as it takes is told from one that is not there", () =>
+    Effect.gen(function*() {
+      const { url } = yield* RedisServer.RedisServer
+      const admin = yield* connect({ url })
+      yield* admin.command("CONFIG", "SET", "maxclients", "1")
+      for (const layer of [Redis.layer({ url }), Redis.layerCluster([url])]) {
+        const error = yield* Effect.flip(Effect.scoped(Layer.build(Layer.fresh(layer))))
+        assert.strictEqual(error._tag, "ConnectFailed")
+        assert.include(error.message, "max number of clients reached")
+        assert.notInclude(error.message, "URL")
+      }
+      const reserving = yield* Effect.flip(Effect.scoped(admin.reserve("s", "name")))
+      assert.include(reserving.message, "max number of clients reached")
+    }).pipe(Effect.provide(RedisServer.layerOwn())))
+
+  it.scoped("a server that lacks a command says that it may be renamed", () =>
+    Effect.gen(function*() {
+      const { url } = yield* RedisServer.RedisServer
+      const { error } = yield* failure({ url })
+      assert.strictEqual(error._tag, "ServerTooOld")
+      assert.include(error.message, "under their own names")
+    }).pipe(Effect.provide(RedisServer.layerOwn({ args: ["--rename-command", "XREADGROUP", "hidden"] }))))
 
   describe("TLS", () => {
     it.scoped("a consumer works over TLS, with a server whose certificate is trusted", () =>

@@ -1,6 +1,6 @@
 /** A reserved connection for reads that block, which can be woken up without losing what they bring. */
 import * as Effect from "effect/Effect"
-import type { RedisError } from "../RedisError.js"
+import { isOfCommand, type RedisError } from "../RedisError.js"
 import type { Connection } from "./connection.js"
 import * as duration from "./duration.js"
 
@@ -26,10 +26,12 @@ export interface Blocking {
  * CLIENT LIST shows for it.
  */
 export const blocking = (own: Connection, peer: Connection, name: string): Effect.Effect<Blocking, RedisError> =>
-  own.commands([["CLIENT", "ID"], ["CLIENT", "SETNAME", name.replace(/[^!-~]/g, "_")]]).pipe(
-    Effect.map(([id]) => id),
+  Effect.all([
     // Without an id it cannot be woken up, and is closed instead.
-    Effect.catchTag("NoPermission", () => Effect.succeed(undefined)),
+    Effect.catchIf(own.command("CLIENT", ["ID"]), isOfCommand, () => Effect.succeed(undefined)),
+    Effect.catchIf(own.command("CLIENT", ["SETNAME", name.replace(/[^!-~]/g, "_")]), isOfCommand, () => Effect.void)
+  ], { concurrency: "unbounded" }).pipe(
+    Effect.map(([id]) => id),
     Effect.map((id) => ({
       isOpen: () => own.client.status === "ready",
       read: (name, args, block, arrive, key) =>

@@ -4,7 +4,7 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { ClusterDown, isTransient, type RedisError, ServerTooOld } from "../RedisError.js"
+import { ClusterDown, isOfCommand, isTransient, type RedisError, ServerTooOld } from "../RedisError.js"
 import type { Connection } from "./connection.js"
 
 export type Capability =
@@ -59,7 +59,7 @@ export const capabilities = (
 // internal
 
 const warning = Effect.logWarning(
-  "The user may not run COMMAND INFO, so the ways that work on Redis 5.0 are used; grant it with +command|info"
+  "The server does not answer COMMAND INFO, so the ways that work on Redis 5.0 are used; grant it with +command|info"
 )
 
 /** What each of them can. One that cannot be reached is not asked: when it comes back, it is another connection. */
@@ -97,11 +97,13 @@ const ofOne = (
   onRefusal: Effect.Effect<void>
 ): Effect.Effect<Set<Capability>, RedisError> =>
   connection.ask(server, "COMMAND", ["INFO", "XREADGROUP", "XAUTOCLAIM", "XACKDEL", "XCFGSET", "XNACK"]).pipe(
+    // Where it may not be asked, the ways are used that work everywhere.
+    Effect.catchIf(isOfCommand, () => Effect.as(onRefusal, [[]])),
     Effect.flatMap((reply) => {
       const [readGroup, autoClaim, ackDel, configure, nack] = reply as ReadonlyArray<ReadonlyArray<unknown> | null>
       const found = new Set<Capability>()
       if (readGroup === null) {
-        return Effect.fail(new ServerTooOld({ command: "XREADGROUP", detail: "the server has no consumer groups" }))
+        return Effect.fail(new ServerTooOld({ command: "XREADGROUP", detail: "the server does not know the command" }))
       }
       if (autoClaim) {
         // Both came with 6.2.
@@ -127,9 +129,7 @@ const ofOne = (
         }
         return found
       })
-    }),
-    // A user who may not ask gets the ways that work everywhere.
-    Effect.catchTag("NoPermission", () => Effect.as(onRefusal, new Set<Capability>()))
+    })
   )
 
 /** No command came together with this option of XREADGROUP, but the server describes it to those who may ask. */
@@ -139,9 +139,5 @@ const claims = (
 ): Effect.Effect<boolean, RedisError> =>
   connection.ask(server, "COMMAND", ["DOCS", "XREADGROUP"]).pipe(
     Effect.map((reply) => JSON.stringify(reply).includes(`"token","CLAIM"`)),
-    Effect.catchTags({
-      CommandFailed: () => Effect.succeed(false),
-      NoPermission: () => Effect.succeed(false),
-      ServerTooOld: () => Effect.succeed(false)
-    })
+    Effect.catchIf(isOfCommand, () => Effect.succeed(false))
   )

@@ -6,7 +6,15 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Redis, RedisOptions } from "ioredis"
 import { Cluster, Command } from "ioredis"
-import { CommandFailed, ConnectFailed, RedisConnectionLost, type RedisError, RedisTimeout } from "../RedisError.js"
+import * as Net from "node:net"
+import {
+  CommandFailed,
+  ConnectFailed,
+  isOfCommand,
+  RedisConnectionLost,
+  type RedisError,
+  RedisTimeout
+} from "../RedisError.js"
 import { classify } from "./classify.js"
 import * as duration from "./duration.js"
 import { watchNode } from "./nodeWatch.js"
@@ -245,6 +253,8 @@ export const open = (settings: {
   Effect.suspend(() => {
     let established = false
     let lastError: Error | undefined
+    /** Where it was connected to, if a server can say there in plain text why it closes the connection. */
+    let peer: { readonly host: string; readonly port: number } | undefined
     const acquire = Effect.try({
       try: () => {
         const client = settings.make({
@@ -256,8 +266,16 @@ export const open = (settings: {
         client.on("error", (error) => {
           lastError = error
         })
-        if (!(client instanceof Cluster)) {
+        const meet = (node: Redis) => {
+          const { host, path, port, sentinels, tls } = node.options
+          peer = tls || path || sentinels || host === undefined || port === undefined ? undefined : { host, port }
+        }
+        if (client instanceof Cluster) {
+          client.on("+node", meet)
+        } else {
+          client.on("connect", () => meet(client))
           boundHandshake(client, settings.connectTimeout)
+          goWithoutInfo(client)
         }
         return new Connection(client, settings.commandTimeout)
       },
@@ -271,9 +289,13 @@ export const open = (settings: {
           (error) => resume(Effect.fail(connectFailed(lastError ?? error)))
         )
       })
+    const told = (error: RedisError) =>
+      error._tag === "ConnectFailed" && peer !== undefined && !isReply(error.cause)
+        ? Effect.flatMap(reasonOf(peer), (reason) => Effect.fail(reason === undefined ? error : connectFailed(reason)))
+        : Effect.fail(error)
     return Effect.acquireRelease(acquire, close).pipe(
       Effect.tap((connection) =>
-        Effect.timeoutFail(connect(connection), {
+        Effect.timeoutFail(Effect.catchAll(connect(connection), told), {
           duration: settings.connectTimeout,
           onTimeout: () => connectFailed(lastError ?? new Error(`no answer within ${settings.connectTimeout} ms`))
         })
@@ -298,6 +320,43 @@ const connectFailed = (error: unknown): RedisError => {
   return classified._tag === "RedisConnectionLost"
     ? new ConnectFailed({ command: "connect", detail: classified.detail, cause })
     : classified
+}
+
+const isReply = (cause: unknown): boolean => cause instanceof Error && cause.name === "ReplyError"
+
+/**
+ * Why a server closes a connection without being asked, as one does that has as many clients as it takes (`maxclients`). The driver
+ * writes as soon as it is connected, and a write to a closed connection loses what was there to be read; this one only reads.
+ */
+const reasonOf = (peer: { readonly host: string; readonly port: number }): Effect.Effect<Error | undefined> =>
+  Effect.async<Error | undefined>((resume) => {
+    let text = ""
+    const socket = Net.connect(peer)
+      .on("data", (data) => {
+        text += data.toString("latin1")
+      })
+      .on("error", () => {})
+      .on("close", () => {
+        const [, reply] = /^-([^\r]*)\r\n/.exec(text) ?? []
+        resume(
+          Effect.succeed(reply === undefined ? undefined : Object.assign(new Error(reply), { name: "ReplyError" }))
+        )
+      })
+    socket.setTimeout(1000, () => socket.destroy())
+    return Effect.sync(() => socket.destroy())
+  })
+
+/**
+ * The driver asks for INFO to know whether the server has loaded its data. A server that does not carry it out, for a reason that is no
+ * state of its own, is taken to have: INFO renamed, or not this user's, for which the driver has a warning of its own on the console.
+ */
+const goWithoutInfo = (client: Redis): void => {
+  const driver = client as unknown as {
+    info: (callback: (error: Error | null, reply?: unknown) => void) => Promise<unknown>
+  }
+  const info = driver.info.bind(client)
+  driver.info = (callback) =>
+    info((error, reply) => error && isOfCommand(classify("INFO", error)) ? callback(null, "") : callback(error, reply))
 }
 
 /** The driver bounds the time to connect, but not the time until a server that accepts has also answered. */

@@ -1,4 +1,4 @@
-/** What the server knows about a group, told without changing anything, at a cost that grows with nothing. */
+/** Making a group, and what the server knows about it, told without changing anything, at a cost that grows with nothing. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Service } from "../Redis.js"
@@ -39,6 +39,25 @@ export const ask = (
     }
   )
 
+/**
+ * Creates the group, and its stream if that does not exist; `false` if it is there already. A server that takes no writes from this
+ * user now, such as one whose memory is full, says that before it looks, so it is asked: those that read must be able to begin.
+ */
+export const create = (
+  redis: Service,
+  { group, stream }: { readonly group: string; readonly stream: string },
+  from: string
+): Effect.Effect<boolean, RedisError> =>
+  redis.command("XGROUP", "CREATE", stream, group, from, "MKSTREAM").pipe(
+    Effect.as(true),
+    Effect.catchAll((error) =>
+      Effect.matchEffect(error._tag === "BusyGroup" ? Effect.succeed(true) : exists(redis, stream, group), {
+        onFailure: () => Effect.fail(error),
+        onSuccess: (is) => is ? Effect.succeed(false) : Effect.fail(error)
+      })
+    )
+  )
+
 /** Replies that are flat lists of names and values, the RESP2 form of maps. */
 export const records = (reply: unknown): ReadonlyArray<Readonly<Record<string, unknown>>> =>
   (reply as ReadonlyArray<ReadonlyArray<unknown>>).map((flat) => {
@@ -50,6 +69,9 @@ export const records = (reply: unknown): ReadonlyArray<Readonly<Record<string, u
   })
 
 // internal
+
+const exists = (redis: Service, stream: string, group: string): Effect.Effect<boolean, RedisError> =>
+  Effect.map(redis.command("XINFO", "GROUPS", stream), (groups) => records(groups).some(({ name }) => name === group))
 
 /** A server that does not count can still tell that nothing follows the last entry that was delivered. */
 const lagOfNone = (

@@ -4,6 +4,7 @@ import type { ConsumerGroup } from "../ConsumerGroup.js"
 import type { Service } from "../Redis.js"
 import type { RedisError } from "../RedisError.js"
 import * as Metrics from "../RedisStreamsMetrics.js"
+import * as groupState from "./groupState.js"
 
 /**
  * What a reader does about an error: it creates its group again, or else does what it does about every other. `seen`: whether the
@@ -30,12 +31,10 @@ const recreate = <A>(
     return Effect.fail(error)
   }
   const { recreateFrom } = group.whenLost
-  return redis.command("XGROUP", "CREATE", group.stream, group.group, recreateFrom, "MKSTREAM").pipe(
-    Effect.flatMap(() => {
-      Metrics.groupsRecreated.unsafeUpdate(1, Metrics.labels(group.stream))
-      return Effect.logWarning(`Group ${group.group} of ${group.stream} was lost and begins again at ${recreateFrom}`)
-    }),
-    // Another consumer was quicker.
-    Effect.catchTag("BusyGroup", () => Effect.void)
-  )
+  return Effect.flatMap(groupState.create(redis, group, recreateFrom), (isNew) => {
+    // Otherwise another consumer was quicker.
+    if (!isNew) return Effect.void
+    Metrics.groupsRecreated.unsafeUpdate(1, Metrics.labels(group.stream))
+    return Effect.logWarning(`Group ${group.group} of ${group.stream} was lost and begins again at ${recreateFrom}`)
+  })
 }
