@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { AdvisoryLock } from "./AdvisoryLock.js"
 import { bounded } from "./internal/bounded.js"
+import * as duration from "./internal/duration.js"
 import * as outside from "./internal/outside.js"
 import * as own from "./internal/own.js"
 import type * as MysqlError from "./MysqlError.js"
@@ -123,4 +124,5 @@ export const guard = (
 const next = "INSERT INTO safesync_fencing_token (name, token) VALUES (?, LAST_INSERT_ID(1)) " +
   "ON DUPLICATE KEY UPDATE token = LAST_INSERT_ID(token + 1)"
 
-const selectToken = "SELECT token FROM safesync_fencing_token WHERE name = ? LIMIT 1 LOCK IN SHARE MODE"
+const selectToken =
+  `SELECT ${duration.untimed} token FROM safesync_fencing_token WHERE name = ? LIMIT 1 LOCK IN SHARE MODE`

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import { randomBytes } from "node:crypto"
 import * as bytes from "./internal/bytes.js"
+import * as duration from "./internal/duration.js"
 import * as outside from "./internal/outside.js"
 import * as own from "./internal/own.js"
 import * as purged from "./internal/purge.js"
@@ -201,7 +202,8 @@ interface Id {
   readonly bytes: Uint8Array
 }
 
-const selectMarkers = `SELECT message_id, commit_marker FROM ${table} FORCE INDEX (PRIMARY) WHERE consumer_group = `
+const selectMarkers =
+  `SELECT ${duration.untimed} message_id, commit_marker FROM ${table} FORCE INDEX (PRIMARY) WHERE consumer_group = `
 
 /** Writes a page of ids, and answers with those that were not there before. */
 const remember = (

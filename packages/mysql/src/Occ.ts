@@ -10,6 +10,7 @@ import { dual } from "effect/Function"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { property } from "./internal/described.js"
+import * as duration from "./internal/duration.js"
 import * as identifier from "./internal/identifier.js"
 import type { IfKnown } from "./internal/known.js"
 import * as own from "./internal/own.js"
@@ -321,7 +322,8 @@ const versions = (
   const condition = where.equal(key)
   return {
     // MariaDB has no FOR SHARE.
-    sql: `SELECT CAST(${identifier.column(column)} + 0 AS BINARY) FROM ${identifier.table(table)} ` +
+    sql:
+      `SELECT ${duration.untimed} CAST(${identifier.column(column)} + 0 AS BINARY) FROM ${identifier.table(table)} ` +
       `WHERE ${condition.sql} LIMIT 2 LOCK IN SHARE MODE`,
     values: condition.values
   }

@@ -94,17 +94,6 @@ layer(MysqlServer.layer, { excludeTestServices: true })("AdvisoryLock", (it) => 
       expect(yield* balances).toEqual([2, 0, 0])
     })))
 
-  it.effect("L11: a wait that the session's own max_execution_time has cut short is no timeout of the lock", () =>
-    inDatabase(Effect.gen(function*() {
-      const sql = yield* SqlClient
-      const holder = yield* holding(lock("x", 0))
-      const exit = yield* Effect.exit(
-        Transaction.run(Effect.zipRight(sql`SET SESSION max_execution_time = 50`, lock("x", 20_000)))
-      )
-      expect(tag(exit)).toBe("StatementTimeout")
-      yield* holder.release
-    })))
-
   it.effect("L10: a lock that died with its transaction's connection has nothing committed under it", () =>
     inDatabase(Effect.gen(function*() {
       yield* accounts

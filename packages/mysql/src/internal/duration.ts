@@ -18,5 +18,11 @@ export const toMillis = (duration: Duration.DurationInput): number =>
 /** Whole seconds, rounded up, of the same. */
 export const toSeconds = (duration: Duration.DurationInput): number => Math.ceil(toMillis(duration) / 1_000)
 
+/**
+ * Of a SELECT that waits for a lock: its own bound ends the wait, and not the session's or the server's `max_execution_time`. It is the
+ * longest that can be said; 0 would mean theirs.
+ */
+export const untimed = "/*+ MAX_EXECUTION_TIME(4294967295) */"
+
 /** `setTimeout` of any length: what is longer than a timer runs, for ever included, is `longestMillis`. */
 export const later = (f: () => void, millis: number): NodeJS.Timeout => setTimeout(f, Math.min(millis, longestMillis))

@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as MysqlError from "../MysqlError.js"
 import * as MysqlMetrics from "../MysqlMetrics.js"
+import * as duration from "./duration.js"
 import * as own from "./own.js"
 import type { Session } from "./session.js"
 import * as tracing from "./tracing.js"
@@ -19,8 +20,7 @@ export class WouldDeadlock {
 /**
  * Whether the lock was granted in time.
  *
- * GET_LOCK counts whole seconds, MAX_EXECUTION_TIME milliseconds: the first is rounded up and the second ends the wait. Without the
- * second, it is the session's own `max_execution_time` that may end it: then the lock was not waited for as long as it was to be.
+ * GET_LOCK counts whole seconds, MAX_EXECUTION_TIME milliseconds: the first is rounded up and the second ends the wait.
  */
 export const getLock = (
   session: Session,
@@ -28,8 +28,8 @@ export const getLock = (
   timeoutMillis: number
 ): Effect.Effect<boolean, WouldDeadlock | MysqlError.MysqlError | MysqlError.TransactionAborted> => {
   const whole = Number.isInteger(timeoutMillis / 1000)
-  const hint = whole ? "" : `/*+ MAX_EXECUTION_TIME(${Math.max(1, Math.ceil(timeoutMillis))}) */ `
-  const asking = (name: string, seconds: string) => `SELECT ${hint}GET_LOCK(${name}, ${seconds}) AS granted`
+  const hint = whole ? duration.untimed : `/*+ MAX_EXECUTION_TIME(${Math.max(1, Math.ceil(timeoutMillis))}) */`
+  const asking = (name: string, seconds: string) => `SELECT ${hint} GET_LOCK(${name}, ${seconds}) AS granted`
   const sql = asking("?", "?")
   const seconds = Math.ceil(timeoutMillis / 1000)
   return Effect.matchEffect(

@@ -21,7 +21,11 @@ export const select = (
   condition: where.Fragment
 ): Effect.Effect<ReadonlyArray<Row>, RowLockError, Transaction> => {
   const bounded = wait !== "wait" && wait !== "nowait" && wait !== "skip-locked"
-  const hint = bounded ? `/*+ MAX_EXECUTION_TIME(${Math.max(1, duration.toMillis(wait))}) */ ` : ""
+  const hint = bounded
+    ? `/*+ MAX_EXECUTION_TIME(${Math.max(1, duration.toMillis(wait))}) */ `
+    : wait === "wait"
+    ? `${duration.untimed} `
+    : ""
   const mode = wait === "nowait" ? " NOWAIT" : wait === "skip-locked" ? " SKIP LOCKED" : ""
   const sql = `SELECT ${hint}* FROM ${
     identifier.table(table)
