@@ -7,7 +7,7 @@ export const floors = {
   mysql: [
     [
       ...["LockParty", "MysqlError", "MysqlMetrics", "TransactionError"],
-      ...["driverError", "errnoTable", "errorMessage", "identifier", "known", "described"].map((name) => `internal/${name}`)
+      ...["driverError", "errnoTable", "errorMessage", "identifier", "known", "described", "origin"].map((name) => `internal/${name}`)
     ],
     [
       ...["LockDiagnosis", "Transaction"],

@@ -10,11 +10,13 @@
 import { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as described from "./internal/described.js"
 import * as driver from "./internal/driverError.js"
 import { tagOf } from "./internal/errnoTable.js"
 import { describe, missingTable } from "./internal/errorMessage.js"
+import { find } from "./internal/origin.js"
 import { LockParty } from "./LockParty.js"
 import { TransactionAborted } from "./TransactionError.js"
 
@@ -344,7 +346,7 @@ export const isRetryable = (u: unknown): u is Deadlock | LockWaitTimeout | LockN
 
 /**
  * What an error of the driver stands for, of which `statement` is the text and `blockers` who held the lock. What is a `MysqlError`
- * already stays as it is.
+ * already stays as it is. So it is with one that others have wrapped, through `cause` and `errors`.
  *
  * @since 0.1.0
  * @category constructors
@@ -354,20 +356,22 @@ export const fromDriver = (
   statement?: string | undefined,
   blockers?: ReadonlyArray<LockParty> | undefined
 ): MysqlError => {
-  if (isMysqlError(cause)) return cause
-  const error = driver.read(cause)
+  const found = find(cause, isOrigin) ?? find(cause, driver.isConnectionLost) ?? cause
+  if (isMysqlError(found)) return found
+  if (isConnecting(found)) return new ConnectionLost(driver.read(described.property(found, "cause")), trusted)
+  const error = driver.read(found)
   const props = { ...error, statement }
-  const tag = tagOf(cause, error)
+  const tag = tagOf(found, error)
   switch (tag) {
     case "Deadlock":
     case "LockWaitTimeout":
     case "StatementTimeout":
       return new withBlockers[tag]({ ...props, blockers }, trusted)
     case "DuplicateKey":
-      return new DuplicateKey({ ...props, ...driver.duplicateKey(cause) }, trusted)
+      return new DuplicateKey({ ...props, ...driver.duplicateKey(found) }, trusted)
     case "ForeignKeyViolation":
     case "CheckViolation":
-      return new withConstraint[tag]({ ...props, constraint: driver.constraint(cause) }, trusted)
+      return new withConstraint[tag]({ ...props, constraint: driver.constraint(found) }, trusted)
     default:
       return new plain[tag](props, trusted)
   }
@@ -415,13 +419,36 @@ const plain = {
  * @since 0.1.0
  * @category constructors
  */
-export const classify = (error: SqlError): MysqlError =>
-  connecting.has(error.message) && !isMysqlError(error.cause)
-    ? new ConnectionLost(driver.read(error.cause), trusted)
-    : fromDriver(error.cause ?? error)
+export const classify = (error: SqlError): MysqlError => fromDriver(isConnecting(error) ? error : error.cause ?? error)
+
+/**
+ * The error of MySQL that a failure stands for, however others have wrapped it: a query builder's own error, an error of yours with a
+ * `cause`, an `AggregateError`. None where there is none behind it.
+ *
+ * @example
+ * import * as Option from "effect/Option"
+ * import * as MysqlError from "@safesync/mysql/MysqlError"
+ *
+ * const isDuplicate = (error: unknown) => Option.exists(MysqlError.origin(error), ({ _tag }) => _tag === "DuplicateKey")
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const origin = (error: unknown): Option.Option<MysqlError | TransactionAborted> => {
+  const found = find(error, (u) => isOrigin(u) || isAborted(u))
+  return found === undefined ? Option.none() : Option.some(isAborted(found) ? found : fromDriver(found))
+}
 
 /** What @effect/sql-mysql2 says when there was no connection for a statement to fail on, whatever the server's reason. */
-const connecting = new Set(["Failed to acquire connection", "MysqlClient: Failed to connect"])
+const connecting: ReadonlySet<unknown> = new Set(["Failed to acquire connection", "MysqlClient: Failed to connect"])
+
+const isConnecting = (u: unknown): boolean => described.isA(u, SqlError) && connecting.has(u.message)
+
+const isAborted = (u: unknown): u is TransactionAborted => described.isA(u, TransactionAborted)
+
+/** One of ours, one of the driver's, or one that says that there was no connection, unless it stands for one of ours. */
+const isOrigin = (u: unknown): boolean =>
+  isMysqlError(u) || driver.isDrivers(u) || isConnecting(u) && !isMysqlError(described.property(u, "cause"))
 
 /**
  * Turns the `SqlError`s of an effect into what they stand for: a `MysqlError`, or `TransactionAborted` for a statement
@@ -456,5 +483,5 @@ export const refail = <A, E, R>(
  */
 export const refailError = <E>(error: E): Exclude<E, SqlError> | MysqlError | TransactionAborted =>
   described.isA(error, SqlError)
-    ? described.isA(error.cause, TransactionAborted) ? error.cause : classify(error)
+    ? Option.getOrElse(origin(error), () => classify(error))
     : error as Exclude<E, SqlError>

@@ -2,6 +2,9 @@
 import { SqlError } from "@effect/sql/SqlError"
 import { describe, expect, it } from "@effect/vitest"
 import * as MysqlError from "@safesync/mysql/MysqlError"
+import * as Cause from "effect/Cause"
+import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
 
 describe("MysqlError, without a server", () => {
   const tags: Record<string, ReadonlyArray<number | readonly [number, string]>> = {
@@ -96,6 +99,46 @@ describe("MysqlError, without a server", () => {
     expect(MysqlError.fromDriver(error)).toBe(error)
     expect(MysqlError.classify(new SqlError({ cause: error, message: "Failed to acquire connection" }))).toBe(error)
     expect(MysqlError.refailError("mine")).toBe("mine")
+  })
+
+  const deadlock = Object.assign(new Error("Deadlock found"), { errno: 1213, code: "ER_LOCK_DEADLOCK" })
+  class DrizzleQueryError extends Error {
+    constructor(readonly query: string, override readonly cause: unknown) {
+      super(`Failed query: ${query}\nparams: connection timeout`)
+    }
+  }
+  const cycle = new DrizzleQueryError("select 1", undefined)
+  Object.assign(cycle, { cause: new AggregateError([cycle, deadlock]) })
+  const wrapped: Record<string, (error: unknown) => unknown> = {
+    "in a query builder's error": (error) => new DrizzleQueryError("update t", error),
+    "in an SqlError around that": (error) => new SqlError({ cause: new DrizzleQueryError("update t", error) }),
+    "in an SqlError around an SqlError": (error) => new SqlError({ cause: new SqlError({ cause: error }) }),
+    "ten deep": (error) => Array.from({ length: 10 }).reduce((cause) => new Error("more", { cause }), error),
+    "among several": (error) => new AggregateError([new Error("another"), new Error("one", { cause: error })]),
+    "as what a promise is rejected with": (error) => Runtime.makeFiberFailure(Cause.fail(error)),
+    "in an Effect's Cause": (error) => new Error("it failed", { cause: Cause.die(error) })
+  }
+  for (const [how, wrap] of Object.entries(wrapped)) {
+    it(`L6: through causes: ${how}`, () => {
+      for (const error of [deadlock, MysqlError.fromDriver(deadlock)]) {
+        const tree = wrap(error)
+        expect(MysqlError.fromDriver(tree)).toMatchObject({ _tag: "Deadlock", errno: 1213 })
+        expect(MysqlError.refailError(new SqlError({ cause: tree }))).toMatchObject({ _tag: "Deadlock", errno: 1213 })
+        expect(MysqlError.origin(tree)).toMatchObject(Option.some({ _tag: "Deadlock" }))
+      }
+      const full = new SqlError({ cause: { errno: 1045 }, message: "Failed to acquire connection" })
+      expect(MysqlError.fromDriver(wrap(full))).toMatchObject({ _tag: "ConnectionLost", errno: 1045 })
+      const aborted = new MysqlError.TransactionAborted({ reason: "deadlock", connectionId: 1, cause: deadlock })
+      expect(MysqlError.refailError(new SqlError({ cause: wrap(aborted) }))).toBe(aborted)
+    })
+  }
+
+  it("L6: causes may have no end, and what a wrapper quotes is not the driver's word", () => {
+    expect(MysqlError.fromDriver(cycle)).toMatchObject({ _tag: "Deadlock" })
+    Object.assign(cycle, { cause: cycle })
+    expect(Option.isNone(MysqlError.origin(cycle))).toBe(true)
+    expect(Option.isNone(MysqlError.origin(new Error("connection timeout")))).toBe(true)
+    expect(MysqlError.fromDriver(new DrizzleQueryError("select 1", { errno: 1146 }))._tag).toBe("StatementFailed")
   })
 
   it("what may be tried again", () => {

@@ -125,8 +125,11 @@ export const stop: Disposition = { _tag: "Stop", schedule: Schedule.stop }
  *   run (a `StatementFailed` with errno 1044, 1142, 1143, 1227 or 1370), a command that the user may not run (`NoPermission`).
  *   Credentials rotate. At the start of a layer or of a stream of deliveries they are typed failures at once; later they are outages.
  *
+ * An error of MySQL counts too where the handler's own error, or a query builder's, has it as its `cause`.
+ *
  * For all but a missing right every other message fails as well, so `runBatch` does not look for one of them in halves of its batch. A
- * statement beyond the server's `max_allowed_packet` looks like one, since the server hangs up on it.
+ * statement beyond the server's `max_allowed_packet` is a `PacketTooLarge`, and no outage; outside of a transaction it looks like one,
+ * since the server hangs up on it.
  *
  * @since 0.1.0
  * @category refinements
@@ -156,7 +159,7 @@ const ofFailure = (cause: Cause.Cause<unknown>, is: (error: unknown) => boolean)
 const deniedErrnos: ReadonlySet<number | undefined> = new Set([1044, 1142, 1143, 1227, 1370])
 
 const isRefusal = (error: unknown): boolean =>
-  error instanceof MysqlError.StatementFailed && deniedErrnos.has(error.errno) ||
+  Option.exists(MysqlError.origin(error), (_) => _._tag === "StatementFailed" && deniedErrnos.has(_.errno)) ||
   error instanceof RedisError.LoginRefused ||
   error instanceof RedisError.NoPermission
 
@@ -166,7 +169,9 @@ const ofRedis = [
   ...[RedisError.Loading, RedisError.ClusterDown, RedisError.OutOfMemory]
 ]
 
-const isAway = (error: unknown): boolean =>
+const isAway = (error: unknown): boolean => isItselfAway(error) || Option.exists(MysqlError.origin(error), isItselfAway)
+
+const isItselfAway = (error: unknown): boolean =>
   ofRedis.some((Away) => error instanceof Away) ||
   error instanceof TransactionError.BeginFailed ||
   error instanceof TransactionError.CommitOutcomeUnknown ||

@@ -111,4 +111,15 @@ layer(Servers, { excludeTestServices: true })("An outage of the database", (it) 
     expect([driver(1290), driver(4031)].map(because)).toEqual([true, true])
     expect([driver(1213), driver(1180)].map(because)).toEqual([false, false])
   })
+
+  it("L24: an outage is one too where the handler's own error, or a query builder's, has it as its cause", () => {
+    class PaymentFailed extends Error {}
+    const wrapped = (errno: number) =>
+      Disposition.isOutage(
+        Cause.fail(new PaymentFailed("not now", { cause: Object.assign(new Error("of the driver"), { errno }) }))
+      )
+    expect([1792, 4031, 2013, 1142].map(wrapped)).toEqual([true, true, true, true])
+    expect([1213, 1062, 1153].map(wrapped)).toEqual([false, false, false])
+    expect(Disposition.isOutage(Cause.fail(new PaymentFailed("connection timeout")))).toBe(false)
+  })
 })

@@ -117,6 +117,11 @@ export const isConnectionLost = (error: unknown): boolean => {
     (code === undefined && lostMessages.test(text(error)))
 }
 
+/** Whether it is the driver's for sure: by a number of the server's or of the operating system's, a state or a code, and not by its text. */
+export const isDrivers = (error: unknown): boolean =>
+  Predicate.isNumber(property(error, "errno")) || Predicate.isString(property(error, "sqlState")) ||
+  property(error, "code") !== undefined && isConnectionLost(error)
+
 /** Ours: a bound has passed. */
 export const noAnswer = (): Error =>
   Object.assign(new Error("No answer in time"), { code: "PROTOCOL_SEQUENCE_TIMEOUT", fatal: true })
