@@ -87,7 +87,7 @@ export const stream = <A>(
 /**
  * One delivery, or none: the next entry that is pending for this consumer, and once those have been seen, the next new one. It is
  * `stream` for those who want to ask for each entry themselves. Its own pending entries come first at the first call
- * with a `Redis` layer, and again after a call that failed.
+ * with a `Redis` layer, again after a call that failed, and after a hundred other consumers have been used meanwhile.
  *
  * Without `block` it does not wait: none means that nothing is there now. With `block` it waits for so long on the server,
  * over a connection of its own, which the next call finds if it comes within a third of a second; interrupted, it stops waiting at once.

@@ -28,18 +28,32 @@ export class Entries extends Map<string, Lease<unknown>> {
   }
 }
 
+/** It does not keep them: those that nobody uses any more are gone, as names of consumers come and go. */
 export class InFlight {
-  private readonly held = new Map<string, Entries>()
+  private readonly held = new Map<string, WeakRef<Entries>>()
+  /** Those of the names that were used last, the latest at the end: between two calls of `StreamConsumer.next` nobody has its. */
+  private readonly recent = new Set<Entries>()
+  private readonly gone = new FinalizationRegistry<string>((key) => {
+    if (this.held.get(key)?.deref() === undefined) this.held.delete(key)
+  })
 
   constructor(private readonly run: Connection["run"]) {}
 
   of(stream: string, group: string, consumer: string): Entries {
     const key = JSON.stringify([stream, group, consumer])
-    let entries = this.held.get(key)
+    let entries = this.held.get(key)?.deref()
     if (entries === undefined) {
       entries = new Entries(new Acks(this.run, stream, group, consumer))
-      this.held.set(key, entries)
+      this.held.set(key, new WeakRef(entries))
+      this.gone.register(entries, key)
     }
+    this.recent.delete(entries)
+    this.recent.add(entries)
+    if (this.recent.size > mostRecent) this.recent.delete(this.recent.values().next().value!)
     return entries
   }
 }
+
+// internal
+
+const mostRecent = 100
