@@ -206,6 +206,7 @@ class Relay {
               // They are not there any more, or they were published.
               for (const [lane, { until }] of memory.held) if (until <= now) memory.held.delete(lane)
               for (const { error } of memory.held.values()) return Effect.succeed(error)
+              memory.told.clear()
               return Effect.succeed(undefined)
             })
           )

@@ -172,6 +172,27 @@ layer(Servers, { excludeTestServices: true })("OutboxRelay: faults", (it) => {
       yield* Fiber.interrupt(relay)
     })))
 
+  it.effect("a stream whose messages were thrown away is told again when it cannot be written another time", () =>
+    bench(Effect.gen(function*() {
+      const { append, other, published, redis, rows, sql } = yield* scene
+      yield* redis.command("SET", other, "no stream")
+      const { lines, logger } = told()
+      const relay = yield* Effect.fork(Effect.provide(relaying(), logger))
+      const line = "ERROR Messages of the outbox cannot be published to this stream"
+      const tellings = Effect.sync(() => lines.filter((one) => one === line).length)
+      yield* append("o1", { stream: other })
+      yield* until(tellings, (n) => n === 1)
+      yield* sql`DELETE FROM safesync_outbox WHERE stream = ${other}`
+      yield* append("a1")
+      yield* until(published(), (all) => all.length === 1)
+      yield* until(rows, (n) => n === 0)
+      yield* append("a2")
+      yield* until(published(), (all) => all.length === 2)
+      yield* append("o2", { stream: other })
+      yield* until(tellings, (n) => n === 2)
+      yield* Fiber.interrupt(relay)
+    })))
+
   it.effect("a batch that Redis takes in part is not sent again: what was added is removed, the rest waits", () =>
     bench(Effect.gen(function*() {
       const { append, name, other, published, redis, rows } = yield* scene
