@@ -359,6 +359,50 @@ export const fromDriver = (
   const found = find(cause, isOrigin) ?? find(cause, driver.isConnectionLost) ?? cause
   if (isMysqlError(found)) return found
   if (isConnecting(found)) return new ConnectionLost(driver.read(described.property(found, "cause")), trusted)
+  const error = read(found, statement, blockers)
+  words.set(error, driver.words(found))
+  return error
+}
+
+/**
+ * What the server said, word for word and up to 4 kB: the `MESSAGE_TEXT` of a `SIGNAL`, the place of a mistake in the SQL. It may quote values
+ * of rows and parts of the statement, so it is in no message, field, span or log of this package: whoever asks for it decides who may see
+ * it. Of an error that others have wrapped it is that of the one behind it. None where the server has said nothing, as when the connection
+ * was lost, and of an error that was serialized.
+ *
+ * @example
+ * import * as Effect from "effect/Effect"
+ * import * as Option from "effect/Option"
+ * import * as MysqlError from "@safesync/mysql/MysqlError"
+ *
+ * class Refused {
+ *   readonly _tag = "Refused"
+ *   constructor(readonly reason: string) {}
+ * }
+ *
+ * // a trigger's SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'out of stock'
+ * const refused = Effect.catchTag("StatementFailed", (error: MysqlError.StatementFailed) =>
+ *   Effect.fail(
+ *     error.sqlState === "45000" ? new Refused(Option.getOrElse(MysqlError.serverMessage(error), () => "")) : error
+ *   ))
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const serverMessage = (error: unknown): Option.Option<string> =>
+  Option.filter(
+    Option.flatMap(origin(error), (found) => Option.fromNullable(words.get(found))),
+    (text) => text !== ""
+  )
+
+/** Beside the errors and not in them: nothing that prints, serializes or inspects one comes to it. */
+const words = new WeakMap<object, string>()
+
+const read = (
+  found: unknown,
+  statement: string | undefined,
+  blockers: ReadonlyArray<LockParty> | undefined
+): MysqlError => {
   const error = driver.read(found)
   const props = { ...error, statement }
   const tag = tagOf(found, error)
@@ -383,14 +427,12 @@ export const fromDriver = (
  * @internal
  */
 export const tooLarge = (size: number, limit: number, statement: string): MysqlError => {
-  const detail = `${size} bytes, where max_allowed_packet is ${limit}`
   return new PacketTooLarge({
     code: "ER_NET_PACKET_TOO_LARGE",
-    detail,
     size,
     limit,
     statement,
-    cause: new Error(detail)
+    cause: new Error("It was not sent")
   }, trusted)
 }
 

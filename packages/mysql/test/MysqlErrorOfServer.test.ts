@@ -14,7 +14,7 @@ import * as Exit from "effect/Exit"
 import * as Redacted from "effect/Redacted"
 import { randomBytes } from "node:crypto"
 import { expectTold, secret, statement, tables, type Told, whileLocked } from "./errors.js"
-import { anotherClient, failure, inDatabase, outside, tag } from "./support.js"
+import { anotherClient, failure, inDatabase, outside } from "./support.js"
 
 /** A server that was started without such a limit counts no user's connections. */
 const counting = MysqlServer.layerOwn({ args: ["--max-user-connections=100"] })
@@ -167,35 +167,6 @@ layer(counting, { excludeTestServices: true, timeout: "3 minutes" })(
           return yield* exit
         })))
         expectTold(exit, { tag: "StatementFailed", errno: 1223, sqlState: "HY000" })
-      })))
-
-    it.effect("L6, L7: 1153, after which the server hangs up: the statement was the mistake, the transaction is lost", () =>
-      inDatabase(Effect.gen(function*() {
-        yield* tables
-        yield* setGlobal("max_allowed_packet", 1_048_576)
-        const client = yield* anotherClient()
-        yield* setGlobal("max_allowed_packet", 67_108_864)
-        const seen = yield* Deferred.make<Exit.Exit<unknown, unknown>>()
-        const exit = yield* statement((sql) => sql`SELECT LENGTH(${secret.repeat(100_000)})`).pipe(
-          MysqlError.refail,
-          Effect.exit,
-          Effect.tap((exit) => Deferred.succeed(seen, exit)),
-          Transaction.run(),
-          Effect.exit,
-          Effect.provideService(MysqlClient.MysqlClient, client),
-          Effect.provideService(SqlClient, client)
-        )
-        // It hangs up while the packet is still being written: whether its word is read before that is noticed is a race.
-        const told = yield* Deferred.await(seen)
-        expectTold(
-          told,
-          tag(told) === "ConnectionLost" ? { tag: "ConnectionLost" } : {
-            tag: "StatementFailed",
-            errno: 1153,
-            sqlState: "08S01"
-          }
-        )
-        expect(failure(exit)).toMatchObject({ _tag: "TransactionAborted", reason: "connection-lost" })
       })))
 
     it.effect("who may not ask about locks is told so, and a lock wait that timed out says what it said without", () =>

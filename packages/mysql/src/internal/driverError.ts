@@ -4,7 +4,7 @@
  * @internal
  */
 import * as Predicate from "effect/Predicate"
-import { messageOf, property } from "./described.js"
+import { bounded, messageOf, property } from "./described.js"
 
 export interface DriverError {
   readonly errno: number | undefined
@@ -52,6 +52,12 @@ const aboutBinding = /^Bind parameters must /
 const text = (error: unknown): string => {
   const message = property(error, "sqlMessage") ?? property(error, "message")
   return Predicate.isString(message) ? message : ""
+}
+
+/** What the server said; nothing where it was the driver or the operating system that said something. */
+export const words = (error: unknown): string => {
+  const said = property(error, "sqlMessage")
+  return Predicate.isString(said) ? bounded(said) : ""
 }
 
 /** 1290 is said of many options: `--read-only` and `--super-read-only` are the two that a failover sets. */
