@@ -18,7 +18,7 @@ export const floors = {
     ],
     [
       ...["AdvisoryLock", "IdempotentInsert", "RowLock", "Rows"],
-      ...["getLock", "heldLock", "lockConnections", "lockName", "lockTimes", "lockingRead", "permits", "where"]
+      ...["getLock", "heldLock", "lockConnections", "lockName", "lockTimes", "lockingRead", "names", "permits", "where"]
         .map((name) => `internal/${name}`)
     ],
     ["CommitOracle", "FencingToken", "Inbox", "Occ", "Outbox", "internal/bytes", "internal/json", "internal/outboxPartition", "internal/outboxReads", "internal/outboxTable", "internal/purge", "internal/relayWakeups"]

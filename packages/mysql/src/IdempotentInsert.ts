@@ -6,9 +6,12 @@
  *
  * @since 0.1.0
  */
+import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
+import * as Statement from "@effect/sql/Statement"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as identifier from "./internal/identifier.js"
+import * as Names from "./internal/names.js"
 import * as where from "./internal/where.js"
 import type * as MysqlError from "./MysqlError.js"
 import { Transaction } from "./Transaction.js"
@@ -31,14 +34,25 @@ export class Inserted extends Data.TaggedClass("Inserted")<{ readonly insertId: 
 export class AlreadyExists extends Data.TaggedClass("AlreadyExists")<{ readonly key: string }> {}
 
 /**
+ * Values of a row by column, each a value or a fragment of SQL.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ValuesOf<V> = object & { readonly [column in keyof V]: where.Value | Statement.Fragment } & {
+  readonly [Symbol.iterator]?: "An array has no names of columns"
+}
+
+/**
  * The row to insert, and the duplicate that is expected.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Options<V extends where.ColumnsOf<V> = where.Columns> {
+export interface Options<V extends ValuesOf<V> = Readonly<Record<string, where.Value | Statement.Fragment>>> {
   /** The table, `schema.table` where it is of another schema. A name with a dot in it stands in backticks: `` `a.b` ``. */
   readonly table: string
+  /** By column: values, or fragments of SQL such as `` sql`NOW()` ``. */
   readonly values: V
   /**
    * The name of the unique index (not of its column), `PRIMARY` for the primary key. Of the table that is beneath a view with
@@ -67,35 +81,51 @@ export interface Options<V extends where.ColumnsOf<V> = where.Columns> {
  * @since 0.1.0
  * @category inserts
  */
-export const insert = <V extends where.ColumnsOf<V>>(options: Options<V>): Effect.Effect<
+export const insert = <V extends ValuesOf<V>>(options: Options<V>): Effect.Effect<
   Inserted | AlreadyExists,
   MysqlError.MysqlError | MysqlError.TransactionAborted,
   Transaction
-> => {
-  const given = options.values as where.Columns
-  const columns = Object.keys(given)
-  const sql = `INSERT INTO ${identifier.table(options.table)} (${columns.map(identifier.column).join(", ")}) ` +
-    `VALUES (${columns.map(() => "?").join(", ")})`
-  const values = columns.map((column) => where.bound(given[column]))
-  // Names of indexes are compared by the server without regard to case, and so may those of tables be.
-  const expected = options.key.toLowerCase()
-  const table = identifier.ownName(options.table).toLowerCase()
-  const absorbs = (error: MysqlError.MysqlError | MysqlError.TransactionAborted): error is MysqlError.DuplicateKey => {
-    if (error._tag !== "DuplicateKey") return false
-    const found = inItsTable(error).toLowerCase()
-    return found === expected || error.table !== undefined && found === `${table}.${expected}`
-  }
-  return Effect.flatMap(Transaction, ({ session }) =>
-    Effect.matchEffect(session.change(sql, values, absorbs), {
+> =>
+  Effect.flatMap(Transaction, ({ client, session }) => {
+    const names = Names.of(client)
+    const named = names.one(options.table)
+    const given = names.columns(options.values) as Readonly<Record<string, where.Value | Statement.Fragment>>
+    const columns = Object.keys(given)
+    const values = columns.map((column) => valueOf(given[column]!))
+    const sql = `INSERT INTO ${identifier.table(named)} (${columns.map(identifier.column).join(", ")}) ` +
+      `VALUES (${values.map(({ sql }) => sql).join(", ")})`
+    // Names of indexes are compared by the server without regard to case, and so may those of tables be.
+    const expected = options.key.toLowerCase()
+    const table = identifier.ownName(named).toLowerCase()
+    const absorbs = (
+      error: MysqlError.MysqlError | MysqlError.TransactionAborted
+    ): error is MysqlError.DuplicateKey => {
+      if (error._tag !== "DuplicateKey") return false
+      const found = inItsTable(error).toLowerCase()
+      return found === expected || error.table !== undefined && found === `${table}.${expected}`
+    }
+    return Effect.matchEffect(session.change(sql, values.flatMap(({ values }) => values), absorbs), {
       onSuccess: ({ insertId }) => Effect.succeed(new Inserted({ insertId })),
       onFailure: (error) =>
         absorbs(error)
           ? Effect.succeed(new AlreadyExists({ key: keyOf(error, expected) }))
           : Effect.fail(error)
-    }))
-}
+    })
+  })
 
 // internal
+
+/** A value in its place, or what a fragment says in its stead. */
+const valueOf = (
+  value: where.Value | Statement.Fragment
+): { readonly sql: string; readonly values: ReadonlyArray<unknown> } => {
+  if (!Statement.isFragment(value)) return { sql: "?", values: [where.bound(value)] }
+  const compiled = "compile" in value ? (value as Statement.Statement<unknown>).compile() : plain.compile(value, true)
+  return { sql: compiled[0], values: compiled[1] }
+}
+
+/** A statement knows its client's. */
+const plain = MysqlClient.makeCompiler()
 
 /** As the server names it. Where the table ends cannot be told when there is a dot in its name. */
 const inItsTable = ({ key, table }: MysqlError.DuplicateKey): string => table === undefined ? key : `${table}.${key}`

@@ -381,10 +381,12 @@ export const fromDriver = (
  * }
  *
  * // a trigger's SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'out of stock'
- * const refused = Effect.catchTag("StatementFailed", (error: MysqlError.StatementFailed) =>
- *   Effect.fail(
- *     error.sqlState === "45000" ? new Refused(Option.getOrElse(MysqlError.serverMessage(error), () => "")) : error
- *   ))
+ * const told = (error: MysqlError.MysqlError) =>
+ *   error._tag === "StatementFailed" && error.sqlState === "45000"
+ *     ? new Refused(Option.getOrElse(MysqlError.serverMessage(error), () => ""))
+ *     : error
+ *
+ * const refused = Effect.mapError(told)
  *
  * @since 0.1.0
  * @category accessors

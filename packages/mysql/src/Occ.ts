@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import type { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type * as Schedule from "effect/Schedule"
@@ -13,6 +14,7 @@ import { property } from "./internal/described.js"
 import * as duration from "./internal/duration.js"
 import * as identifier from "./internal/identifier.js"
 import type { IfKnown } from "./internal/known.js"
+import * as Names from "./internal/names.js"
 import * as own from "./internal/own.js"
 import type { OkPacket } from "./internal/statements.js"
 import * as where from "./internal/where.js"
@@ -128,16 +130,17 @@ export interface Update<
  * @category updates
  */
 export const update = <K extends where.ColumnsOf<K>, V extends string, S extends where.ColumnsOf<S>, N extends Version>(
-  options: Update<K, V, S, N>
+  given: Update<K, V, S, N>
 ): Effect.Effect<
   N extends number ? number : string,
   VersionConflict | RowMissing | MysqlError.MysqlError | MysqlError.TransactionAborted,
   Transaction
 > =>
-  Effect.flatMap(statement(options), (write) => {
-    const { table } = options
-    const before = versions(options, options.key as where.Columns)
-    return Effect.flatMap(Transaction, ({ session }) => {
+  Effect.flatMap(Transaction, ({ client, session }) => {
+    const options = named(client, given)
+    return Effect.flatMap(statement(options), (write) => {
+      const { table } = options
+      const before = versions(options, options.key as where.Columns)
       const answers: Effect.Effect<readonly [OkPacket, ReadonlyArray<unknown>], Failure> = changesKey(options)
         ? Effect.flatMap(session.together(write), ([ok]) =>
           Effect.map(
@@ -194,17 +197,19 @@ export const tryUpdate = <
   S extends where.ColumnsOf<S>,
   N extends Version
 >(
-  options: Update<K, V, S, N>
+  given: Update<K, V, S, N>
 ): Effect.Effect<number, MysqlError.MysqlError | MysqlError.TransactionAborted, Transaction> =>
-  Effect.flatMap(
-    statement(options),
-    ({ sql, values }) =>
-      Effect.flatMap(Transaction, ({ session }) =>
+  Effect.flatMap(Transaction, ({ client, session }) => {
+    const options = named(client, given)
+    return Effect.flatMap(
+      statement(options),
+      ({ sql, values }) =>
         Effect.map(session.change(sql, values), ({ affectedRows }) => {
           attempted(options.table)
           return Number(affectedRows)
-        }))
-  )
+        })
+    )
+  })
 
 /**
  * Runs an attempt again, by the caller's Schedule, when it failed with `VersionConflict`, `Deadlock`, `LockWaitTimeout`, or a
@@ -282,6 +287,18 @@ export const isRetryable = (error: unknown): error is Retryable =>
 // internal
 
 const retried: ReadonlySet<unknown> = new Set(["VersionConflict", "Deadlock", "LockWaitTimeout"])
+
+/** With the names that plain `sql` of the client would write. */
+const named = (client: MysqlClient, options: Updated): Updated => {
+  const { columns, one } = Names.of(client)
+  const { key, set, table, version: { column, expected } } = options
+  return {
+    table: one(table),
+    key: columns(key as where.Columns),
+    version: { column: one(column), expected },
+    set: columns(set as where.Columns)
+  }
+}
 
 /** The UPDATE, or the defect of options that the types let pass. */
 const statement = (options: Updated): Effect.Effect<where.Fragment> =>

@@ -13,6 +13,7 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import * as lockingRead from "./internal/lockingRead.js"
+import type { Names } from "./internal/names.js"
 import * as where from "./internal/where.js"
 import type * as MysqlError from "./MysqlError.js"
 import { TooManyRows } from "./Rows.js"
@@ -34,7 +35,7 @@ import type { Transaction } from "./Transaction.js"
 export type Wait = "wait" | "nowait" | "skip-locked" | Duration.DurationInput
 
 /**
- * A row as the driver reads it, by column.
+ * A row as the driver reads it, by column, whose names are as the client's `transformResultNames` makes them.
  *
  * @since 0.1.0
  * @category models
@@ -247,7 +248,7 @@ export const forUpdateMany: {
 } = (options: ManyOptions<any> & MaybeDecoded): Locked<ReadonlyArray<any>> =>
   options.values.length === 0
     ? Effect.succeed([])
-    : lock("UPDATE", options, lockingRead.inKeyOrder(options.key, options.values))
+    : lock("UPDATE", options, (names) => lockingRead.inKeyOrder(options.key, options.values, names))
 
 // internal
 
@@ -261,7 +262,7 @@ const one = <W extends where.ColumnsOf<W>>(
   options: Options<W> & MaybeDecoded
 ): Locked<Option.Option<unknown>> =>
   Effect.flatMap(
-    lock(strength, options, where.equal(options.where as where.Columns)),
+    lock(strength, options, ({ columns }) => where.equal(columns(options.where as where.Columns))),
     (rows) =>
       options.unique === true && rows.length > 1
         ? Effect.fail(new TooManyRows({ found: rows.length }))
@@ -271,7 +272,7 @@ const one = <W extends where.ColumnsOf<W>>(
 const lock = (
   strength: lockingRead.Strength,
   options: { readonly table: string; readonly wait?: Wait | undefined } & MaybeDecoded,
-  condition: where.Fragment
+  condition: (names: Names) => where.Fragment
 ): Locked<ReadonlyArray<unknown>> => {
   const rows = lockingRead.select(strength, options, condition)
   return options.schema === undefined ? rows : Effect.flatMap(rows, decode(options.table, options.schema))

@@ -38,7 +38,7 @@ export const poolOptions: Record<string, MysqlServer.DatabaseOptions> = {
     transformQueryNames: String.camelToSnake,
     transformResultNames: String.snakeToCamel
   },
-  "names in capitals": { transformQueryNames: (_) => _.toUpperCase(), transformResultNames: (_) => _.toUpperCase() },
+  "names in capitals": { transformQueryNames: (_) => _.toLowerCase(), transformResultNames: (_) => _.toUpperCase() },
   "texts and bytes as strings": cast((field, next) =>
     field.type === "VAR_STRING" || field.type === "STRING" ? field.string() : next()
   ),

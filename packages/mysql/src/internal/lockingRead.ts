@@ -10,6 +10,7 @@ import { Transaction } from "../Transaction.js"
 import * as duration from "./duration.js"
 import * as identifier from "./identifier.js"
 import * as lockTimes from "./lockTimes.js"
+import * as Names from "./names.js"
 import * as tracing from "./tracing.js"
 import * as where from "./where.js"
 
@@ -17,25 +18,28 @@ export type Strength = "UPDATE" | "SHARE"
 
 export const select = (
   strength: Strength,
-  { table, wait = "wait" }: { readonly table: string; readonly wait?: Wait | undefined },
-  condition: where.Fragment
-): Effect.Effect<ReadonlyArray<Row>, RowLockError, Transaction> => {
-  const bounded = wait !== "wait" && wait !== "nowait" && wait !== "skip-locked"
-  const hint = bounded
-    ? `/*+ MAX_EXECUTION_TIME(${Math.max(1, duration.toMillis(wait))}) */ `
-    : wait === "wait"
-    ? `${duration.untimed} `
-    : ""
-  const mode = wait === "nowait" ? " NOWAIT" : wait === "skip-locked" ? " SKIP LOCKED" : ""
-  const sql = `SELECT ${hint}* FROM ${
-    identifier.table(table)
-  } WHERE ${condition.sql} LIMIT ${all} FOR ${strength}${mode}`
-  return Effect.flatMap(Transaction, ({ onEnd, session }) => {
+  { table: named, wait = "wait" }: { readonly table: string; readonly wait?: Wait | undefined },
+  conditionOf: (names: Names.Names) => where.Fragment
+): Effect.Effect<ReadonlyArray<Row>, RowLockError, Transaction> =>
+  Effect.flatMap(Transaction, ({ client, onEnd, session }) => {
+    const names = Names.of(client)
+    const table = names.one(named)
+    const condition = conditionOf(names)
+    const bounded = wait !== "wait" && wait !== "nowait" && wait !== "skip-locked"
+    const hint = bounded
+      ? `/*+ MAX_EXECUTION_TIME(${Math.max(1, duration.toMillis(wait))}) */ `
+      : wait === "wait"
+      ? `${duration.untimed} `
+      : ""
+    const mode = wait === "nowait" ? " NOWAIT" : wait === "skip-locked" ? " SKIP LOCKED" : ""
+    const sql = `SELECT ${hint}* FROM ${
+      identifier.table(table)
+    } WHERE ${condition.sql} LIMIT ${all} FOR ${strength}${mode}`
     const rows = tracing.span(
       `SELECT ${table}`,
       "client",
       () => tracing.operation("SELECT", session.database, table),
-      session.select(sql, condition.values)
+      Effect.map(session.select(sql, condition.values), names.rows)
     )
     return lockTimes.waiting(bounded ? Effect.mapError(rows, asLockWaitTimeout) : rows, "row", (rows) => {
       if (rows.length === 0) return "none"
@@ -43,7 +47,6 @@ export const select = (
       return "granted"
     })
   })
-}
 
 /**
  * A condition on the key's columns, in the key's order. Prepared statements are few: the number of values is filled up to a
@@ -52,12 +55,16 @@ export const select = (
  * A composite key is compared column by column: of `(a, b) IN (…)` with dates, MySQL looks into no partition of a table that is
  * partitioned `BY RANGE COLUMNS` of such a column, and finds and locks nothing.
  */
-export const inKeyOrder = (key: string | ReadonlyArray<string>, values: ReadonlyArray<any>): where.Fragment => {
-  const columns = typeof key === "string" ? [key] : key
-  const names = columns.map(identifier.column).join(", ")
+export const inKeyOrder = (
+  key: string | ReadonlyArray<string>,
+  values: ReadonlyArray<any>,
+  { one }: Names.Names
+): where.Fragment => {
+  const columns = (typeof key === "string" ? [key] : key).map((column) => identifier.column(one(column)))
+  const names = columns.join(", ")
   const size = 2 ** Math.ceil(Math.log2(values.length))
   const filled = Array.from({ length: size }, (_, i) => values[Math.min(i, values.length - 1)])
-  const each = `(${columns.map((column) => `${identifier.column(column)} = ?`).join(" AND ")})`
+  const each = `(${columns.map((column) => `${column} = ?`).join(" AND ")})`
   const sql = typeof key === "string"
     ? `${names} IN (${filled.map(() => "?").join(", ")})`
     : `(${filled.map(() => each).join(" OR ")})`

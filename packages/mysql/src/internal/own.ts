@@ -164,8 +164,8 @@ const integers = new Set(["TINY", "SHORT", "INT24", "LONG", "LONGLONG"])
 
 class Unreadable extends Error {}
 
-/** Names hide question marks. Texts in quotes do not occur: values are never written so. */
-const places = /`(?:[^`]|``)*`|\?/g
+/** Names hide question marks, and so do texts in quotes, which only a fragment of the caller's may hold. */
+const places = /`(?:[^`]|``)*`|'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|\?/gs
 
 /** A connection of mysql2's. */
 interface Sends {
