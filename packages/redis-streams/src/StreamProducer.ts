@@ -176,7 +176,7 @@ export const sendOnce = <A>(
       const isNew = known === 0
       if (isNew) {
         sent(self, span, id)
-        yield* trimAfterwards(redis, self.stream, trim)
+        yield* trimAfterwards(redis, self.stream, trim, 1)
       } else span?.attribute("messaging.message.id", id)
       return { id, isNew }
     }))
@@ -231,7 +231,7 @@ export const sendIdempotent = <A>(
         ...[self.stream, "IDMP", producerId, idempotentId, ...trim.options, "*", ...fields]
       )) as string
       sent(self, span, id)
-      yield* trimAfterwards(redis, self.stream, trim)
+      yield* trimAfterwards(redis, self.stream, trim, 1)
       return id
     }))
 
@@ -264,7 +264,7 @@ export const sendAll = <A>(
           for (const id of replies) {
             ids.push(id as string)
           }
-          return trimAfterwards(redis, self.stream, trim)
+          return trimAfterwards(redis, self.stream, trim, replies.length)
         })
       })
       for (const value of values) {

@@ -16,6 +16,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type Capability, Without } from "../src/internal/capabilities.js"
 import { age, deliveries, freshGroup, Order, order, pendingOf, RedisFromServer, until } from "./fixture.js"
@@ -310,6 +311,23 @@ layer(
       Effect.forEach((delivery) => Delivery.use(delivery, () => Effect.void), { concurrency: "unbounded" })
     )
   const lengthOf = (stream: string) => Effect.flatMap(Redis.Redis, (redis) => redis.command("XLEN", stream))
+
+  it.scoped("drops as many large entries as are sent together, and one more", () =>
+    Effect.gen(function*() {
+      const { group, stream } = yield* freshGroup()
+      const producer = yield* StreamProducer.make({
+        stream,
+        schema: Schema.String,
+        trim: { maxLength: 10, exact: true }
+      })
+      yield* sendLarge(stream, 100)
+      yield* acked(group, 100)
+      const sent = yield* counting(StreamProducer.sendAll(producer, Array.from({ length: 30 }, () => kilobytes(300))))
+      // Batches of 14, 14 and 2.
+      assert.deepStrictEqual([sent.scripts, yield* lengthOf(stream)], [33, 97])
+      yield* StreamProducer.sendOnce(producer, kilobytes(300), { key: "k", remember: "1 minute" })
+      assert.strictEqual(yield* lengthOf(stream), 96)
+    }))
 
   for (const exact of [true, false]) {
     it.scoped(`drops two large entries with each that is sent${exact ? ", exactly" : ""}, until there are so few`, () =>

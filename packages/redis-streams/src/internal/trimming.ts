@@ -22,14 +22,22 @@ export const trimming = (redis: Service, trim: Trim | undefined): Effect.Effect<
     ? Effect.sync(() => ({ options: limit(trim), byScript: undefined }))
     : Effect.map(redis.capabilities, (able) => keeping(trim, able))
 
-/** The entry is there, so a failure here is no failure of sending it. The next `send` tries again. */
-export const trimAfterwards = (redis: Service, stream: string, { byScript }: Trimming): Effect.Effect<void> =>
-  byScript === undefined ? Effect.void : Effect.catchAll(
-    Effect.asVoid(redis.script(upkeep.trimKept, [stream], byScript)),
-    (error) => Effect.logWarning(`The stream ${stream} was not trimmed: ${error._tag}`)
+/**
+ * The entries are there, so a failure here is no failure of sending them. The next `send` tries again. Of large entries no script drops
+ * many, so there are as many scripts as were `sent` and one more, or no stream would get shorter.
+ */
+export const trimAfterwards = (redis: Service, stream: string, trim: Trimming, sent: number): Effect.Effect<void> => {
+  const { byScript } = trim
+  return byScript === undefined || sent < 0 ? Effect.void : Effect.matchEffect(
+    redis.script(upkeep.trimKept, [stream], byScript),
+    {
+      onFailure: (error) => Effect.logWarning(`The stream ${stream} was not trimmed: ${error._tag}`),
+      onSuccess: (more) => more === 0 ? Effect.void : trimAfterwards(redis, stream, trim, sent - 1)
+    }
   )
+}
 
-/** Adds an entry, and answers its id. Of large ones no script drops many, so there is a second one, or no stream would get shorter. */
+/** Adds an entry, and answers its id. */
 export const addTrimmed = (
   redis: Service,
   stream: string,
@@ -40,7 +48,7 @@ export const addTrimmed = (
     ? redis.command("XADD", stream, ...trim.options, "*", ...fields) as Effect.Effect<string, RedisError>
     : Effect.flatMap(redis.script(upkeep.addKept, [stream], [...trim.byScript, ...fields]), (reply) => {
       const [id, more] = reply as [string, number]
-      return more === 0 ? Effect.succeed(id) : Effect.as(trimAfterwards(redis, stream, trim), id)
+      return more === 0 ? Effect.succeed(id) : Effect.as(trimAfterwards(redis, stream, trim, 0), id)
     })
 
 /** Drops what every group has acked when it begins, step by step, and answers how many. */
