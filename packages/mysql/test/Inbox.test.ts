@@ -5,6 +5,7 @@ import * as Inbox from "@safesync/mysql/Inbox"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { accounts, add, balances, defect, inDatabase } from "./support.js"
@@ -139,6 +140,28 @@ layer(MysqlServer.layer, { excludeTestServices: true })("Inbox", (it) => {
         expect(String(defect(exit))).toContain("at least one")
       }
     })))
+
+  it.effect(
+    "purge ends with what was old when it began, although there are more rows after each batch",
+    () =>
+      inDatabase(Effect.gen(function*() {
+        yield* prepared
+        const sql = yield* SqlClient
+        let written = 0
+        const write = Effect.suspend(() =>
+          sql`INSERT INTO safesync_inbox (consumer_group, message_id) VALUES ${
+            sql.literal(Array.from({ length: 20 }, () => `('g', 'm${written++}')`).join(", "))
+          }`
+        )
+        yield* write
+        const writer = yield* Effect.fork(Effect.forever(write))
+        const purged = yield* Inbox.purge({ olderThan: 0, batchSize: 1 })
+        yield* Fiber.interrupt(writer)
+        expect(purged).toBeGreaterThanOrEqual(20)
+        expect(purged).toBeLessThan(written)
+      })),
+    20_000
+  )
 
   it.effect("purge forgets old messages in batches, and only those", () =>
     inDatabase(Effect.gen(function*() {

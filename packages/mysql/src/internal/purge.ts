@@ -7,7 +7,10 @@ import * as Effect from "effect/Effect"
 import type * as MysqlError from "../MysqlError.js"
 import * as outside from "./outside.js"
 
-/** Deletes the rows that are older than that by their timestamp, batch by batch, and says how many. */
+/**
+ * Deletes the rows that are older than that by their timestamp when it begins, batch by batch, and says how many. What gets as old
+ * meanwhile stays, or small batches would never come to an end beside those who write.
+ */
 export const olderThan = (
   module: string,
   table: string,
@@ -24,15 +27,18 @@ export const olderThan = (
     const micros = Math.round(Duration.toMillis(options.olderThan) * 1_000)
     // Nothing is older than three centuries.
     if (micros > Number.MAX_SAFE_INTEGER) return Effect.succeed(0)
+    const begun = performance.now()
     // Moments are compared in UTC: in a zone that sets its clocks back, an hour comes twice.
-    const batch = outside.write({
-      name: `${module}.purge`,
-      operation: "DELETE",
-      table,
-      sql: `DELETE /*+ SET_VAR(time_zone = '+00:00') */ FROM ${table} ` +
-        `WHERE ${timestamp} < CURRENT_TIMESTAMP(6) - INTERVAL ? MICROSECOND ORDER BY ${timestamp} LIMIT ?`,
-      values: [micros, batchSize]
-    })
+    const batch = Effect.suspend(() =>
+      outside.write({
+        name: `${module}.purge`,
+        operation: "DELETE",
+        table,
+        sql: `DELETE /*+ SET_VAR(time_zone = '+00:00') */ FROM ${table} ` +
+          `WHERE ${timestamp} < CURRENT_TIMESTAMP(6) - INTERVAL ? MICROSECOND ORDER BY ${timestamp} LIMIT ?`,
+        values: [micros + Math.round((performance.now() - begun) * 1_000), batchSize]
+      })
+    )
     const go = (total: number): typeof batch =>
       Effect.flatMap(
         batch,
