@@ -7,7 +7,7 @@
  *
  * The server's names are at most 64 characters long, ignore case and are one space for all its databases. Ours may be of
  * any length, heed case, and belong to a namespace, by default the connection's database. What the server sees is a
- * readable beginning followed by a hash: `performance_schema.metadata_locks` shows it.
+ * readable beginning followed by a hash: `performance_schema.metadata_locks` shows it. With `raw: true` a name is the server's own.
  *
  * The server does not see a deadlock between advisory locks and row locks: take advisory locks in one order, and either
  * before all row locks or after all those that holders of the name may wait for.
@@ -108,6 +108,12 @@ export interface Options {
   readonly timeout: Duration.DurationInput
   /** Applications that share a server keep apart by this. Default: the connection's database. */
   readonly namespace?: string | undefined
+  /**
+   * The name is the server's own, as `GET_LOCK(name, …)` of others has it, so that they and this one exclude each other: COTI SafeSync for Python,
+   * an older version of a service, a cron job. It has 1 to 64 characters, else it is a defect (one with an emoji is refused by the server, 3057); its case is not heeded, and it is one for
+   * all databases of the server. Default: false.
+   */
+  readonly raw?: boolean | undefined
 }
 
 /**
@@ -255,15 +261,15 @@ export const acquireInTransaction = (
 ): Effect.Effect<void, AdvisoryLockError, Transaction> =>
   Effect.flatMap(Transaction, (transaction) => {
     const { session } = transaction
-    const encoded = lockName.encode(options.namespace ?? session.database, name)
+    const lock = lockName.of(name, options, session.database)
     // Registered before the lock is asked for, since an interrupted wait may have been granted on the server.
     // Releasing a lock that one does not hold does nothing; one that is held n times is released n times.
-    transaction.atEnd.push(`DO RELEASE_LOCK('${encoded}')`)
+    transaction.atEnd.push(`DO RELEASE_LOCK(${lock.literal})`)
     const timeoutMillis = duration.toMillis(options.timeout)
     return Effect.asVoid(granted(
       name,
       timeoutMillis,
-      lockTimes.waiting(getLock(session, encoded, timeoutMillis), "advisory", (isGranted) => {
+      lockTimes.waiting(getLock(session, lock, timeoutMillis), "advisory", (isGranted) => {
         if (!isGranted) return "advisory_lock_timeout"
         transaction.onEnd.push(lockTimes.held("advisory"))
         return "granted"
@@ -297,7 +303,7 @@ const hold = (
     const timeoutMillis = duration.toMillis(options.timeout)
     const heartbeatMillis = duration.toMillis(options.heartbeat ?? "5 seconds")
     if (heartbeatMillis === 0) return Effect.dieMessage("A heartbeat without a pause is none: name a longer Duration")
-    const held = heldLock.hold(client, { name, namespace: options.namespace, timeoutMillis, heartbeatMillis }, restore)
+    const held = heldLock.hold(client, { name, named: options, timeoutMillis, heartbeatMillis }, restore)
     return Effect.map(granted(name, timeoutMillis, held), (held) => ({
       ...held,
       name,

@@ -33,7 +33,6 @@
  * @since 0.1.0
  */
 import type * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
-import * as Client from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -184,6 +183,42 @@ export const run: {
 ): Effect.Effect<A, any, any> => tracing.transaction(body.run(effect, options)))
 
 /**
+ * `run` beside the transaction that is open, or without one: a transaction of its own on another connection of the pool, which is committed or
+ * rolled back whatever becomes of the open one. It is for what must outlive that one's rollback, such as an audit row.
+ *
+ * It sees nothing of what the open one has not committed, and a row that the open one has locked it waits for in vain, until
+ * `LockWaitTimeout`. Its connection is waited for no longer than `controlTimeout`, 30 seconds by default, then it fails with `BeginFailed`:
+ * where each of the pool's connections has a transaction that waits for a second one, none comes free.
+ *
+ * @example
+ * import * as SqlClient from "@effect/sql/SqlClient"
+ * import * as Effect from "effect/Effect"
+ * import * as Transaction from "@safesync/mysql/Transaction"
+ *
+ * const transfer = (from: number, pence: number) =>
+ *   Effect.gen(function*() {
+ *     const sql = yield* SqlClient.SqlClient
+ *     yield* sql`INSERT INTO audit (account, pence) VALUES (${from}, ${pence})`.pipe(Transaction.independent())
+ *     yield* sql`UPDATE account SET balance = balance - ${pence} WHERE id = ${from}`
+ *     return yield* Effect.fail("refused") // the audit row stays
+ *   }).pipe(Transaction.run())
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const independent: typeof run = dual((args) => Effect.isEffect(args[0]), <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  options: Options = {}
+): Effect.Effect<A, any, any> =>
+  Effect.withFiberRuntime((fiber) =>
+    Effect.locally(
+      tracing.transaction(body.run(effect, options, true)),
+      FiberRef.currentContext,
+      ambient.outside(fiber.currentContext)
+    )
+  ))
+
+/**
  * The Scope form: BEGIN now, and COMMIT or ROLLBACK when the scope closes, by the scope's Exit. Run effects in it with
  * `provide`. It fails with `BeginFailed` where no connection could be had or BEGIN was refused. Finalizers cannot fail, so a COMMIT
  * that fails is a defect whose value is the typed error that `run` would fail with. Where `run` will do, use that.
@@ -327,12 +362,14 @@ export const afterCommit = <R>(
     const { afterCommit, connectionId, session } = Context.get(context as Context.Context<Transaction>, Transaction)
     // The effect belongs to the innermost savepoint, as a statement does.
     if (session.isMisplaced) return phase.misplaced(connectionId)
-    const services = new Map<string, unknown>(context.unsafeMap)
-    for (const key of [Transaction.key, ambient.aroundKey, Client.TransactionConnection.key, Scope.Scope.key]) {
-      services.delete(key)
-    }
+    const outside = Context.omit(Scope.Scope)(
+      ambient.outside(context as Context.Context<never>) as Context.Context<Scope.Scope>
+    )
     afterCommit.push(
-      Effect.provide(effect as Effect.Effect<unknown, never, R>, Context.unsafeMake(services) as Context.Context<R>)
+      Effect.provide(
+        effect as Effect.Effect<unknown, never, R>,
+        outside as Context.Context<never> as Context.Context<R>
+      )
     )
     return Effect.void
   })

@@ -7,7 +7,7 @@
  *
  * The server's names are at most 64 characters long, ignore case and are one space for all its databases. Ours may be of
  * any length, heed case, and belong to a namespace, by default the connection's database. What the server sees is a
- * readable beginning followed by a hash: `performance_schema.metadata_locks` shows it.
+ * readable beginning followed by a hash: `performance_schema.metadata_locks` shows it. With `raw: true` a name is the server's own.
  *
  * The server does not see a deadlock between advisory locks and row locks: take advisory locks in one order, and either
  * before all row locks or after all those that holders of the name may wait for.

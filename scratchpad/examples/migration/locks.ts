@@ -15,13 +15,13 @@ export const addPieces = (id: number, more: number) =>
   }).pipe(Transaction.run())
 
 /**
- * `with AdvisoryLock(session, key, timeout=10):`, held beyond COMMIT as there, and then released. The names do not exclude each other:
- * Python gives the key to GET_LOCK as it is, and here it is encoded. While both run, lock a row that both of them know.
+ * `with AdvisoryLock(session, key, timeout=10):`, held beyond COMMIT as there, and then released. Python gives the key to GET_LOCK as it
+ * is, and here it is encoded: while both run, say `raw: true`, so that they exclude each other.
  */
 export const importOnce = (day: string) =>
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
-    yield* AdvisoryLock.acquireInTransaction(`import/${day}`, { timeout: "10 seconds" })
+    yield* AdvisoryLock.acquireInTransaction(`import/${day}`, { timeout: "10 seconds", raw: true })
     const [found] = yield* sql`SELECT day FROM imported WHERE day = ${day}`
     if (found !== undefined) return false
     yield* sql`INSERT INTO imported (day) VALUES (${day})`

@@ -4,7 +4,7 @@
  * @internal
  */
 import * as Client from "@effect/sql/SqlClient"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import type { State } from "./lifecycle.js"
 import * as ownStatements from "./ownStatements.js"
 
@@ -16,6 +16,13 @@ export const aroundKey = "@safesync/mysql/Transaction/around"
 
 export const around = (context: Context.Context<never>): Context.Context<never> | undefined =>
   context.unsafeMap.get(aroundKey)
+
+/** The same context outside of any transaction. */
+export const outside = (context: Context.Context<never>): Context.Context<never> => {
+  const services = new Map<string, unknown>(context.unsafeMap)
+  for (const name of [key, aroundKey, Client.TransactionConnection.key]) services.delete(name)
+  return Context.unsafeMake(services)
+}
 
 /**
  * Whose transaction is open for a client: ours, or one of `sql.withTransaction`, whose client does not show. That of a fiber that

@@ -20,12 +20,16 @@ import * as nesting from "./nesting.js"
 import * as tracing from "./tracing.js"
 
 /** `Transaction.run`, without its span. */
-export const run = <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options): Effect.Effect<A, any, any> =>
+export const run = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  options: Options,
+  inTime = false
+): Effect.Effect<A, any, any> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.withFiberRuntime((fiber) => {
       const outer = fiber.currentContext
       return Effect.flatMap(
-        open(outer, options, restore, "lazily"),
+        open(outer, options, restore, "lazily", inTime),
         (transaction) =>
           Effect.flatMap(Scope.make(), (scope) => {
             const end = (result: Exit.Exit<A, E>) =>
@@ -65,12 +69,14 @@ export const open = (
   outer: Context.Context<never>,
   options: Options,
   restore: lifecycle.Restore,
-  when: "at once" | "lazily"
+  when: "at once" | "lazily",
+  inTime = false
 ): Effect.Effect<lifecycle.State, TransactionError.BeginFailed> => {
   const client = Context.get(outer as Context.Context<MysqlClient.MysqlClient>, MysqlClient.MysqlClient)
   const around = ambient.open(outer, client)
+  const comment = options.sqlComments === true ? tracing.comment(outer) : undefined
   return around === undefined
-    ? lifecycle.open(client, options, restore, when, options.sqlComments === true ? tracing.comment(outer) : undefined)
+    ? lifecycle.open(client, options, restore, when, comment, inTime)
     : Effect.dieMessage(refusals[around])
 }
 

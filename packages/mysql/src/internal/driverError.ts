@@ -143,6 +143,10 @@ export const silent = (): Error =>
     fatal: true
   })
 
+/** Ours: nobody has given a connection back. */
+export const noneFree = (millis: number): Error =>
+  new Error(`No connections available: none of the pool's came free within ${millis} ms`)
+
 /** Ours: the pool was closed while an answer was waited for. */
 export const closed = (): Error =>
   Object.assign(new Error("The pool was closed"), { code: "PROTOCOL_CONNECTION_LOST", fatal: true })

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as MysqlError from "../MysqlError.js"
 import * as MysqlMetrics from "../MysqlMetrics.js"
 import * as duration from "./duration.js"
+import type { LockName } from "./lockName.js"
 import * as own from "./own.js"
 import type { Session } from "./session.js"
 import * as tracing from "./tracing.js"
@@ -24,7 +25,7 @@ export class WouldDeadlock {
  */
 export const getLock = (
   session: Session,
-  encoded: string,
+  { encoded, isAscii, literal }: LockName,
   timeoutMillis: number
 ): Effect.Effect<boolean, WouldDeadlock | MysqlError.MysqlError | MysqlError.TransactionAborted> => {
   const whole = Number.isInteger(timeoutMillis / 1000)
@@ -37,7 +38,7 @@ export const getLock = (
       "GET_LOCK",
       "client",
       () => tracing.operation("GET_LOCK", session.database),
-      session.lock(sql, [encoded, seconds], asking(`'${encoded}'`, String(seconds)))
+      session.lock(sql, [encoded, seconds], asking(literal, String(seconds)), isAscii ? "bound" : "as text")
     ),
     {
       onSuccess: (rows) =>

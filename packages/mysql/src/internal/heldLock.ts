@@ -24,7 +24,7 @@ import type { Session } from "./session.js"
 
 export interface Held {
   readonly session: Session
-  /** The server's name of the lock. */
+  readonly lock: lockName.LockName
   readonly encoded: string
   /** Never succeeds; fails with the reason once the connection is gone. */
   readonly gone: Effect.Effect<never, unknown>
@@ -50,9 +50,9 @@ export const client: Effect.Effect<MysqlClient, never, MysqlClient> = Effect.con
 /** Nothing where it was not granted in time. */
 export const hold = (
   client: MysqlClient,
-  { heartbeatMillis, name, namespace, timeoutMillis }: {
+  { heartbeatMillis, name, named, timeoutMillis }: {
     readonly name: string
-    readonly namespace: string | undefined
+    readonly named: lockName.Named
     readonly timeoutMillis: number
     readonly heartbeatMillis: number
   },
@@ -62,26 +62,26 @@ export const hold = (
   WouldDeadlock | MysqlError.MysqlError | MysqlError.TransactionAborted
 > =>
   Effect.suspend(() => {
-    const place = lockConnections.place(client, `${namespace ?? ""}\0${name}`)
+    const place = lockConnections.place(client, JSON.stringify([named.raw === true, named.namespace, name]))
     const gone = Deferred.unsafeMake<never, unknown>(FiberId.none)
-    let asked: { readonly session: Session; readonly encoded: string } | undefined
+    let asked: { readonly session: Session; readonly lock: lockName.LockName } | undefined
     let over = () => {}
     const granted = Effect.flatMap(place.turn(timeoutMillis), (left) =>
       left === undefined ? Effect.succeed(false) : bounded(
         Effect.flatMap(place.connect, (session) => {
-          const encoded = lockName.encode(namespace ?? session.database, name)
-          asked = { session, encoded }
+          const lock = lockName.of(name, named, session.database)
+          asked = { session, lock }
           session.onLost = (cause) =>
             Deferred.unsafeDone(gone, Effect.fail(cause))
           session.phase = { _tag: "Open", transaction: false }
-          return getLock(session, encoded, left)
+          return getLock(session, lock, left)
         }),
         "GET_LOCK",
         left + answerMillis
       ))
     const undone = Effect.suspend(() =>
       // An interrupted wait may have been granted on the server.
-      asked === undefined ? place.leave : giveBack(asked.session, asked.encoded, place, hurryMillis)
+      asked === undefined ? place.leave : giveBack(asked.session, asked.lock, place, hurryMillis)
     )
     return Effect.matchCauseEffect(
       lockTimes.waiting(restore(granted), "advisory", (granted) => {
@@ -98,7 +98,14 @@ export const hold = (
           granted && asked !== undefined
             ? Effect.map(
               Effect.forkDaemon(Effect.interruptible(heartbeat(asked.session, heartbeatMillis))),
-              (heart): Held => ({ ...asked!, gone: Deferred.await(gone), place, heart, over })
+              (heart): Held => ({
+                ...asked!,
+                encoded: asked!.lock.encoded,
+                gone: Deferred.await(gone),
+                place,
+                heart,
+                over
+              })
             )
             : Effect.as(undone, undefined)
       }
@@ -117,7 +124,7 @@ export const letGo = (held: Held, exit: Exit.Exit<unknown, unknown>): Effect.Eff
       const { phase } = held.session
       return Effect.zipRight(
         Effect.map(
-          giveBack(held.session, held.encoded, held.place, Exit.isSuccess(exit) ? releaseMillis : hurryMillis),
+          giveBack(held.session, held.lock, held.place, Exit.isSuccess(exit) ? releaseMillis : hurryMillis),
           held.over
         ),
         phase._tag === "Lost" ? Effect.fail(phase.cause) : Effect.void
@@ -140,7 +147,7 @@ const heartbeat = (session: Session, everyMillis: number): Effect.Effect<never> 
 /** A release without an answer leaves the connection in doubt, and closing it releases the lock too. */
 const giveBack = (
   session: Session,
-  encoded: string,
+  { literal }: lockName.LockName,
   place: lockConnections.Place,
   millis: number
 ): Effect.Effect<void> =>
@@ -155,7 +162,7 @@ const giveBack = (
         clearTimeout(bound)
         resume(Effect.void)
       }
-      Effect.runCallback(session.control(`DO RELEASE_LOCK('${encoded}')`, millis), {
+      Effect.runCallback(session.control(`DO RELEASE_LOCK(${literal})`, millis), {
         onExit: (exit) => exit._tag === "Success" ? done() : inDoubt(Cause.squash(exit.cause))
       })
     }),

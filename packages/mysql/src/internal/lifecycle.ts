@@ -61,7 +61,9 @@ export const open = (
   restore: Restore,
   when: "at once" | "lazily",
   /** Added to each statement. */
-  comment: string | undefined
+  comment: string | undefined,
+  /** Whether a connection is waited for within a bound. */
+  inTime = false
 ): Effect.Effect<State, TransactionError.BeginFailed> => {
   const began = performance.now()
   const controlMillis = options.controlTimeout === undefined ? 30_000 : duration.toMillis(options.controlTimeout)
@@ -71,7 +73,7 @@ export const open = (
   const commitOracle = options.commitOracle === undefined || options.accessMode === "read-only"
     ? undefined
     : CommitOracle.make(client, options.commitOracle)
-  return Effect.matchEffect(reservation.make(client, restore), {
+  return Effect.matchEffect(reservation.make(client, restore, inTime ? controlMillis : undefined), {
     onFailure: (error) => neverBegan(error, began),
     onSuccess: (session) => {
       session.comment = comment

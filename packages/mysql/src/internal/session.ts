@@ -109,8 +109,15 @@ export class Session extends Link implements Connection {
    * `ask` for a statement that takes an advisory lock, which the caller releases himself at the transaction's end: the
    * session is as before then, and is not thrown away for it. `text` has its values in it.
    */
-  lock(sql: string, params: ReadonlyArray<unknown>, text: string): ReturnType<Session["ask"]> {
-    const statement: Statement = { sql, values: params, text: () => text, isOwn: true, keepsSession: true }
+  lock(
+    sql: string,
+    params: ReadonlyArray<unknown>,
+    text: string,
+    how: "bound" | "as text"
+  ): ReturnType<Session["ask"]> {
+    const statement: Statement = how === "bound"
+      ? { sql, values: params, text: () => text, isOwn: true, keepsSession: true }
+      : { sql, values: [], packet: text, isOwn: true, keepsSession: true }
     return rows(this.submit(asIs, statement), undefined)
   }
 
