@@ -40,8 +40,9 @@ const counter = (name: string, description: string): Metric.Metric.Counter<numbe
  * it was committed and the server has said so; `error` if the statement failed or was interrupted, if its transaction or
  * savepoint was rolled back, and if COMMIT stayed without an answer.
  *
- * A statement of a transaction counts when the transaction has ended. A duplicate that `IdempotentInsert` or `Inbox` expects
- * is no error: it counts as the others do.
+ * A statement of a transaction counts when the transaction has ended. A duplicate that `IdempotentInsert` expects is no error: it counts
+ * as the others do. What this package writes to its own tables (`safesync_…`: inbox, outbox, tokens, markers) is not the application's, and
+ * not among them.
  *
  * @since 0.1.0
  * @category metrics

@@ -21,10 +21,11 @@ interface Write {
 
 export type Told = Write | Exclude<Statement, { readonly _tag: "Write" }>
 
-/** What the metrics need to know of a statement. */
+/** What the metrics need to know of a statement. Writes to this package's own tables are none of the application's. */
 export const describe = (sql: string): Told | undefined => {
   const statement = parse(sql)
   if (statement?._tag !== "Write") return statement
+  if (statement.table.startsWith("safesync_")) return undefined
   const [table, operation] = [MysqlMetrics.tableLabel(identifier.quoted(statement.table)), statement.operation]
   const latency = MysqlMetrics.labels({ table, op_type: operation })
   return {
