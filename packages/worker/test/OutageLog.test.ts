@@ -14,11 +14,12 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { balance, bench, credit, mysqlBehind, one, payments, plain, until, worked } from "./fixture.js"
 
-/** The log at INFO and above, as so many lines of a terminal. */
+/** The log at INFO and above, as so many lines of a terminal, without what a worker says of its own end. */
 const log = () => {
   const lines: Array<string> = []
   const said: Array<{ readonly message: string; readonly failures: unknown }> = []
   const logger = Logger.make((options) => {
+    if (/^The worker (drains|has stopped)$/.test(String(options.message))) return
     lines.push(...Logger.logfmtLogger.log(options).split("\n"))
     said.push({
       message: String(options.message),
