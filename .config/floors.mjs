@@ -32,7 +32,7 @@ export const floors = {
     ],
     [
       ...["ConsumerGroup", "Delivery", "StreamEntry", "StreamIdentity", "TraceContext"],
-      ...["arrival", "born", "deadEntry", "demand", "detached", "entryId", "firstFailure", "groupState", "handBack", "json", "lease", "renewal", "running", "slot", "upkeep", "withoutValues", "begun"].map((name) => `internal/${name}`)
+      ...["arrival", "born", "deadEntry", "demand", "detached", "entryId", "failures", "firstFailure", "groupState", "handBack", "json", "lease", "renewal", "running", "slot", "upkeep", "withoutValues", "begun"].map((name) => `internal/${name}`)
     ],
     [
       ...["DeadLetter", "GroupMetrics", "Reclaim", "StreamConsumer", "StreamProducer"],
@@ -42,7 +42,7 @@ export const floors = {
   worker: [
     [
       ...["Disposition", "LeaseExpired", "WorkerMetrics", "WorkerStatus"],
-      ...["batches", "demand", "duration", "held", "intake", "observed", "options", "retryDelay", "settled", "slots", "solitude", "state", "outage"].map((name) => `internal/${name}`)
+      ...["batches", "demand", "duration", "held", "intake", "observed", "options", "probe", "retryDelay", "settled", "slots", "solitude", "state", "outage"].map((name) => `internal/${name}`)
     ],
     [
       ...["OutboxRelay", "Worker", "WorkerOptions"],

@@ -316,7 +316,7 @@ export const deadLetter: {
           if (outcome === "lost") {
             return lease.lose("Delivery.deadLetter")
           }
-          lease.mark?.settled()
+          lease.forget()
           const metric = outcome === "dead" ? Metrics.messagesDeadLettered : Metrics.messagesDeleted
           metric.unsafeUpdate(1, holder.labels)
           return Effect.void
@@ -324,6 +324,21 @@ export const deadLetter: {
       )
     })
 )
+
+/**
+ * Counts a failure of its handler, by whoever had the message and until it is settled; answers how many there have been.
+ *
+ * @internal
+ */
+export const countFailure = (self: Delivery<unknown>): Effect.Effect<number, RedisError> =>
+  (self as Lease<unknown>).failures.add
+
+/**
+ * How many failures of its handler this process knows of.
+ *
+ * @internal
+ */
+export const knownFailures = (self: Delivery<unknown>): number => (self as Lease<unknown>).failures.known
 
 /**
  * Whether it was acked, dead-lettered, handed back or left for a retry, by whoever had it.

@@ -35,9 +35,10 @@ export interface AtOnce {
 }
 
 /**
- * Deliver it again later. The n-th failed attempt (as the server counts them, across processes) waits for the schedule's
- * n-th delay, and beyond 10,000 as long as that one did. A schedule that is done after n steps means: dead-letter after attempt
- * n + 1. It is run through from its start each time, with `undefined` as its input and a clock that begins at 0: schedules that count
+ * Deliver it again later. The n-th failure of its handlers, in whichever process, waits for the schedule's n-th delay, and beyond 10,000
+ * as long as that one did. A schedule that is done after n steps means: dead-letter with failure n + 1. Deliveries whose handlers did not
+ * fail are not counted, nor are failures by an outage (`isOutage`). The count is kept beside the stream until the message is settled, and a
+ * week at most after the last failure; where Redis refuses to keep it, `delivery.attempt` is taken in its stead. The schedule is run through from its start each time, with `undefined` as its input and a clock that begins at 0: schedules that count
  * and space are meant, not `cron`, nor such as look at an error.
  *
  * The delay lives in the pending list, and it is `Reclaim` that takes the message out of it when its time has come, in this process or
@@ -46,7 +47,7 @@ export interface AtOnce {
  * waited for in this process first. With a `key` the whole wait happens here, and needs no `Reclaim`.
  *
  * A schedule that ends gives up good messages while the database is away, since then every message fails. Give such failures, which
- * `isOutage` tells, one that does not end. Deliveries during an outage are attempts all the same.
+ * `isOutage` tells, one that does not end.
  *
  * @example
  * import * as Disposition from "@safesync/worker/Disposition"
@@ -125,6 +126,10 @@ export const stop: Disposition = { _tag: "Stop", schedule: Schedule.stop }
  *   run (a `StatementFailed` with errno 1044, 1142, 1143, 1227 or 1370), a command that the user may not run (`NoPermission`).
  *   Credentials rotate. At the start of a layer or of a stream of deliveries they are typed failures at once; later they are outages.
  *
+ * Where MySQL seems to be away, the worker asks its own client on another connection, for two seconds at most, before it asks `onFailure`.
+ * If the server answers and takes writes, and no other message of this worker has lost its connection within the last second, it is the message
+ * that breaks its own: then this says no.
+ *
  * An error of MySQL counts too where the handler's own error, or a query builder's, has it as its `cause`.
  *
  * For all but a missing right every other message fails as well, so `runBatch` does not look for one of them in halves of its batch. A
@@ -134,16 +139,41 @@ export const stop: Disposition = { _tag: "Stop", schedule: Schedule.stop }
  * @since 0.1.0
  * @category refinements
  */
-export const isOutage = (cause: Cause.Cause<unknown>): boolean => ofFailure(cause, (_) => isAway(_) || isRefusal(_))
+export const isOutage = (cause: Cause.Cause<unknown>): boolean =>
+  ofFailure(cause, (_) => !ownFaults.has(_ as object) && (isAway(_) || isRefusal(_)))
 
 /**
  * Whether every other message fails as well. A right may be missing for what one kind of message does.
  *
  * @internal
  */
-export const isOfAll = (cause: Cause.Cause<unknown>): boolean => ofFailure(cause, isAway)
+export const isOfAll = (cause: Cause.Cause<unknown>): boolean =>
+  ofFailure(cause, (_) => !ownFaults.has(_ as object) && isAway(_))
+
+/**
+ * Whether it is MySQL that seems to be away, or to take no writes: a message may do that to its own connection alone.
+ *
+ * @internal
+ */
+export const isOfMysql = (cause: Cause.Cause<unknown>): boolean =>
+  isOfAll(cause) &&
+  // What became of a COMMIT no message has a hand in.
+  !ofFailure(cause, (_) => [...ofRedis, TransactionError.CommitOutcomeUnknown].some((Away) => _ instanceof Away))
+
+/**
+ * The server is there: from here on `isOutage` says so of this failure.
+ *
+ * @internal
+ */
+export const disown = (cause: Cause.Cause<unknown>): void => {
+  const failure = Option.getOrUndefined(Cause.failureOption(cause))
+  if (typeof failure === "object" && failure !== null) ownFaults.add(failure)
+}
 
 // internal
+
+/** Failures that look like an outage, and are those of the message. */
+const ownFaults = new WeakSet<object>()
 
 const ofFailure = (cause: Cause.Cause<unknown>, is: (error: unknown) => boolean): boolean =>
   Option.exists(Cause.failureOption(cause), (error) => {

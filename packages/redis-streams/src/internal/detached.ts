@@ -12,6 +12,7 @@ import { type Acked, Acks, type Entry } from "./acks.js"
 import * as begun from "./begun.js"
 import type { Connection } from "./connection.js"
 import * as deadEntry from "./deadEntry.js"
+import * as failures from "./failures.js"
 import { Entries, InFlight } from "./inFlight.js"
 import { type Holder, Lease, parked } from "./lease.js"
 import * as scripts from "./scripts.js"
@@ -44,6 +45,7 @@ export const make = <A>(
   const held = new Entries(new ToldAcks(told, stream, group, consumer))
   // No other consumer can take it.
   held.renewing = true
+  let failed = 0
   const holder: Holder = {
     redis: service((script, args) => {
       if (script === scripts.deadLetter) {
@@ -52,6 +54,7 @@ export const make = <A>(
       }
       // No process has died of it.
       if (script === begun.begin) return Effect.succeed(0)
+      if (script === failures.count) return Effect.sync(() => ++failed)
       if (script !== scripts.hold) return undefined
       const [, , owner, idle] = args
       if (owner === parked) told.retriedAfter(Duration.millis(minIdleMillis - Number(idle)))

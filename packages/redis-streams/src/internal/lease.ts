@@ -29,6 +29,7 @@ import { type Fields, type Headers, messageBornHeader, messageIdHeader } from ".
 import type { Arrival } from "./arrival.js"
 import type { Mark } from "./begun.js"
 import * as born from "./born.js"
+import { Failures } from "./failures.js"
 import type { Entries } from "./inFlight.js"
 import { renew } from "./renewal.js"
 import * as scripts from "./scripts.js"
@@ -68,6 +69,7 @@ export class Lease<out A> extends Pipeable.Class() {
   isReused = false
   /** Of a suspect. */
   mark: Mark | undefined
+  readonly failures: Failures = new Failures(this)
   /** Where the handler runs, to interrupt it when the lease is lost. */
   private fiber: Fiber.RuntimeFiber<unknown, unknown> | undefined
 
@@ -94,6 +96,12 @@ export class Lease<out A> extends Pipeable.Class() {
       inFlight.renewing = true
       holder.redis.fork(renew(holder))
     }
+  }
+
+  /** It is no longer pending: neither deaths nor failures are remembered of it. */
+  forget(): void {
+    this.mark?.settled()
+    this.failures.settled()
   }
 
   get messageId(): string {

@@ -134,7 +134,7 @@ const acked = <B, E>(
         if (lease.isReused || reused.includes(lease.id)) lost = lease.loseReused()
         else {
           lease.leave(error === undefined ? "settled" : "released")
-          if (error === undefined) lease.mark?.settled()
+          if (error === undefined) lease.forget()
         }
       }
       resume(error === undefined && lost === undefined ? exit : Effect.fail(error ?? lost!))

@@ -197,13 +197,16 @@ const handle = <A, E, R>(
     cause: Cause.Cause<Failure<E>>,
     last: () => void
   ): Effect.Effect<void, never, R> => {
-    if (part.length === 1 || Disposition.isOfAll(cause)) {
-      return Effect.forEach(part, (turn) => settle.failed(turn, cause), { discard: true })
-    }
+    const whole = Effect.suspend(() => Effect.forEach(part, (turn) => settle.failed(turn, cause), { discard: true }))
+    if (part.length === 1) return whole
     const middle = part.length >> 1
-    return Effect.zipRight(
-      handlePart(part.slice(0, middle), () => {}),
-      Effect.suspend(() => handlePart(part.slice(middle), last))
+    return Effect.flatMap(
+      state.probe.judge(cause, part.map(({ delivery }) => delivery)),
+      () =>
+        Disposition.isOfAll(cause) ? whole : Effect.zipRight(
+          handlePart(part.slice(0, middle), () => {}),
+          Effect.suspend(() => handlePart(part.slice(middle), last))
+        )
     )
   }
 

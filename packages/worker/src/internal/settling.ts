@@ -91,7 +91,22 @@ export const settling = <A, E>(
     return Effect.zipRight(deadLettered(turn, "ProcessDied", reason, reason), finish(turn))
   }
 
-  const failed: Settling<A, E>["failed"] = (turn, cause) => {
+  const failed: Settling<A, E>["failed"] = (turn, cause) =>
+    Effect.flatMap(state.probe.judge(cause, [turn.delivery]), (isOutage) => decided(turn, cause, isOutage))
+
+  /** Which of its failures this is, for the schedule. An outage is none. */
+  const failures = (delivery: Delivery.Delivery<A>, isOutage: boolean): Effect.Effect<number> => {
+    const known = Delivery.knownFailures(delivery) + 1
+    return isOutage ?
+      Effect.succeed(known) :
+      Effect.catchAll(
+        Delivery.countFailure(delivery),
+        (error) =>
+          Effect.succeed(RedisError.isTransient(error) && error._tag !== "OutOfMemory" ? known : delivery.attempt)
+      )
+  }
+
+  const decided = (turn: Turn<A>, cause: Cause.Cause<Failure<E>>, isOutage: boolean): Effect.Effect<void> => {
     const { delivery } = turn
     state.failed(cause)
     const disposition = decide(delivery, cause)
@@ -105,7 +120,7 @@ export const settling = <A, E>(
     switch (disposition._tag) {
       case "Retry":
         return Effect.flatMap(
-          retryDelay.nth(disposition.schedule, delivery.attempt),
+          Effect.flatMap(failures(delivery, isOutage), (n) => retryDelay.nth(disposition.schedule, n)),
           (delay) => {
             if (delay._tag === "None") return Effect.zipRight(deadLetter, finish(turn))
             const later = turn.key === undefined

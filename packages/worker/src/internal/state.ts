@@ -14,21 +14,26 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Disposition from "../Disposition.js"
 import type { Status } from "../WorkerStatus.js"
+import { Probe } from "./probe.js"
 
 export class State {
   private constructor(
     /** Handlers and their transactions, of which MySQL is the cause. */
     private readonly database: Redis.Outage,
     /** Deliveries that stay pending, since Redis is away or they are another's by now. */
-    private readonly unsettled: Redis.Outage
+    private readonly unsettled: Redis.Outage,
+    readonly probe: Probe
   ) {}
 
   static make(name: string): Effect.Effect<State, never, Scope.Scope> {
     return Effect.annotateLogs(
-      Effect.zipWith(
-        Redis.outage("MySQL cannot be used", "MySQL can be used again"),
-        Redis.outage("Deliveries cannot be settled, and stay pending", "Deliveries are settled again"),
-        (database, unsettled) => new State(database, unsettled)
+      Effect.map(
+        Effect.all([
+          Redis.outage("MySQL cannot be used", "MySQL can be used again"),
+          Redis.outage("Deliveries cannot be settled, and stay pending", "Deliveries are settled again"),
+          Probe.make
+        ]),
+        ([database, unsettled, probe]) => new State(database, unsettled, probe)
       ),
       "worker",
       name
