@@ -51,7 +51,7 @@ export class ConnectFailed extends Schema.TaggedError<ConnectFailed>()("ConnectF
       this,
       (this.cause as Error | undefined)?.name === "ReplyError"
         ? "the server has answered, and takes no connection from here now"
-        : "is the URL right, redis:// or rediss:// included, and is Redis running there?"
+        : "is the URL right, redis:// or rediss:// included, is Redis running there, and does it take more clients?"
     )
   }
 }
