@@ -42,7 +42,7 @@ export const floors = {
   worker: [
     [
       ...["Disposition", "LeaseExpired", "WorkerMetrics", "WorkerStatus"],
-      ...["batches", "demand", "duration", "held", "intake", "observed", "options", "probe", "retryDelay", "settled", "slots", "solitude", "state", "outage"].map((name) => `internal/${name}`)
+      ...["batches", "demand", "duration", "held", "intake", "observed", "options", "probe", "retryDelay", "servers", "settled", "slots", "solitude", "state", "outage"].map((name) => `internal/${name}`)
     ],
     [
       ...["OutboxRelay", "Worker", "WorkerOptions"],

@@ -28,16 +28,19 @@ import * as Redis from "@safesync/redis-streams/Redis"
 import type { RedisError } from "@safesync/redis-streams/RedisError"
 import * as RedisStreamsMetrics from "@safesync/redis-streams/RedisStreamsMetrics"
 import * as Cause from "effect/Cause"
+import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as required from "./internal/options.js"
 import { Batch, isFull } from "./internal/outboxBatch.js"
-import { type Held, laneOf, type RelayMemory, relayMemory } from "./internal/relayMemory.js"
+import { type Held, laneOf, memoriesOf, type RelayMemory, relayMemory } from "./internal/relayMemory.js"
 import * as WorkerMetrics from "./WorkerMetrics.js"
+import type { RelayStatus } from "./WorkerStatus.js"
 
 /**
  * How a relay looks for messages, and how it shares the work.
@@ -113,6 +116,39 @@ export const run = (
     )
   }).pipe(Effect.annotateLogs("relay", options.name ?? "outbox-relay"))
 
+/**
+ * What the relay of this process is doing that runs on this client under this name: `RelayStatus`. It is kept from one `run` to the next,
+ * so that it tells of an outage while `Effect.retry` waits.
+ *
+ * @since 0.1.0
+ * @category probes
+ */
+export const status = (
+  options: Pick<Options, "name"> = {}
+): Effect.Effect<RelayStatus, never, MysqlClient.MysqlClient> =>
+  Effect.map(MysqlClient.MysqlClient, (client) => {
+    const all = memoriesOf(client, options.name ?? "")
+    const outage = all.map((memory) => memory.outage.current).find((current) => current !== undefined)
+    const lastSuccess = Math.max(0, ...all.map((memory) => memory.lastSuccess))
+    const partitions = all.filter(({ has }) => has).length
+    return {
+      state: partitions > 0
+        ? "relaying"
+        : all.some(({ running }) => running)
+        ? "waiting"
+        : outage === undefined
+        ? "stopped"
+        : "failed",
+      partitions,
+      held: all.reduce((sum, { held }) => sum + held.size, 0),
+      lastSuccess: lastSuccess === 0 ? Option.none() : Option.some(DateTime.unsafeMake(lastSuccess)),
+      outage: Option.map(
+        Option.fromNullable(outage),
+        ({ error, since }) => ({ error, since: DateTime.unsafeMake(since) })
+      )
+    }
+  })
+
 // internal
 
 type Failure = RedisError | MysqlError | TransactionAborted
@@ -129,14 +165,22 @@ const partition = (number: number, of: number, limit: number, options: Options) 
       onFailure: () => false,
       onSuccess: () => true
     })
-    let has = false
+    const had = Effect.sync(() => memory.has)
+    // Whoever looks and finds nothing makes no span, every time that he looks.
+    const traced = yield* FiberRef.get(FiberRef.currentTracerEnabled)
+    memory.running = true
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        memory.running = memory.has = false
+      })
+    )
     const held = Outbox.withPartition(
       { number, of, heartbeat: options.heartbeat },
       (partition) => {
-        has = true
+        memory.has = true
         return Effect.zipRight(
           memory.outage.isOn || memory.told.size > 0 ? Effect.void : Effect.logInfo("The relay has its partition"),
-          Effect.as(new Relay(partition, redis, memory, limit, options.bare === true).work(next), false)
+          Effect.as(new Relay(partition, redis, memory, limit, options.bare === true, traced).work(next), false)
         )
       }
     ).pipe(
@@ -149,7 +193,10 @@ const partition = (number: number, of: number, limit: number, options: Options) 
           ? Effect.void
           : memory.outage.failed(cause)
       ),
-      Effect.onInterrupt(() => has ? Effect.logInfo("The relay has given up its partition") : Effect.void)
+      Effect.onInterrupt(() =>
+        Effect.flatMap(had, (had) => had ? Effect.logInfo("The relay has given up its partition") : Effect.void)
+      ),
+      Effect.withTracerEnabled(false)
     )
     yield* Effect.logDebug("The relay starts")
     yield* Effect.iterate(true, {
@@ -165,7 +212,8 @@ class Relay {
     private readonly redis: Redis.Service,
     private readonly memory: RelayMemory,
     private readonly limit: number,
-    private readonly bare: boolean
+    private readonly bare: boolean,
+    private readonly traced: boolean
   ) {}
 
   /** Goes through the outbox again and again, until there is no `next` time. */
@@ -199,7 +247,10 @@ class Relay {
             : Effect.fail(error),
         onSuccess: (all) =>
           Effect.zipRight(
-            memory.outage.succeeded(),
+            Effect.suspend(() => {
+              memory.lastSuccess = Date.now()
+              return memory.outage.succeeded()
+            }),
             Effect.suspend((): Effect.Effect<"more" | Failure | undefined, Failure> => {
               for (const error of refused.values()) return Effect.fail(memory.telling(error))
               if (!all) return Effect.succeed("more")
@@ -262,7 +313,8 @@ class Relay {
         )
       ),
       Effect.zipRight(this.remove),
-      Effect.zipRight(Effect.suspend(() => batch.failure === undefined ? Effect.void : Effect.fail(batch.failure)))
+      Effect.zipRight(Effect.suspend(() => batch.failure === undefined ? Effect.void : Effect.fail(batch.failure))),
+      Effect.withTracerEnabled(this.traced)
     )
   }
 

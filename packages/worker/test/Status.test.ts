@@ -28,7 +28,10 @@ layer(Servers, { excludeTestServices: true })("Worker as a value", (it) => {
             ? Effect.zipRight(Deferred.await(go), credit(payment))
             : refuse("no such account"), plain)
       )
+      const serving = { connected: true, since: expect.anything(), lastError: Option.none() }
       expect(yield* worker.status).toEqual({
+        mysql: serving,
+        redis: serving,
         state: "running",
         inFlight: 0,
         waiting: 0,

@@ -26,7 +26,7 @@ import { type AddressInfo, createServer } from "node:net"
 import { creditKeepsTheContract } from "../worker/contract.js"
 import { billing } from "../worker/failures.js"
 import { placeOrder, relay, takeFromStock } from "../worker/outbox.js"
-import { alive, BillingLive, group, Payment, ready } from "../worker/service.js"
+import { BillingLive, group, health, Payment } from "../worker/service.js"
 import { upkeep } from "../worker/upkeep.js"
 import { start } from "./process.js"
 
@@ -78,7 +78,7 @@ it.scopedLive("service: a worker as a layer, with its configuration and its prob
     yield* Effect.gen(function*() {
       yield* until(pence, (n) => n === 5)
       yield* settled
-      expect([yield* alive, yield* ready]).toEqual([true, true])
+      expect(yield* health).toEqual({ live: true, ready: true, reasons: [] })
     }).pipe(
       Effect.provide(BillingLive),
       Effect.withConfigProvider(ConfigProvider.fromMap(new Map([["CONSUMER", "billing-1"]])))

@@ -1,7 +1,7 @@
 import { SqlClient } from "@effect/sql"
 import { MysqlClient } from "@effect/sql-mysql2"
 import { ConsumerGroup, Redis, StreamConsumer } from "@safesync/redis-streams"
-import { Disposition, Worker } from "@safesync/worker"
+import { Disposition, Worker, WorkerStatus } from "@safesync/worker"
 import { Config, Context, Effect, Layer, Schedule, Schema, Stream } from "effect"
 
 export const Payment = Schema.Struct({ account: Schema.Int, pence: Schema.Int })
@@ -37,9 +37,8 @@ export const BillingLive = Worker.layer(Billing, deliveries, credit, {
   drainTimeout: "15 seconds" // less than what the platform gives a process between SIGTERM and SIGKILL
 })
 
-/** What a liveness and a readiness probe ask. */
-export const alive = Effect.flatMap(Billing, (worker) => Effect.map(worker.status, ({ state }) => state !== "stopped"))
-export const ready = Effect.flatMap(Billing, (worker) => Effect.map(worker.status, ({ state }) => state === "running"))
+/** What a liveness and a readiness probe ask: `live`, `ready`, and the reasons why it is not. */
+export const health = Effect.flatMap(Billing, (worker) => Effect.map(worker.status, (status) => WorkerStatus.health(status)))
 
 export const ServersLive = Layer.merge(
   // eight for the worker, the rest for a relay, reports and upkeep; `?connectTimeout=5000` in the URL bounds a new connection

@@ -79,7 +79,9 @@ export const start = <X, T, E, R, E1, R1>(
     const daemon = <B, F, S>(effect: Effect.Effect<B, F, S>) =>
       Effect.forkDaemon(Effect.interruptible(effect))
     const loops = yield* Effect.replicateEffect(daemon(loop), parts.loops)
-    const aside = yield* daemon(parts.aside)
+    const aside = yield* daemon(
+      Effect.all([parts.aside, state.servers.watch], { concurrency: "unbounded", discard: true })
+    )
     // Effect prints a fiber's failure at the level Debug, and one that cannot be printed never ends: this one is told by `await`.
     const reader = yield* daemon(Effect.exit(
       Effect.locally(

@@ -12,12 +12,11 @@
  *
  * @internal
  */
-import { MysqlClient } from "@effect/sql-mysql2/MysqlClient"
 import type { Delivery } from "@safesync/redis-streams/Delivery"
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Disposition from "../Disposition.js"
+import type { Servers } from "./servers.js"
 
 type Messages = ReadonlyArray<Delivery<unknown>>
 
@@ -29,12 +28,7 @@ export class Probe {
   /** How often a message has been let off since then. */
   private readonly letOff = new Map<string, number>()
 
-  private constructor(private readonly isThere: Effect.Effect<boolean>) {}
-
-  static readonly make: Effect.Effect<Probe> = Effect.map(
-    Effect.serviceOption(MysqlClient),
-    (client) => new Probe(Option.isSome(client) ? ask(client.value) : Effect.succeed(false))
-  )
+  constructor(private readonly servers: Servers) {}
 
   /** Whether it is an outage. Where it only looks like one, `Disposition.isOutage` says no of it afterwards. */
   judge(cause: Cause.Cause<unknown>, messages: Messages): Effect.Effect<boolean> {
@@ -45,7 +39,9 @@ export class Probe {
       this.recent = this.recent.filter(({ at }) => now - at < together)
       this.recent.push({ at: now, ids })
       if (now - this.awayAt < together) return Effect.succeed(true)
-      return Effect.map(this.isThere, (isThere) => {
+      return Effect.map(this.servers.askMysql, (why) => {
+        const isThere = why === undefined
+        this.servers.mysql.told(why)
         const isOutage = isThere ? this.lostTogether(ids) : this.away()
         if (!isOutage) Disposition.disown(cause)
         return isOutage
@@ -81,15 +77,3 @@ const mostKnown = 10_000
 
 /** Milliseconds. */
 const together = 1_000
-
-/** A server that gives no answer for so long is away. */
-const answerTimeout = "2 seconds"
-
-const ask = (client: MysqlClient): Effect.Effect<boolean> =>
-  client.unsafe<{ readonly refuses: unknown }>("SELECT @@GLOBAL.read_only + @@GLOBAL.innodb_read_only AS refuses")
-    .values.pipe(
-      Effect.map(([row]) => Number(row?.[0]) === 0),
-      Effect.disconnect,
-      Effect.timeoutTo({ duration: answerTimeout, onSuccess: (answer) => answer, onTimeout: () => false }),
-      Effect.catchAllCause(() => Effect.succeed(false))
-    )

@@ -27,6 +27,12 @@ export class RelayMemory {
   readonly held = new Map<string, Held>()
   /** Streams of which it was said that they cannot be written. */
   readonly told = new Set<string>()
+  /** Whether somebody relays, or waits for the partition. */
+  running = false
+  /** Whether it has the partition. */
+  has = false
+  /** Milliseconds since the epoch; 0: never. */
+  lastSuccess = 0
   private last: unknown
 
   /** Marks an error with which the relay ends as one that has been told. */
@@ -50,6 +56,12 @@ export const relayMemory = (client: MysqlClient, relay: string): RelayMemory => 
   if (memory === undefined) ofClient.set(relay, memory = new RelayMemory())
   return memory
 }
+
+/** Those of all partitions of a relay. */
+export const memoriesOf = (client: MysqlClient, name: string): ReadonlyArray<RelayMemory> =>
+  [...memories.get(client) ?? []].flatMap(([relay, memory]) =>
+    relay.startsWith(`${name} `) && /^\d+ of \d+$/.test(relay.slice(name.length + 1)) ? [memory] : []
+  )
 
 // internal
 

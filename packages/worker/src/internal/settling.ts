@@ -111,12 +111,13 @@ export const settling = <A, E>(
     state.failed(cause)
     const disposition = decide(delivery, cause)
     const type = TraceContext.errorType(cause)
+    const kind = type === "_OTHER" ? kindOf(cause) : type
     turn.failed = { type, disposition: names[disposition._tag] }
     if (Delivery.isSettled(delivery) && disposition._tag !== "Stop") {
       turn.failed = { type, disposition: "handler" }
-      return Effect.zipRight(Settled.byHandler(delivery, type), finish(turn))
+      return Effect.zipRight(Settled.byHandler(delivery, kind), finish(turn))
     }
-    const deadLetter = Effect.suspend(() => deadLettered(turn, type, cause, describe(cause) ?? type))
+    const deadLetter = Effect.suspend(() => deadLettered(turn, type, cause, describe(cause) ?? kind))
     switch (disposition._tag) {
       case "Retry":
         return Effect.flatMap(
@@ -166,6 +167,14 @@ const words: Readonly<Record<number, string>> = { 1: "once", 2: "twice", 3: "thr
 
 /** As in the metric. */
 const names = { Retry: "retry", DeadLetter: "dead_letter", Discard: "discard", Stop: "stop" } as const
+
+/** What a failure without a tag and a class is, without what it says: it may be a value. */
+const kindOf = (cause: Cause.Cause<unknown>): string => {
+  const failure = Cause.squash(cause)
+  return failure === null || failure === undefined
+    ? `a failure that is ${failure}`
+    : `a failure that is a ${typeof failure}`
+}
 
 /** The text of an error of MySQL names tables and holds no value; that of anybody else's error might. */
 const describe = (cause: Cause.Cause<unknown>): string | undefined => {

@@ -5,6 +5,7 @@
  */
 import type { Delivery } from "@safesync/redis-streams/Delivery"
 import * as Redis from "@safesync/redis-streams/Redis"
+import { isTransient } from "@safesync/redis-streams/RedisError"
 import * as TraceContext from "@safesync/redis-streams/TraceContext"
 import type * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
@@ -15,6 +16,7 @@ import type * as Scope from "effect/Scope"
 import * as Disposition from "../Disposition.js"
 import type { Status } from "../WorkerStatus.js"
 import { Probe } from "./probe.js"
+import { Servers } from "./servers.js"
 
 export class State {
   private constructor(
@@ -22,8 +24,12 @@ export class State {
     private readonly database: Redis.Outage,
     /** Deliveries that stay pending, since Redis is away or they are another's by now. */
     private readonly unsettled: Redis.Outage,
-    readonly probe: Probe
-  ) {}
+    readonly servers: Servers
+  ) {
+    this.probe = new Probe(servers)
+  }
+
+  readonly probe: Probe
 
   static make(name: string): Effect.Effect<State, never, Scope.Scope> {
     return Effect.annotateLogs(
@@ -31,9 +37,9 @@ export class State {
         Effect.all([
           Redis.outage("MySQL cannot be used", "MySQL can be used again"),
           Redis.outage("Deliveries cannot be settled, and stay pending", "Deliveries are settled again"),
-          Probe.make
+          Servers.make
         ]),
-        ([database, unsettled, probe]) => new State(database, unsettled, probe)
+        ([database, unsettled, servers]) => new State(database, unsettled, servers)
       ),
       "worker",
       name
@@ -53,6 +59,7 @@ export class State {
 
   committed(delivery: Delivery<unknown>): void {
     this.database.succeeded()
+    this.servers.mysql.told(undefined)
     this.running.set(delivery, true)
   }
 
@@ -69,15 +76,21 @@ export class State {
   /** Something could be said of a delivery to Redis. */
   settled(): void {
     this.unsettled.succeeded()
+    this.servers.redis.told(undefined)
   }
 
   /** It stays pending: the consumer's own pending list or `Reclaim` delivers it again. */
   left({ group, id, stream }: Delivery<unknown>, error: Error): void {
+    if (isTransient(error)) this.servers.redis.told(error.name)
     this.unsettled.failed({ stream, group, id, error: `${error.name}: ${error.message}` })
   }
 
   failed(cause: Cause.Cause<unknown>): void {
-    if (Disposition.isOutage(cause)) this.database.failed({ error: TraceContext.errorType(cause) })
+    if (Disposition.isOutage(cause)) {
+      const error = TraceContext.errorType(cause)
+      this.database.failed({ error })
+      if (Disposition.isOfMysql(cause)) this.servers.mysql.told(error)
+    }
     this.lastFailure = Option.some({ at: DateTime.unsafeMake(Date.now()), cause })
   }
 
@@ -90,7 +103,9 @@ export class State {
       waiting,
       lastSuccess: this.lastSuccess === 0 ? Option.none() : Option.some(DateTime.unsafeMake(this.lastSuccess)),
       lastFailure: this.lastFailure,
-      lag: oldest === Infinity ? Option.none() : Option.some(Duration.millis(Math.max(0, Date.now() - oldest)))
+      lag: oldest === Infinity ? Option.none() : Option.some(Duration.millis(Math.max(0, Date.now() - oldest))),
+      mysql: this.servers.mysql.server,
+      redis: this.servers.redis.server
     }
   }
 }
