@@ -246,9 +246,11 @@ export const forUpdateMany: {
     options: ManyOptions<K> & Undecoded
   ): Effect.Effect<ReadonlyArray<Row>, RowLockError, Transaction>
 } = (options: ManyOptions<any> & MaybeDecoded): Locked<ReadonlyArray<any>> =>
-  options.values.length === 0
-    ? Effect.succeed([])
-    : lock("UPDATE", options, (names) => lockingRead.inKeyOrder(options.key, options.values, names))
+  Effect.suspend(() =>
+    options.values.length === 0
+      ? Effect.succeed([])
+      : lock("UPDATE", options, (names) => lockingRead.inKeyOrder(options.key, options.values, names))
+  )
 
 // internal
 
@@ -262,11 +264,12 @@ const one = <W extends where.ColumnsOf<W>>(
   options: Options<W> & MaybeDecoded
 ): Locked<Option.Option<unknown>> =>
   Effect.flatMap(
-    lock(strength, options, ({ columns }) => where.equal(columns(options.where as where.Columns))),
-    (rows) =>
-      options.unique === true && rows.length > 1
-        ? Effect.fail(new TooManyRows({ found: rows.length }))
-        : Effect.succeed(Option.fromNullable(rows[0]))
+    Effect.suspend(() =>
+      lock(strength, options, ({ columns }) => where.equal(columns(options.where as where.Columns)))
+    ),
+    (rows) => options.unique === true && rows.length > 1
+      ? Effect.fail(new TooManyRows({ found: rows.length }))
+      : Effect.succeed(Option.fromNullable(rows[0]))
   )
 
 const lock = (

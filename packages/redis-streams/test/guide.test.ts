@@ -9,6 +9,7 @@ import * as StreamConsumer from "@safesync/redis-streams/StreamConsumer"
 import * as StreamProducer from "@safesync/redis-streams/StreamProducer"
 import * as RedisServer from "@safesync/testkit/RedisServer"
 import * as ConfigProvider from "effect/ConfigProvider"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -114,7 +115,7 @@ layer(RedisServer.layerOwn(), { excludeTestServices: true })("the guide", (it) =
       const { url } = yield* RedisServer.RedisServer
       const granted = /grant `([^`]+)`/.exec(read("../README.md"))![1]!.split(" ")
       yield* Effect.flatMap(Redis.Redis, (redis) =>
-        redis.command("ACL", "SETUSER", "app", "on", ">pass", "~*", ...granted)).pipe(
+        redis.command("ACL", "SETUSER", "app", "on", ">pass", "~limited", "~{limited}:*", ...granted)).pipe(
           Effect.provide(Redis.layer({ url }))
         )
       const limited = Redis.layer({ url: Redacted.make(Redacted.value(url).replace("redis://", "redis://app:pass@")) })
@@ -140,7 +141,13 @@ layer(RedisServer.layerOwn(), { excludeTestServices: true })("the guide", (it) =
         yield* until(ConsumerGroup.info(group), (info) => info.pending === 1 && info.consumers.length === 2)
         yield* Fiber.interrupt(fiber)
         const [parked] = yield* Reclaim.once(group, { consumer: "a", count: 9 })
-        yield* Delivery.use(parked!, () => Effect.void)
+        // As a worker does with one that was delivered often, and has failed.
+        assert.strictEqual(yield* Delivery.countFailure(parked!), 1)
+        yield* Delivery.useAlone(parked!, 3, () => Effect.void)
+        const admin = yield* Layer.build(Redis.layer({ url }))
+        const beside = Context.get(admin, Redis.Redis).command("KEYS", "{limited}:[bf]*:*")
+        yield* until(beside, (keys) => (keys as ReadonlyArray<string>).length === 0)
+        assert.strictEqual(yield* ConsumerGroup.ack(group, [parked!.id]), 0)
         yield* Stream.runForEach(DeadLetter.stream(group), (letter) => DeadLetter.replay(group, letter))
         yield* DeadLetter.purge(group, { olderThan: 0 })
         assert.isTrue(yield* ConsumerGroup.removeConsumer(group, "safesync.parked"))
