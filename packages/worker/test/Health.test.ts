@@ -1,9 +1,11 @@
+import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as Outbox from "@safesync/mysql/Outbox"
 import * as Transaction from "@safesync/mysql/Transaction"
 import * as OutboxRelay from "@safesync/worker/OutboxRelay"
 import * as Worker from "@safesync/worker/Worker"
 import * as WorkerStatus from "@safesync/worker/WorkerStatus"
+import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -64,6 +66,29 @@ layer(Servers, { excludeTestServices: true })("Health", (it) => {
       expect(WorkerStatus.health(again)).toEqual({ live: true, ready: true, reasons: [] })
       // What was wrong is remembered.
       expect([again.mysql, again.redis].every(({ lastError }) => Option.isSome(lastError))).toBe(true)
+    })))
+
+  it.effect("handlers that have all connections of the pool for long are no outage", () =>
+    bench(Effect.gen(function*() {
+      const { group, send } = yield* payments({ left: 2 })
+      const { config } = yield* MysqlClient.MysqlClient
+      const small = yield* Layer.build(MysqlClient.layer({ ...config, maxConnections: 2 }))
+      yield* send(one, { account: 2, pence: 1 })
+      const begun = yield* Effect.makeSemaphore(2)
+      yield* begun.take(2)
+      const worker = yield* Effect.provide(
+        Worker.make(
+          source(group, "a"),
+          (payment) => Effect.zipRight(credit(payment), Effect.zipRight(begun.release(1), Effect.never)),
+          { ...plain, concurrency: 2, drainTimeout: 1 }
+        ),
+        small
+      )
+      yield* begun.take(2)
+      // It is asked meanwhile, and has no connection for it.
+      const client = Context.get(small, MysqlClient.MysqlClient)
+      expect((yield* Effect.exit(Effect.timeout(client`SELECT 1`, "8 seconds")))._tag).toBe("Failure")
+      expect(WorkerStatus.health(yield* worker.status)).toEqual({ live: true, ready: true, reasons: [] })
     })))
 
   it.effect("a worker that handles knows at once that MySQL is away, and that it is back", () =>

@@ -41,7 +41,6 @@ export class Probe {
       if (now - this.awayAt < together) return Effect.succeed(true)
       return Effect.map(this.servers.askMysql, (why) => {
         const isThere = why === undefined
-        this.servers.mysql.told(why)
         const isOutage = isThere ? this.lostTogether(ids) : this.away()
         if (!isOutage) Disposition.disown(cause)
         return isOutage

@@ -46,26 +46,38 @@ export class Servers {
   readonly mysql = new Watched()
   readonly redis = new Watched()
 
-  private constructor(readonly askMysql: Asked, private readonly askRedis: Asked) {}
+  private constructor(
+    private readonly ofMysql: Asked,
+    private readonly ofRedis: Asked,
+    /** Whether handlers run, which may have all connections of the pool. */
+    private readonly isBusy: () => boolean
+  ) {}
 
-  static readonly make: Effect.Effect<Servers> = Effect.zipWith(
-    Effect.serviceOption(MysqlClient),
-    Effect.serviceOption(Redis.Redis),
-    (client, redis) =>
-      new Servers(
-        Option.match(client, { onNone: () => unknown, onSome: ofMysql }),
-        Option.match(redis, { onNone: () => unknown, onSome: ofRedis })
-      )
+  static make(isBusy: () => boolean): Effect.Effect<Servers> {
+    return Effect.zipWith(
+      Effect.serviceOption(MysqlClient),
+      Effect.serviceOption(Redis.Redis),
+      (client, redis) =>
+        new Servers(
+          Option.match(client, { onNone: () => unknown, onSome: ofMysql }),
+          Option.match(redis, { onNone: () => unknown, onSome: ofRedis }),
+          isBusy
+        )
+    )
+  }
+
+  readonly askMysql: Asked = Effect.suspend(() =>
+    Effect.tap(this.ofMysql, (why) => {
+      // While handlers run it may be a connection that is waited for; they know whether the server is there.
+      if (why !== silent || !this.isBusy()) this.mysql.told(why)
+    })
   )
 
   /** Asks both again and again. */
   readonly watch: Effect.Effect<never> = Effect.forever(Effect.suspend(() =>
     Effect.zipRight(
       Effect.sleep(this.mysql.isThere && this.redis.isThere ? seldom : often),
-      Effect.zipWith(this.askMysql, this.askRedis, (mysql, redis) => {
-        this.mysql.told(mysql)
-        this.redis.told(redis)
-      }, { concurrent: true })
+      Effect.zipWith(this.askMysql, this.ofRedis, (_, why) => this.redis.told(why), { concurrent: true })
     )
   ))
 }
@@ -75,6 +87,7 @@ export class Servers {
 const seldom = "5 seconds"
 const often = "1 second"
 const answerTimeout = "2 seconds"
+const silent = "no answer in time"
 
 const unknown: Asked = Effect.succeed(undefined)
 
@@ -82,19 +95,19 @@ const unknown: Asked = Effect.succeed(undefined)
 const bounded = (asked: Asked): Asked =>
   asked.pipe(
     Effect.disconnect,
-    Effect.timeoutTo({ duration: answerTimeout, onSuccess: (why) => why, onTimeout: () => "no answer in time" }),
+    Effect.timeoutTo({ duration: answerTimeout, onSuccess: (why) => why, onTimeout: () => silent }),
     Effect.withTracerEnabled(false)
   )
 
-/** Those of Aurora that only read say so in `innodb_read_only`. */
+/** Those of Aurora that only read say so in `innodb_read_only`. A server that does not know the variable has answered. */
 const ofMysql = (client: MysqlClient): Asked =>
   bounded(Effect.matchCause(client.unsafe("SELECT @@GLOBAL.read_only + @@GLOBAL.innodb_read_only").values, {
-    onFailure: (cause) =>
-      Option.match(MysqlError.origin(Cause.squash(cause)), {
-        onNone: () => TraceContext.errorType(cause),
-        onSome: (error) => "code" in error ? `${error._tag} (${error.code})` : error._tag
-      }),
-    onSuccess: ([row]) => Number(row?.[0]) === 0 ? undefined : "it is read-only"
+    onFailure: (cause) => {
+      const error = Option.getOrUndefined(MysqlError.origin(Cause.squash(cause)))
+      if (error === undefined) return TraceContext.errorType(cause)
+      return error._tag === "ConnectionLost" ? `${error._tag} (${error.code})` : undefined
+    },
+    onSuccess: ([row]) => Number(row?.[0]) > 0 ? "it is read-only" : undefined
   }))
 
 /** One that refuses the question is there. */

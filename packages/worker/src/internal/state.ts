@@ -24,7 +24,9 @@ export class State {
     private readonly database: Redis.Outage,
     /** Deliveries that stay pending, since Redis is away or they are another's by now. */
     private readonly unsettled: Redis.Outage,
-    readonly servers: Servers
+    readonly servers: Servers,
+    /** What is being handled, and whether its transaction has committed. */
+    readonly running: Map<Delivery<unknown>, boolean>
   ) {
     this.probe = new Probe(servers)
   }
@@ -32,14 +34,15 @@ export class State {
   readonly probe: Probe
 
   static make(name: string): Effect.Effect<State, never, Scope.Scope> {
+    const running = new Map<Delivery<unknown>, boolean>()
     return Effect.annotateLogs(
       Effect.map(
         Effect.all([
           Redis.outage("MySQL cannot be used", "MySQL can be used again"),
           Redis.outage("Deliveries cannot be settled, and stay pending", "Deliveries are settled again"),
-          Servers.make
+          Servers.make(() => running.size > 0)
         ]),
-        ([database, unsettled, servers]) => new State(database, unsettled, servers)
+        ([database, unsettled, servers]) => new State(database, unsettled, servers, running)
       ),
       "worker",
       name
@@ -47,8 +50,6 @@ export class State {
   }
 
   phase: Status["state"] = "running"
-  /** What is being handled, and whether its transaction has committed. */
-  readonly running = new Map<Delivery<unknown>, boolean>()
   /** Milliseconds since the epoch; 0: never. */
   private lastSuccess = 0
   private lastFailure: Status["lastFailure"] = Option.none()
