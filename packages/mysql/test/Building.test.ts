@@ -1,4 +1,6 @@
 /** An effect that can never work is a defect when it runs, and not an exception where it is built: that is outside of every Effect. */
+import * as Mysql2 from "@effect/sql-mysql2/MysqlClient"
+import { SqlClient } from "@effect/sql/SqlClient"
 import { expect, layer } from "@effect/vitest"
 import * as AdvisoryLock from "@safesync/mysql/AdvisoryLock"
 import * as CommitOracle from "@safesync/mysql/CommitOracle"
@@ -11,10 +13,11 @@ import * as Transaction from "@safesync/mysql/Transaction"
 import * as MysqlServer from "@safesync/testkit/MysqlServer"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { defect, inDatabase } from "./support.js"
+import { anotherClient, defect, inDatabase } from "./support.js"
 
 const table = "accounts ".repeat(10)
 const version = { column: "version", expected: 1 }
+const notADuration = "5 parsecs" as "5 seconds"
 
 /** Also what no type lets through. */
 const mistakes: Record<string, () => Effect.Effect<unknown, unknown, any>> = {
@@ -45,7 +48,17 @@ const mistakes: Record<string, () => Effect.Effect<unknown, unknown, any>> = {
     Transaction.independent(AdvisoryLock.withLock("x", undefined as never)(Effect.void)),
   "Transaction.independent that has no time": () => Transaction.independent(Effect.void, { controlTimeout: 0 }),
   "Inbox.purge in batches of nothing": () => Inbox.purge({ olderThan: "1 day", batchSize: 0 }),
-  "CommitOracle.purge in batches of nothing": () => CommitOracle.purge({ olderThan: "1 day", batchSize: 0 })
+  "CommitOracle.purge in batches of nothing": () => CommitOracle.purge({ olderThan: "1 day", batchSize: 0 }),
+  "RowLock.forUpdate with a wait that is none": () =>
+    RowLock.forUpdate({ table: "account", where: { id: 1 }, wait: notADuration }),
+  "RowLock.forUpdate with a schema that is none": () =>
+    RowLock.forUpdate({ table: "account", where: { id: 1 }, schema: {} as typeof Schema.Int }),
+  "AdvisoryLock with a timeout that is none": () => AdvisoryLock.acquireInTransaction("x", { timeout: notADuration }),
+  "Inbox.purge of an age that is none": () => Transaction.independent(Inbox.purge({ olderThan: notADuration })),
+  "Transaction.independent with a bound that is none": () =>
+    Transaction.independent(Effect.void, { controlTimeout: notADuration }),
+  "Transaction.independent with a lock's bound that is none": () =>
+    Transaction.independent(Effect.void, { lockWaitTimeout: notADuration })
 }
 
 layer(MysqlServer.layer, { excludeTestServices: true })("What is built and can never work", (it) => {
@@ -58,4 +71,15 @@ layer(MysqlServer.layer, { excludeTestServices: true })("What is built and can n
       }))
     })
   }
+
+  it.effect("leaves the pool as it was: none of its connections is lost", () =>
+    inDatabase(Effect.gen(function*() {
+      const client = yield* anotherClient({ maxConnections: 2 })
+      const withIt = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+        effect.pipe(Effect.provideService(SqlClient, client), Effect.provideService(Mysql2.MysqlClient, client))
+      for (const build of Object.values(mistakes)) yield* Effect.exit(withIt(Transaction.run(build())))
+      const select = Effect.flatMap(SqlClient, (sql) => sql`SELECT 1 AS one`)
+      const both = Transaction.run(Effect.zipRight(select, Transaction.independent(select)))
+      expect(yield* withIt(both)).toEqual([{ one: 1 }])
+    })))
 })

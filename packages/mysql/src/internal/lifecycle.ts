@@ -73,6 +73,8 @@ export const open = (
   const commitOracle = options.commitOracle === undefined || options.accessMode === "read-only"
     ? undefined
     : CommitOracle.make(client, options.commitOracle)
+  // Before a connection is taken, which nobody would give back where an option is none and this throws.
+  const begin = Begin.of(options, controlMillis)
   return Effect.matchEffect(reservation.make(client, restore, inTime ? controlMillis : undefined), {
     onFailure: (error) => neverBegan(error, began),
     onSuccess: (session) => {
@@ -105,7 +107,6 @@ export const open = (
           committing: 0
         }
       }
-      const begin = Begin.of(options, controlMillis)
       if (when === "lazily") {
         session.beginLater(begin)
         return Effect.succeed(opened())
