@@ -32,7 +32,6 @@ import * as born from "./internal/born.js"
 import * as deadEntry from "./internal/deadEntry.js"
 import { describe } from "./internal/described.js"
 import * as Detached from "./internal/detached.js"
-import { toMillis } from "./internal/duration.js"
 import { handedBackTo } from "./internal/handBack.js"
 import { type Lease, parked } from "./internal/lease.js"
 import * as options from "./internal/options.js"
@@ -212,8 +211,8 @@ export const scoped = <A>(self: Delivery<A>): Effect.Effect<A, never, Scope.Scop
  * `minIdle`: the entry is aged so that `Reclaim` of any consumer finds it stale when the delay is over. Without a `Reclaim` it does
  * not come again.
  *
- * Fails with `InvalidOptions` for a longer delay, and with `LeaseLost` where somebody else has taken the entry. A delivery that is
- * settled already is a defect.
+ * Fails with `InvalidOptions` for a longer delay and for what is no duration, and with `LeaseLost` where somebody else has
+ * taken the entry. A delivery that is settled already is a defect.
  *
  * @example
  * import * as Delivery from "@safesync/redis-streams/Delivery"
@@ -243,14 +242,16 @@ export const retryAfter: {
 ): Effect.Effect<void, RedisError | InvalidOptions> => {
   const lease = self as Lease<A>
   const { minIdle } = lease.holder
-  const millis = toMillis(delay)
-  if (millis > minIdle) {
-    return options.invalid("delay", `must not exceed the group's minIdle of ${minIdle} ms`)
-  }
-  return settling(
-    self,
-    "Delivery.retryAfter",
-    (lease) => lease.hold("Delivery.retryAfter", parked, String(minIdle - millis), lease.count)
+  return Effect.flatMap(
+    options.age("delay", delay),
+    (millis): Effect.Effect<void, RedisError | InvalidOptions> =>
+      millis > minIdle
+        ? options.invalid("delay", `must not exceed the group's minIdle of ${minIdle} ms`)
+        : settling(
+          self,
+          "Delivery.retryAfter",
+          (lease) => lease.hold("Delivery.retryAfter", parked, String(minIdle - millis), lease.count)
+        )
   )
 })
 
