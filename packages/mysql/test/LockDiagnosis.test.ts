@@ -101,7 +101,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("LockDiagnosis", (it) =>
               kind: "advisory",
               index: Option.none(),
               mode: "EXCLUSIVE",
-              holder: { connectionId: holder, statement: "SELECT `GET_LOCK` (...) AS `granted`" },
+              holder: { connectionId: holder, statement: expect.stringContaining("`GET_LOCK` (...) AS `granted`") },
               waiter: { connectionId: waiter }
             })
             expect(wait!.name).toContain("/a_name:")

@@ -9,6 +9,7 @@ import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
+import * as failures from "../src/internal/failures.js"
 import * as scripts from "../src/internal/scripts.js"
 import * as upkeep from "../src/internal/upkeep.js"
 import { connect, deliveries, freshGroup, Order, order } from "./fixture.js"
@@ -100,6 +101,7 @@ const calls: ReadonlyArray<Call> = [
   },
   { script: upkeep.removeLetter, keys: [dead], args: ["1-0", stream, group, "1-0"] },
   { script: upkeep.purge, keys: [dead], args: [stream, group, "0", "-", "", "10"] },
+  { script: failures.count, keys: [key], args: ["60000"] },
   { script: upkeep.giveIdentity, keys: [stream, key], args: ["nonce"] },
   { script: upkeep.trimAcked, keys: [stream], args: ["", "10", ""] },
   { script: upkeep.trimKept, keys: [stream], args: ["MAXLEN", "1", "="] },

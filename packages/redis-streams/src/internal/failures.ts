@@ -51,8 +51,8 @@ export class Failures {
 export const count: Script = script(
   "countFailure",
   `
-local count = redis.call('INCR', KEYS[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+local count = (tonumber(redis.call('GET', KEYS[1])) or 0) + 1
+redis.call('SET', KEYS[1], count, 'PX', ARGV[1])
 return count`
 )
 
