@@ -19,8 +19,9 @@ layer(Servers.layer, { excludeTestServices: true })("round trips", (it) => {
     const [name, contender, mysql, redis] of [
       // BEGIN, two statements, COMMIT; an ack; a read for all 64.
       ["transactional, concurrency 1", "hand-written", 4 * 64, 64 + 1],
-      // BEGIN goes with the inbox's insert; the handler's statement; COMMIT.
-      ["transactional, concurrency 1", "Worker.run, inbox", 3 * 64, 64 + 1],
+      // BEGIN goes with the inbox's insert; the handler's statement; COMMIT. Reads ask for as many as were begun in the last 50 ms, so
+      // their number is the machine's.
+      ["transactional, concurrency 1", "Worker.run, inbox", 3 * 64, { from: 64 + 1, to: 64 + 32 }],
       // BEGIN with the inbox's insert of all ids; a hundred statements, or one; COMMIT. A read, and one ack for all.
       ["transactional, batches", "Worker.runBatch, 100, a statement a message", 102, 2],
       ["transactional, batches", "Worker.runBatch, 100, set-based", 3, 2],
@@ -37,7 +38,12 @@ layer(Servers.layer, { excludeTestServices: true })("round trips", (it) => {
       ["queue, produce", "StreamProducer.sendAll", 0, 1]
     ] as const
   ) {
-    it.effect(`${name}: ${contender}: ${mysql} of MySQL, ${redis} of Redis`, () =>
-      Effect.map(ofABatch(name, contender), (counted) => expect(counted).toEqual({ mysql, redis })))
+    const { from, to } = typeof redis === "number" ? { from: redis, to: redis } : redis
+    it.effect(`${name}: ${contender}: ${mysql} of MySQL, ${from === to ? from : `${from} to ${to}`} of Redis`, () =>
+      Effect.map(ofABatch(name, contender), (counted) => {
+        expect(counted.mysql).toBe(mysql)
+        expect(counted.redis).toBeGreaterThanOrEqual(from)
+        expect(counted.redis).toBeLessThanOrEqual(to)
+      }))
   }
 })
