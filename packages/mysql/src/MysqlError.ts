@@ -365,7 +365,7 @@ export const fromDriver = (
 }
 
 /**
- * What the server said, word for word and up to 4 kB: the `MESSAGE_TEXT` of a `SIGNAL`, the place of a mistake in the SQL. It may quote values
+ * The server's own words, up to 4 kB: the `MESSAGE_TEXT` of a `SIGNAL`, the place of a mistake in the SQL. It may quote values
  * of rows and parts of the statement, so it is in no message, field, span or log of this package: whoever asks for it decides who may see
  * it. Of an error that others have wrapped it is that of the one behind it. None where the server has said nothing, as when the connection
  * was lost, and of an error that was serialized.

@@ -404,7 +404,7 @@ export const committed = (
 
 // internal
 
-/** What no reader could decode is refused here, where the one who wrote it sees it. */
+/** A value that no reader could decode is refused here, where its writer sees it. */
 const toJson = <A, I, R>(schema: Schema.Schema<A, I, R>, value: A): Effect.Effect<string, ParseResult.ParseError, R> =>
   Effect.flatMap(Schema.encode(schema)(value), (encoded) => {
     const text = Either.try({

@@ -26,7 +26,7 @@ const waitTimeout = { lockWaitTimeout: "1 minute" } as const
 
 const account = { table: "account", where: { id: 1 } } as const
 
-/** Who holds a lock, and who waits for it. */
+/** The holder of a lock, and one that waits for it. */
 const waits: Record<
   string,
   readonly [

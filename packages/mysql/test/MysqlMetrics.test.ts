@@ -153,7 +153,7 @@ layer(MysqlServer.layer, { excludeTestServices: true })("MysqlMetrics", (it) => 
       const before = duplicates()
       yield* write
       expect(written("m_absorbed", "insert")).toEqual({ success: 2, error: 0, observed: 2 })
-      // What this package writes for itself is none of the application's writes.
+      // Writes of this package for itself are none of the application's.
       expect(written(Inbox.table, "insert")).toEqual({ success: 0, error: 0, observed: 0 })
       expect(duplicates() - before).toBe(1)
       yield* Effect.exit(Transaction.run(Effect.zipRight(Inbox.once("a", "g")(Effect.void), Effect.fail("no"))))

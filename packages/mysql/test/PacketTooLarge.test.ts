@@ -26,7 +26,7 @@ const prepared = Effect.flatMap(
     )
 )
 
-/** What sends a value of more than a megabyte. */
+/** Ways to send a value of more than a megabyte. */
 const ways: Record<string, (sql: SqlClient) => Effect.Effect<unknown, unknown, Transaction.Transaction | SqlClient>> = {
   "a text": (sql) => sql`INSERT INTO file (id, content) VALUES (2, ${long})`,
   "many values, none of them too large": (sql) => {

@@ -338,6 +338,6 @@ const reading = <A>(
 const reserve = <A>({ holder }: Pick<Fetched.Fetched<A>, "holder">): Effect.Effect<Blocking, RedisError, Scope.Scope> =>
   holder.redis.reserve(holder.stream, nameOf({ holder }))
 
-/** What CLIENT LIST shows for the connection. */
+/** The connection's name in CLIENT LIST. */
 const nameOf = <A>({ holder }: Pick<Fetched.Fetched<A>, "holder">): string =>
   `safesync:${holder.stream}:${holder.group}:${holder.consumer}`

@@ -118,7 +118,7 @@ export const make = <A, I>(schema: Schema.Schema<A, I>): StreamEntry<A> => {
   const isLossless = json.isLossless(schema.ast)
   const decode = (data: string | undefined): Effect.Effect<A, ParseResult.ParseIssue> => {
     const parsed = data === undefined ? undefined : attempt(() => json.parse(data))
-    // What is no JSON is for the codec of JSON to describe.
+    // A text that is no JSON is for the codec of JSON to describe.
     return parsed?.value === undefined ? decodeText(data) : decodeValue(parsed.value)
   }
   const encode = (value: A): Effect.Effect<string, ParseResult.ParseIssue> =>

@@ -24,7 +24,7 @@ import { age, deliveries, freshGroup, Order, order, pendingOf, RedisFromServer, 
 /** Of the whole server, so it is one of its own, and its tests run one after the other. */
 const own = Layer.provideMerge(RedisFromServer, RedisServer.layerOwn())
 
-/** What the server has counted while an effect ran: bytes that it sent, and calls of commands, those of scripts included. */
+/** The server's counts while an effect ran: bytes that it sent, and calls of commands, those of scripts included. */
 const counting = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
     const redis = yield* Redis.Redis

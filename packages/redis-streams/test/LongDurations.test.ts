@@ -14,7 +14,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { connect, freshGroup, Order, order, RedisLive, untilBlocked } from "./fixture.js"
 
-/** What Node says when a timer is given more than it runs, and then runs it for a millisecond. */
+/** Node's warnings of timers that are given more than they run, and run for a millisecond then. */
 const timersOverflown = Effect.acquireRelease(
   Effect.sync(() => {
     const names: Array<string> = []

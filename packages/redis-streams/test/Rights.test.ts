@@ -105,7 +105,7 @@ const doings = (admin: Redis.Service): Effect.Effect<Seen, unknown, Redis.Redis 
     )
     yield* see("remove", ConsumerGroup.removeConsumer(group, "a"))
     yield* see("removeIdle", ConsumerGroup.removeIdleConsumers(group, { idle: "1 hour" }))
-    // What was written beside the stream, and not taken away again.
+    // Keys that were written beside the stream, and not taken away again.
     seen.left = ((yield* admin.command("KEYS", "{payments}:[bf]*:*")) as ReadonlyArray<string>).length
     return seen
   })

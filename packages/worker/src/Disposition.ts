@@ -157,7 +157,7 @@ export const isOfAll = (cause: Cause.Cause<unknown>): boolean =>
  */
 export const isOfMysql = (cause: Cause.Cause<unknown>): boolean =>
   isOfAll(cause) &&
-  // What became of a COMMIT no message has a hand in.
+  // A message has no hand in what becomes of a COMMIT.
   !ofFailure(cause, (_) => [...ofRedis, TransactionError.CommitOutcomeUnknown].some((Away) => _ instanceof Away))
 
 /**

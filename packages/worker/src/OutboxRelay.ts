@@ -117,7 +117,7 @@ export const run = (
   }).pipe(Effect.annotateLogs("relay", options.name ?? "outbox-relay"))
 
 /**
- * What the relay of this process is doing that runs on this client under this name: `RelayStatus`. It is kept from one `run` to the next,
+ * The state of this process's relay on this client under this name: `RelayStatus`. It is kept from one `run` to the next,
  * so that it tells of an outage while `Effect.retry` waits.
  *
  * @since 0.1.0
@@ -166,7 +166,7 @@ const partition = (number: number, of: number, limit: number, options: Options) 
       onSuccess: () => true
     })
     const had = Effect.sync(() => memory.has)
-    // Whoever looks and finds nothing makes no span, every time that he looks.
+    // A look that finds nothing makes no span.
     const traced = yield* FiberRef.get(FiberRef.currentTracerEnabled)
     memory.running = true
     yield* Effect.addFinalizer(() =>

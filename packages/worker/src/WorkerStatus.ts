@@ -20,7 +20,7 @@ export interface Server {
   readonly connected: boolean
   /** Since when that is so: since the worker's start, if nothing has changed. */
   readonly since: DateTime.Utc
-  /** What it last failed with; none if it never has. */
+  /** Its last failure; none if it never has failed. */
   readonly lastError: Option.Option<{ readonly at: DateTime.Utc; readonly error: string }>
 }
 
@@ -51,7 +51,7 @@ export interface Status {
 }
 
 /**
- * What the relay of this process is doing: `OutboxRelay.status`.
+ * The state of this process's relay: `OutboxRelay.status`.
  *
  * @since 0.1.0
  * @category models

@@ -64,7 +64,7 @@ layer(Servers, { excludeTestServices: true })("Health", (it) => {
       yield* redis.proxy.resume()
       const again = yield* until(worker.status, ({ mysql, redis }) => mysql.connected && redis.connected)
       expect(WorkerStatus.health(again)).toEqual({ live: true, ready: true, reasons: [] })
-      // What was wrong is remembered.
+      // The failures are remembered.
       expect([again.mysql, again.redis].every(({ lastError }) => Option.isSome(lastError))).toBe(true)
     })))
 

@@ -37,7 +37,7 @@ export const BillingLive = Worker.layer(Billing, deliveries, credit, {
   drainTimeout: "15 seconds" // less than what the platform gives a process between SIGTERM and SIGKILL
 })
 
-/** What a liveness and a readiness probe ask: `live`, `ready`, and the reasons why it is not. */
+/** The answer to liveness and readiness probes: `live`, `ready`, and the reasons why it is not. */
 export const health = Effect.flatMap(Billing, (worker) => Effect.map(worker.status, (status) => WorkerStatus.health(status)))
 
 export const ServersLive = Layer.merge(

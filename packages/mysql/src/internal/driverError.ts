@@ -54,7 +54,7 @@ const text = (error: unknown): string => {
   return Predicate.isString(message) ? message : ""
 }
 
-/** What the server said; nothing where it was the driver or the operating system that said something. */
+/** The server's words; nothing where it was the driver or the operating system that said something. */
 export const words = (error: unknown): string => {
   const said = property(error, "sqlMessage")
   return Predicate.isString(said) ? bounded(said) : ""

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto"
 import * as own from "./own.js"
 
 export interface LockName {
-  /** What is one for all that exclude each other, in at most 64 bytes. */
+  /** One text for all that exclude each other, of at most 64 bytes. */
   readonly encoded: string
   /** As it stands in a statement. */
   readonly literal: string

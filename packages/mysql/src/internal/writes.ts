@@ -21,7 +21,7 @@ interface Write {
 
 export type Told = Write | Exclude<Statement, { readonly _tag: "Write" }>
 
-/** What the metrics need to know of a statement. Writes to this package's own tables are none of the application's. */
+/** The metrics' view of a statement. Writes to this package's own tables are none of the application's. */
 export const describe = (sql: string): Told | undefined => {
   const statement = parse(sql)
   if (statement?._tag !== "Write") return statement

@@ -1,5 +1,5 @@
 /**
- * What a worker's reads ask for: what it can begin at once, and as much again as it has begun lately, so that handlers that take a
+ * A worker's reads ask for as much as it can begin at once, and as much again as it has begun lately, so that handlers that take a
  * moment find the next messages here, and colleagues find those that would only wait here.
  *
  * @internal

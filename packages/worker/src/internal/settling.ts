@@ -168,7 +168,7 @@ const words: Readonly<Record<number, string>> = { 1: "once", 2: "twice", 3: "thr
 /** As in the metric. */
 const names = { Retry: "retry", DeadLetter: "dead_letter", Discard: "discard", Stop: "stop" } as const
 
-/** What a failure without a tag and a class is, without what it says: it may be a value. */
+/** The kind of a failure that has neither tag nor class, without its text: it may be a value. */
 const kindOf = (cause: Cause.Cause<unknown>): string => {
   const failure = Cause.squash(cause)
   return failure === null || failure === undefined

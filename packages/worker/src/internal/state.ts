@@ -25,7 +25,7 @@ export class State {
     /** Deliveries that stay pending, since Redis is away or they are another's by now. */
     private readonly unsettled: Redis.Outage,
     readonly servers: Servers,
-    /** What is being handled, and whether its transaction has committed. */
+    /** Deliveries that are being handled, and whether their transactions have committed. */
     readonly running: Map<Delivery<unknown>, boolean>
   ) {
     this.probe = new Probe(servers)
