@@ -35,6 +35,14 @@ const ways: Record<string, (sql: SqlClient) => Effect.Effect<unknown, unknown, T
   },
   "characters of several bytes": (sql) =>
     sql`INSERT INTO file (id, content) VALUES (2, ${"€".repeat(limit / 3 + 100)})`,
+  "many short texts of characters of several bytes": (sql) =>
+    sql`INSERT INTO file ${
+      sql.insert(Array.from({ length: 30 }, (_, i) => ({ id: i + 10, content: "€".repeat(15_000) })))
+    }`,
+  "characters that are escaped": (sql) =>
+    sql`INSERT INTO file (id, content) VALUES (2, ${"'".repeat(700_000)})`.unprepared,
+  "a stream of characters that are escaped": (sql) =>
+    Stream.runDrain(sql`SELECT id FROM file WHERE content = ${"'".repeat(700_000)}`.stream),
   "bytes": (sql) => sql`INSERT INTO file (id, content) VALUES (2, ${bytes})`,
   "bytes that are sent as digits": (sql) =>
     sql`INSERT INTO file (id, content) VALUES (2, ${bytes.subarray(0, 700_000)})`.unprepared,

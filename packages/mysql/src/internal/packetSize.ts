@@ -17,13 +17,15 @@ export interface Measured {
 /** Bytes up to which nobody asks: no server in use takes less, though the least that can be set is a kilobyte. */
 export const small = 65_536
 
-/** About how many bytes the statement's packet has; exact to a few for each value, where it is large. */
-export const of = ({ packet, sql, unprepared, values }: Measured): number => {
-  if (packet !== undefined) return lengthOf(packet)
-  let size = unprepared === true ? lengthOf(sql) : 0
-  // In a text, bytes are hexadecimal digits.
-  const each = unprepared === true ? 2 : 1
-  for (const value of values) size += typeof value === "string" ? lengthOf(value) : each * bytesOf(value)
+/** About how many bytes the statement's packet has; exact to a few for each value, where it may be large. */
+export const of = (statement: Measured): number => {
+  const { packet, sql, unprepared = false, values } = statement
+  if (packet !== undefined) return packet.length * most <= small ? packet.length : Buffer.byteLength(packet)
+  let atLeast = unprepared ? sql.length : 0
+  for (const value of values) atLeast += typeof value === "string" ? value.length : bytesOf(value)
+  if (atLeast * most <= small) return atLeast
+  let size = unprepared ? Buffer.byteLength(sql) : 0
+  for (const value of values) size += unprepared ? written(value) : sent(value)
   return size
 }
 
@@ -60,15 +62,26 @@ export const check = (
 /** A session's limit is what the server's was when it began. */
 const limits = new WeakMap<object, number>()
 
-/** Of a short text not counted exactly. */
-const lengthOf = (text: string): number => text.length < small / 4 ? text.length : Buffer.byteLength(text)
+/** As many bytes as one character of JavaScript's may become: three of UTF-8, or two of an escaped one. */
+const most = 3
+
+/** Of a value that is bound. */
+const sent = (value: unknown): number => typeof value === "string" ? Buffer.byteLength(value) : bytesOf(value)
+
+/** Of a value as the driver writes it into a text: bytes are hexadecimal digits, and some characters have a backslash. */
+const written = (value: unknown): number => {
+  if (typeof value !== "string") return 2 * bytesOf(value)
+  return Buffer.byteLength(value) + (value.match(escaped)?.length ?? 0)
+}
+
+const escaped = /[\0\b\t\n\r\x1a"'\\]/g
 
 const bytesOf = (value: unknown): number => {
   if (value instanceof Uint8Array) return value.byteLength
   if (typeof value !== "object" || value === null || value instanceof Date) return 8
   try {
     // The driver writes what is no other value as JSON.
-    return lengthOf(JSON.stringify(value) ?? "")
+    return Buffer.byteLength(JSON.stringify(value) ?? "")
   } catch {
     return 8
   }
